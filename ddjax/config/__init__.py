@@ -1,0 +1,1 @@
+"""Reading, building and checking configs: string arguments, shared groups, comparisons."""

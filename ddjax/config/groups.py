@@ -1,0 +1,108 @@
+"""Groups of config fields that several configs share, each a fresh ConfigDict.
+
+Lengths say their unit. A field that may be absent is a typed placeholder, so that it can be set
+from the command line.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def base(method: str, dataset: str) -> ConfigDict:
+  """What every run has, whatever its method.
+
+  Args:
+    method: name in `ddjax.registry.DISTILLERS`.
+    dataset: name in `ddjax.data.facts.FACTS`.
+  """
+  return ConfigDict(
+    dict(
+      method=method,
+      seed=0,
+      num_replicas=1,  # distillations at once: seeds seed to seed + num_replicas - 1
+      num_devices=0,  # 0: all there are
+      precision="float32",  # or float64, for kernels without pooling
+      memory_budget_gb=4.0,  # what one blocked kernel call may need
+      data=data(dataset),
+      trainer=trainer(),
+      evaluators=("kernel", "accuracy"),
+      kernel_evaluation=kernel_evaluation(),
+      accuracy_evaluation=accuracy_evaluation(),
+    )
+  )
+
+
+def data(dataset: str) -> ConfigDict:
+  """Which real set, and how it becomes arrays."""
+  return ConfigDict(
+    dict(
+      name=dataset,  # or "npz" or "folder", with `path`
+      path=placeholder(str),  # a user's own data
+      data_dir=placeholder(str),  # TFDS folder; default: TFDS_DATA_DIR, then TFDS's own
+      download=True,  # let TFDS download and prepare what is absent
+      num_classes=placeholder(int),  # the first so many classes only
+      max_train_examples=placeholder(int),  # a stratified cap on the train split
+      validation_fraction=0.0,  # stratified, taken from train; nothing is held out by default
+      split_seed=0,  # of the validation split, the cap, and the test split of a user's own data
+      preprocessing="standardise",  # none, standardise, zca_kip, zca_kornia, zca_frepo
+      zca_regularisation=0.1,  # the published value of all three kinds
+    )
+  )
+
+
+def trainer() -> ConfigDict:
+  """The loop: how often it looks up, not what it computes."""
+  return ConfigDict(
+    dict(
+      steps_per_call=10,
+      checkpoint_every_steps=200,
+      log_every_steps=10,
+      keep_checkpoints=2,
+      resume_from=placeholder(str),  # a run folder whose last checkpoint starts this run
+      tensorboard=True,
+    )
+  )
+
+
+def kernel(family: str = "fc", depth: int = 1, kind: str = "ntk") -> ConfigDict:
+  """A kernel for `ddjax.kernels.make_kernel`."""
+  return ConfigDict(
+    dict(
+      family=family,  # fc, conv, convnet, myrtle, rbf, laplace, linear, arccos, random_feature
+      depth=depth,  # fc, conv: hidden layers; convnet: blocks; myrtle: 5, 7 or 10; arccos: layers
+      kind=kind,  # ntk or nngp, for the infinite networks
+      weight_std=2.0**0.5,
+      bias_std=0.1,  # released settings of KIP; the paper says sigma_b^2 = 1e-4, i.e. 0.01
+      readout_weight_std=2.0**0.5,  # the readout layer has its own pair
+      readout_bias_std=0.1,
+      bandwidth=1.0,  # rbf, laplace: in units of the mean pixel distance sqrt(d)
+      num_features=1024,  # random_feature: width of each finite random network
+      num_networks=4,  # random_feature: networks averaged
+      feature_seed=0,  # random_feature
+    )
+  )
+
+
+def kernel_evaluation() -> ConfigDict:
+  """Kernel ridge regression on the distilled set, tested on real images."""
+  return ConfigDict(
+    dict(
+      num_random_subsets=5,
+      num_bootstrap=2000,
+      curve_steps=(),  # steps of the running curve and the snapshots; () for the series 1 2 5 10 ...
+    )
+  )
+
+
+def accuracy_evaluation() -> ConfigDict:
+  """Finite networks trained on the distilled set."""
+  return ConfigDict(
+    dict(
+      networks=("mlp", "convnet"),
+      width=32,
+      num_seeds=5,  # networks per distilled set
+      num_random_subsets=5,  # with one network each
+      protocol="quick",
+      num_bootstrap=2000,
+    )
+  )

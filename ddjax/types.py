@@ -1,0 +1,152 @@
+"""The nouns of the project: what distillers, evaluators, the trainer and the files agree on.
+
+Axis letters in shapes: b batch, n support examples, N real examples, k classes, h w c image,
+m models, r replicas (whole distillations, vmapped).
+"""
+
+from typing import Any, Callable, Mapping, NamedTuple, Protocol
+
+from flax import struct
+import jax
+
+Array = jax.Array
+Metrics = dict[str, Array]
+"""Flat names to scalar arrays; what one step reports."""
+
+
+class DatasetInfo(NamedTuple):
+  """What a method may know of a data set while it is traced: shapes and counts, no arrays."""
+
+  name: str
+  image_shape: tuple[int, int, int]
+  num_classes: int
+  num_train: int
+
+
+@struct.dataclass
+class DataSplit:
+  """A real set as it lies on the devices, replicated and never donated.
+
+  The network sees `(images - mean) / std`: small sets stay uint8 and are standardised where they
+  are drawn, whitened sets are float32 with mean 0 and std 1.
+
+  Attributes:
+    images: u8[N h w c], or f32[N h w c] already in the space the networks see.
+    labels: i32[N], in [0, k).
+    mask: bool[N], the members. Draws ignore it and weight each drawn example by `mask[index]`;
+      initial images use members only. All true as a rule; bool[r N] where replicas differ.
+    class_index: i32[k q], the rows of each class, padded to the largest class by repetition.
+    class_counts: i32[k], how many entries of each row of `class_index` are real.
+    mean: f32[c], in units of `images`.
+    std: f32[c], in units of `images`.
+  """
+
+  images: Array
+  labels: Array
+  mask: Array
+  class_index: Array
+  class_counts: Array
+  mean: Array
+  std: Array
+
+
+@struct.dataclass
+class Synthetic:
+  """What a distiller learns: images f32[n h w c], labels f32[n k], log learning rate f32[] or None."""
+
+  images: Array
+  labels: Array
+  log_learning_rate: Array | None = None
+
+
+@struct.dataclass
+class DistillState:
+  """Everything a distillation needs to go on, bit for bit, after a restart."""
+
+  step: Array
+  rng: Array
+  synthetic: Any
+  opt_state: Any
+  extra: Any = None
+
+
+@struct.dataclass
+class DistilledSet:
+  """A published set: what a network is trained on instead of the real set.
+
+  Attributes:
+    images: f32[n h w c] in the space the networks see; leading [r] where replicas are stacked.
+    labels: f32[n k]; leading [r] likewise.
+    info: origin, label kind and preprocessing (see `ddjax.io.distilled`); None until published.
+  """
+
+  images: Array
+  labels: Array
+  info: Mapping[str, Any] | None = struct.field(pytree_node=False, default=None)
+
+
+class InitFn(Protocol):
+  def __call__(self, rng: Array, data: DataSplit) -> DistillState: ...
+
+
+class StepFn(Protocol):
+  def __call__(
+    self, state: DistillState, data: DataSplit, shard: Any
+  ) -> tuple[DistillState, Metrics]: ...
+
+
+class Distiller(NamedTuple):
+  """A method as pure functions; compiled by the trainer, not here.
+
+  Attributes:
+    init: (rng, data) -> state.
+    step: (state, data, shard) -> (state, metrics). `shard` is this device's number, or its part of
+      the host batch where `batch_at` is given.
+    extract: (state) -> DistilledSet, what would be published at this step.
+    batch_at: (rng, step) -> host batch of one step, a function of its arguments alone, or None
+      where the step draws its own examples from `data`.
+    label_kind: what the published labels are: one_hot, centred, probabilities or logits.
+    num_steps: the natural length where the method has one (Label Solve: one pass), else None.
+  """
+
+  init: InitFn
+  step: StepFn
+  extract: Callable[[DistillState], DistilledSet]
+  batch_at: Callable[[Array, int], Any] | None = None
+  label_kind: str = "one_hot"
+  num_steps: int | None = None
+
+
+class Models(NamedTuple):
+  """m fitted predictors of one kind: `predict_fn(params of one, pixels f32[b h w c] in [0, 1]) -> logits f32[b k]`.
+
+  `params` has a leading [m] axis on every leaf. `group` says for each model which distillation
+  (replica) or which subset it was fitted on, i[m].
+  """
+
+  predict_fn: Callable[[Any, Array], Array]
+  params: Any
+  group: Any
+
+
+class Report(NamedTuple):
+  """The result of one evaluator: plain numbers, JSON-safe.
+
+  Attributes:
+    kind: name of the evaluator.
+    scalars: mean over models, {key: float or None}. None was not measured; its reason stands in
+      `settings["not_measured"][key]`.
+    spread: standard deviation over models (ddof 1), {key: float}.
+    interval: 95 % intervals, {key: [low, high]}; what they run over is in `settings`.
+    per_model: {key: [float, ...]}.
+    per_class: {key: [float, ...]}, one figure a class.
+    settings: protocol, counts, what the intervals run over, and why a figure is missing.
+  """
+
+  kind: str
+  scalars: dict[str, float | None]
+  spread: dict[str, float]
+  interval: dict[str, list[float]]
+  per_model: dict[str, list[float]]
+  per_class: dict[str, list[float]]
+  settings: dict[str, Any]
