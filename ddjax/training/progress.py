@@ -1,0 +1,124 @@
+"""How far a run is: a bar on a terminal, else a log line a minute."""
+
+import collections
+import sys
+import time
+from typing import Callable, Mapping
+
+from absl import logging
+
+_WINDOW_SECONDS = 30.0
+_FIRST_LINE_SECONDS = 5.0
+_LINE_SECONDS = 60.0
+
+
+class Progress:
+  """Shows steps done, metrics, steps a second and time left.
+
+  On a terminal a bar that is redrawn in place; elsewhere one log line a minute, the first after a
+  few seconds. The speed is that of the last half minute, so compilation does not spoil it for long.
+
+    with Progress(1000, description="kip digits") as progress:
+      progress.update(20, {"loss": 0.31, "accuracy": 0.87})
+  """
+
+  def __init__(
+    self,
+    total_steps: int,
+    start_step: int = 0,
+    description: str = "",
+    *,
+    is_terminal: bool | None = None,
+    clock: Callable[[], float] = time.monotonic,
+  ):
+    """Args:
+    total_steps: the step at which the run ends.
+    start_step: steps already done, of a resumed run.
+    description: a few words in front.
+    is_terminal: whether to draw a bar; None asks standard error.
+    clock: seconds, never falling.
+    """
+    self._total_steps = total_steps
+    self._description = description
+    self._clock = clock
+    self._is_terminal = sys.stderr.isatty() if is_terminal is None else is_terminal
+    self._recent = collections.deque([(clock(), start_step)])
+    self._next_line = clock() + _FIRST_LINE_SECONDS
+    self._bar = self._task = None
+
+  def __enter__(self) -> "Progress":
+    if self._is_terminal:
+      self._start_bar()
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._bar is not None:
+      self._bar.stop()
+
+  def update(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Shows the state after `step` steps; of a name such as `train/loss` its last part is shown."""
+    now = self._clock()
+    self._recent.append((now, step))
+    while len(self._recent) > 2 and now - self._recent[0][0] > _WINDOW_SECONDS:
+      self._recent.popleft()
+    if self._bar is not None:
+      self._bar.update(
+        self._task, completed=step, metrics=_metrics_text(metrics), speed=self._speed_text()
+      )
+    elif now >= self._next_line:
+      self._next_line = now + _LINE_SECONDS
+      logging.info("%s", self._line(step, metrics))
+
+  def _start_bar(self) -> None:
+    """Draws the empty bar."""
+    import rich.console
+    import rich.progress as bar
+
+    self._bar = bar.Progress(
+      bar.TextColumn("{task.description}"),
+      bar.BarColumn(bar_width=24),
+      bar.MofNCompleteColumn(),
+      bar.TextColumn("{task.fields[metrics]}", style="cyan"),
+      bar.TextColumn("{task.fields[speed]}", style="dim"),
+      console=rich.console.Console(stderr=True),
+    )
+    self._task = self._bar.add_task(
+      self._description,
+      total=self._total_steps,
+      completed=self._recent[0][1],
+      metrics="",
+      speed="compiling",
+    )
+    self._bar.start()
+
+  def _speed_text(self) -> str:
+    """Steps a second and time left, over the last half minute."""
+    (first_time, first_step), (last_time, last_step) = self._recent[0], self._recent[-1]
+    if last_time <= first_time or last_step <= first_step:
+      return ""
+    speed = (last_step - first_step) / (last_time - first_time)
+    left = max(self._total_steps - last_step, 0) / speed
+    return f"{speed:.3g} steps/s, {duration(left)} left"
+
+  def _line(self, step: int, metrics: Mapping[str, float]) -> str:
+    """The log line."""
+    head = f"{self._description}: " if self._description else ""
+    parts = [f"step {step} of {self._total_steps}", _metrics_text(metrics), self._speed_text()]
+    return head + ", ".join(filter(None, parts))
+
+
+def duration(seconds: float) -> str:
+  """A time in words: `0.4 s`, `48 s`, `3 min 20 s`, `2 h 05 min`."""
+  if seconds < 9.95:
+    return f"{seconds:.1f} s"
+  whole = round(seconds)
+  if whole < 60:
+    return f"{whole} s"
+  if whole < 3600:
+    return f"{whole // 60} min {whole % 60:02d} s"
+  return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _metrics_text(metrics: Mapping[str, float]) -> str:
+  """`loss 0.0312, accuracy 0.981`."""
+  return ", ".join(f"{name.rsplit('/')[-1]} {value:.4g}" for name, value in metrics.items())
