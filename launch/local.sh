@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Runs ddjax on this machine: `bash launch/local.sh [--accelerator=cpu|cuda|tpu] ARGUMENTS`.
+# The arguments are those of `python -m ddjax.main`; relative paths start at the repository's root.
+
+set -euo pipefail
+# shellcheck source=launch/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+prepare_environment requirements.txt "$@"
+exec .venv/bin/python -m ddjax.main ${arguments[@]+"${arguments[@]}"} # bash 3: empty is unset

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Makes `.venv`, or finds it fresh. local.sh and test.sh source this file; by itself,
+# `bash launch/setup.sh [--accelerator=cpu|cuda|tpu]` only sets up.
+#
+# For each requirements file that is fully installed, `.venv` holds a stamp: Python, accelerator and
+# the file's text. A stamp is written last, so an installation that broke off leaves none.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'ddjax: %s\n' "$*" >&2; }
+
+fail() {
+  say "$@"
+  exit 1
+}
+
+# Splits `--accelerator` from the arguments; leaves `accelerator` and the array `arguments`.
+parse_arguments() {
+  accelerator=""
+  arguments=()
+  while (($#)); do
+    case "$1" in
+      --accelerator=*) accelerator="${1#*=}" ;;
+      --accelerator)
+        accelerator="${2:-}"
+        shift $(($# > 1))
+        ;;
+      *)
+        arguments+=("$1")
+        shift
+        continue
+        ;;
+    esac
+    case "$accelerator" in
+      cpu | cuda | tpu) ;;
+      *) fail "--accelerator is '$accelerator'; it must be cpu, cuda or tpu." ;;
+    esac
+    shift
+  done
+  : "${accelerator:=$(found_accelerator)}"
+}
+
+found_accelerator() {
+  if nvidia-smi --list-gpus 2>/dev/null | grep -q '^GPU'; then
+    echo cuda
+  elif [[ -e /dev/accel0 || -n "${TPU_ACCELERATOR_TYPE:-}" ]]; then
+    echo tpu
+  else
+    echo cpu
+  fi
+}
+
+# Whether "$1" starts and is a Python that ddjax runs on, with what `venv` needs.
+is_usable_python() {
+  "$1" -c 'import sys, venv, ensurepip
+sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
+}
+
+find_python() {
+  local candidate
+  if [[ -n "${PYTHON:-}" ]]; then
+    is_usable_python "$PYTHON" ||
+      fail "PYTHON is '$PYTHON', which is no Python 3.11 to 3.13 with the venv module."
+    echo "$PYTHON"
+    return
+  fi
+  for candidate in python3.13 python3.12 python3.11 python3 python; do
+    if is_usable_python "$candidate"; then
+      echo "$candidate"
+      return
+    fi
+  done
+  fail "No Python 3.11 to 3.13 with the venv module found. Install one (on Debian and Ubuntu:" \
+    "apt install python3 python3-venv), or name it: PYTHON=/path/to/python3.12 bash launch/..."
+}
+
+stamp_path() { echo ".venv/installed-$1"; }
+
+stamp_text() { # requirements file
+  printf '%s, %s\n' "$python_version" "$accelerator"
+  cat "$1"
+}
+
+is_fresh() { # requirements file
+  [[ -x .venv/bin/python && -f "$(stamp_path "$1")" ]] &&
+    stamp_text "$1" | cmp -s - "$(stamp_path "$1")"
+}
+
+install() { # requirements file
+  local log=.venv/install.log
+  local packages=(-r "$1")
+  case "$accelerator" in
+    cuda) packages+=("jax[cuda12]") ;;
+    tpu) packages+=("jax[tpu]") ;;
+  esac
+  say "installing $1 (log: $log)"
+  if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input \
+    "${packages[@]}" >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    fail "installing $1 failed; all of its messages are in $log."
+  fi
+  stamp_text "$1" >"$(stamp_path "$1").part"
+  mv "$(stamp_path "$1").part" "$(stamp_path "$1")"
+}
+
+# Sets up for the requirements file "$1"; the other arguments are the caller's own.
+prepare_environment() {
+  local python python_version wanted="$1"
+  shift
+  parse_arguments "$@"
+  python="$(find_python)"
+  python_version="$("$python" --version)"
+  if ! is_fresh requirements.txt; then
+    say "making .venv with $python_version for $accelerator (a minute or two, about 3 GB)"
+    "$python" -m venv --clear .venv || fail "$python -m venv .venv failed."
+    install requirements.txt
+  fi
+  is_fresh "$wanted" || install "$wanted"
+}
+
+if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
+  prepare_environment requirements.txt "$@"
+  say ".venv is ready: $(.venv/bin/python --version), $accelerator"
+fi

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Runs the linter and the tests: `bash launch/test.sh [--accelerator=cpu|cuda|tpu] ARGUMENTS`.
+# The arguments are pytest's; relative paths start at the repository's root.
+
+set -euo pipefail
+# shellcheck source=launch/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+prepare_environment requirements-dev.txt "$@"
+say "ruff check, ruff format --check, pytest ${arguments[*]-}"
+.venv/bin/python -m ruff check --quiet
+.venv/bin/python -m ruff format --check --quiet
+exec .venv/bin/python -m pytest ${arguments[@]+"${arguments[@]}"} # bash 3: empty is unset

@@ -1,0 +1,29 @@
+"""What every test runs under: four simulated CPU devices, strict shapes, checked keys."""
+
+import os
+import random
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = " ".join(
+  [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=4"]
+).strip()
+
+import jax  # noqa: E402  the environment above is read when JAX is imported
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_folder(tmp_path_factory):
+  """No test reads or fills the user's cache."""
+  os.environ["DDJAX_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+  """What draws without a key or a generator of its own draws the same every time."""
+  random.seed(0)
+  np.random.seed(0)
