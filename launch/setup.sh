@@ -6,7 +6,7 @@
 # the file's text. A stamp is written last, so an installation that broke off leaves none.
 
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf 'ddjax: %s\n' "$*" >&2; }
 
