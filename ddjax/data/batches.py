@@ -1,0 +1,41 @@
+"""What a step does with the real set that lies on the devices: draw rows, standardise."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ddjax.types import DataSplit
+
+
+def standardise(images: Array, data: DataSplit) -> Float[Array, "... h w c"]:
+  """Stored images as the networks see them: `(images - mean) / std`.
+
+  Args:
+    images: u8 or f32 [... h w c], drawn from `data.images`.
+    data: the split that they were drawn from; its mean and std are in units of `images`.
+  Returns:
+    f32[... h w c] in network space.
+  """
+  channels = (1,) * (images.ndim - 1) + (-1,)
+  return (images.astype(jnp.float32) - data.mean.reshape(channels)) / data.std.reshape(channels)
+
+
+def draw_class_balanced(rng: Array, data: DataSplit, num_per_class: int) -> Int[Array, "k q"]:
+  """Draws rows of the real set, equally many of each class, without replacement within a class.
+
+  A class with fewer examples than asked gives all of them, then the same again. Ignores
+  `data.mask`: weight each drawn example by `data.mask[index]`.
+
+  Args:
+    rng: a key.
+    data: the real set.
+    num_per_class: > 0.
+  Returns:
+    i32[k num_per_class], rows of `data.images`.
+  """
+  largest = data.class_index.shape[1]
+  bits = jax.random.bits(rng, data.class_index.shape, dtype=jnp.uint32) >> 1
+  is_padding = jnp.arange(largest)[None] >= data.class_counts[:, None]
+  order = jnp.argsort(jnp.where(is_padding, jnp.uint32(2**32 - 1), bits), axis=1)
+  turn = jnp.arange(num_per_class)[None] % data.class_counts[:, None]
+  return jnp.take_along_axis(data.class_index, jnp.take_along_axis(order, turn, axis=1), axis=1)

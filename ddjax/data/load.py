@@ -1,0 +1,237 @@
+"""The real set of a run: read, cut, fingerprinted, with its preprocessing fitted.
+
+Everything here is NumPy on the host; `make_data_split` shapes what goes to the devices.
+"""
+
+import hashlib
+from importlib import metadata
+from typing import NamedTuple
+
+from absl import logging
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from ddjax.data import fake, own, tfds_source
+from ddjax.data.cache import cached
+from ddjax.data.facts import Facts, get_facts
+from ddjax.data.preprocess import Preprocessing, as_pixels, fit_preprocessing
+from ddjax.data.source import DataError, Source
+from ddjax.data.splits import rows_by_class, stratified_rows, without_rows
+from ddjax.types import DatasetInfo, DataSplit
+
+_NUM_DIGITS_TEST = 450
+_ROWS_PER_BLOCK = 4096
+
+
+class RealData(NamedTuple):
+  """A real set after all cuts, on the host.
+
+  Attributes:
+    info: name, image shape, classes, and the number of train examples.
+    class_names: one for each class.
+    max_value: pixel = stored value / max_value.
+    fingerprint: sha256 of the train images' bytes, then of their labels' (i32, little-endian).
+    version: the publisher's, or "own".
+    train_images: u8[N h w c].
+    train_labels: i32[N].
+    validation_images: u8[v h w c], v = 0 where nothing is held out.
+    validation_labels: i32[v].
+    test_images: u8[M h w c].
+    test_labels: i32[M].
+    preprocessing: fitted on the train images, whatever mask a split carries.
+  """
+
+  info: DatasetInfo
+  class_names: tuple[str, ...]
+  max_value: int
+  fingerprint: str
+  version: str
+  train_images: np.ndarray
+  train_labels: np.ndarray
+  validation_images: np.ndarray
+  validation_labels: np.ndarray
+  test_images: np.ndarray
+  test_labels: np.ndarray
+  preprocessing: Preprocessing
+
+
+def load_real_data(config: ConfigDict) -> RealData:
+  """Reads the set that `config` names, cuts it, and fits its preprocessing.
+
+  Cuts, in this order: the first `num_classes` classes; a stratified `validation_fraction` of train;
+  a stratified cap of `max_train_examples` on what is left.
+
+  Args:
+    config: the group `ddjax.config.groups.data`.
+  Returns:
+    the RealData.
+  Raises:
+    DataError: if the set cannot be read.
+    ValueError: if a cut or the preprocessing is impossible, naming the field and its value.
+  """
+  facts = get_facts(config.name)
+  source = _first_classes(_read(config, facts), config.num_classes)
+  images, labels = source.train_images, source.train_labels
+  num_classes = len(source.class_names)
+
+  fraction = config.validation_fraction
+  if not 0 <= fraction < 1:
+    raise ValueError(f"validation_fraction = {fraction} must lie in [0, 1).")
+  held_out = stratified_rows(labels, round(fraction * len(labels)), (config.split_seed, 0))
+  validation_images, validation_labels = images[held_out], labels[held_out]
+  if len(held_out):
+    kept = without_rows(len(labels), held_out)
+    images, labels = images[kept], labels[kept]
+
+  cap = config.max_train_examples
+  if cap is not None and cap < num_classes:
+    raise ValueError(f"max_train_examples = {cap} is less than one for each of {num_classes}.")
+  if cap is not None and cap < len(labels):
+    kept = stratified_rows(labels, cap, (config.split_seed, 1))
+    images, labels = images[kept], labels[kept]
+
+  fingerprint = _fingerprint(images, labels)
+  return RealData(
+    info=DatasetInfo(config.name, images.shape[1:], num_classes, len(images)),
+    class_names=source.class_names,
+    max_value=facts.max_value,
+    fingerprint=fingerprint,
+    version=source.version,
+    train_images=images,
+    train_labels=labels,
+    validation_images=validation_images,
+    validation_labels=validation_labels,
+    test_images=source.test_images,
+    test_labels=source.test_labels,
+    preprocessing=fit_preprocessing(
+      config.preprocessing,
+      images,
+      facts.max_value,
+      config.zca_regularisation,
+      (facts.mean, facts.std) if facts.mean else None,
+      fingerprint,
+    ),
+  )
+
+
+def make_data_split(real: RealData, mask: np.ndarray | None = None) -> DataSplit:
+  """What the devices hold of a real set, as NumPy arrays ready to be placed.
+
+  Without whitening, images stay uint8 and carry a mean and a std in stored units; whitened images
+  are float32, computed once and kept in the cache folder.
+
+  Args:
+    real: the real set.
+    mask: bool[N], or bool[r N] where replicas differ: the members. All by default.
+  Returns:
+    the DataSplit, NumPy leaves.
+  Raises:
+    ValueError: if the mask does not fit, or a class has no example.
+  """
+  num_train, num_channels = real.info.num_train, real.info.image_shape[-1]
+  mask = np.ones(num_train, bool) if mask is None else np.asarray(mask)
+  if mask.dtype != bool or mask.ndim not in (1, 2) or mask.shape[-1] != num_train:
+    raise ValueError(f"mask is {mask.dtype}{list(mask.shape)}, not bool for {num_train} examples.")
+  class_index, class_counts = rows_by_class(real.train_labels, real.info.num_classes)
+  images, preprocessing = real.train_images, real.preprocessing
+  mean, std = np.zeros(num_channels, np.float32), np.ones(num_channels, np.float32)
+  if preprocessing.is_whitening:
+    key = f"whitened-{preprocessing.kind}-{preprocessing.regularisation}-{real.fingerprint}"
+    images = cached(key, lambda: {"images": _whiten(real)})["images"]
+  elif preprocessing.mean is None:
+    std = std * np.float32(real.max_value)
+  else:
+    mean, std = (x * np.float32(real.max_value) for x in (preprocessing.mean, preprocessing.std))
+  return DataSplit(
+    images=images,
+    labels=real.train_labels,
+    mask=mask,
+    class_index=class_index,
+    class_counts=class_counts,
+    mean=mean,
+    std=std,
+  )
+
+
+def _read(config: ConfigDict, facts: Facts) -> Source:
+  """The set as published, from the cache where it has been decoded before."""
+  name = config.name
+  if facts.tfds_name:
+    data_dir = tfds_source.tfds_dir(config.data_dir)
+    folder = tfds_source.find_prepared(facts, data_dir)
+    if folder is None:
+      folder = tfds_source.prepare(name, facts, data_dir, config.download)
+    key = f"{name}-{folder.name}-{tfds_source.folder_stamp(folder)}"
+    return _decoded(key, lambda: tfds_source.read_prepared(name, folder))
+  if name == "digits":
+    return _decoded(f"digits-{metadata.version('scikit-learn')}", _read_digits)
+  if name == "fake":
+    return fake.make_fake(facts.image_shape, facts.num_classes)
+  if not config.path:
+    raise DataError(f"config.data.name = {name!r} needs config.data.path.")
+  read = {"npz": own.read_npz, "folder": own.read_folder}[name]
+  return read(config.path, config.split_seed)
+
+
+def _decoded(key: str, read) -> Source:
+  """`read()`, by way of the cache."""
+
+  def make():
+    logging.info("Decoding %s for the first time.", key)
+    return read().to_arrays()
+
+  return Source.from_arrays(cached(key, make))
+
+
+def _read_digits() -> Source:
+  """scikit-learn's 1797 handwritten digits, values 0 to 16, in a fixed stratified split."""
+  from sklearn.datasets import load_digits
+
+  bunch = load_digits()
+  images, labels = bunch.images[..., None].astype(np.uint8), bunch.target.astype(np.int32)
+  test = stratified_rows(labels, _NUM_DIGITS_TEST, 0)
+  train = without_rows(len(labels), test)
+  return Source(
+    train_images=images[train],
+    train_labels=labels[train],
+    test_images=images[test],
+    test_labels=labels[test],
+    class_names=tuple(map(str, range(10))),
+    version=metadata.version("scikit-learn"),
+  )
+
+
+def _first_classes(source: Source, num_classes: int | None) -> Source:
+  """Only the examples of the first classes."""
+  available = len(source.class_names)
+  if num_classes is None or num_classes == available:
+    return source
+  if not 2 <= num_classes <= available:
+    raise ValueError(f"num_classes = {num_classes} must lie between 2 and {available}.")
+  train, test = source.train_labels < num_classes, source.test_labels < num_classes
+  return source._replace(
+    train_images=source.train_images[train],
+    train_labels=source.train_labels[train],
+    test_images=source.test_images[test],
+    test_labels=source.test_labels[test],
+    class_names=source.class_names[:num_classes],
+  )
+
+
+def _fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
+  """sha256 of the images' bytes, then the labels'."""
+  digest = hashlib.sha256(np.ascontiguousarray(images))
+  digest.update(labels.astype("<i4"))
+  return digest.hexdigest()
+
+
+def _whiten(real: RealData) -> np.ndarray:
+  """f32[N h w c] in network space, block by block."""
+  forward = jax.jit(lambda preprocessing, pixels: preprocessing.forward(pixels))
+  whitened = np.empty(real.train_images.shape, np.float32)
+  for start in range(0, len(whitened), _ROWS_PER_BLOCK):
+    rows = slice(start, start + _ROWS_PER_BLOCK)
+    pixels = as_pixels(real.train_images[rows], real.max_value)
+    whitened[rows] = forward(real.preprocessing, pixels)
+  return whitened

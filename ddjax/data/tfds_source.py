@@ -1,0 +1,173 @@
+"""Reading a TensorFlow Datasets image classification set, in either of its file formats.
+
+Folders of array_record files are read without TensorFlow; tfrecord files need it, and only then is
+it imported. Where the prepared folder is absent, TFDS downloads and prepares it.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+import threading
+import urllib.error
+import urllib.request
+
+from absl import logging
+import numpy as np
+
+from ddjax.data.facts import Facts
+from ddjax.data.source import DataError, Source
+
+_PROBE_SECONDS = 5.0
+
+
+def tfds_dir(data_dir: str | None) -> Path:
+  """The folder of prepared sets: as given, else `TFDS_DATA_DIR`, else TFDS's own default."""
+  folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+  return Path(folder).expanduser()
+
+
+def find_prepared(facts: Facts, data_dir: Path) -> Path | None:
+  """The folder of the newest prepared version, or None."""
+  versions = data_dir.joinpath(facts.tfds_name).glob("*/dataset_info.json")
+  numbered = [path.parent for path in versions if path.parent.name.replace(".", "").isdigit()]
+  return max(numbered, key=lambda path: tuple(map(int, path.name.split("."))), default=None)
+
+
+def folder_stamp(folder: Path) -> str:
+  """Sixteen hex digits that change when a file under `folder` is added, changed or removed."""
+  stamp = hashlib.sha256()
+  for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    stat = path.stat()
+    stamp.update(f"{path.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+  return stamp.hexdigest()[:16]
+
+
+def read_prepared(name: str, folder: Path) -> Source:
+  """Decodes a prepared folder, in the order of its files.
+
+  Args:
+    name: of the data set, for messages.
+    folder: `.../NAME/VERSION`, as TFDS prepared it.
+  Returns:
+    the train and the test split.
+  Raises:
+    DataError: if the folder cannot be read, has no train or test split, or no images of one size.
+  """
+  with _quiet():
+    import tensorflow_datasets as tfds
+
+    try:
+      builder = tfds.builder_from_directory(folder)
+      splits = {split: _read_split(builder, split) for split in ("train", "test")}
+    except Exception as error:  # whatever TFDS, its file formats or Pillow raise
+      raise DataError(
+        f"Cannot read data set {name!r} from {folder}: {error} Remove that folder to prepare it "
+        "again, or name another with --config.data.data_dir."
+      ) from error
+  _, label_key = builder.info.supervised_keys
+  return Source(
+    *splits["train"],
+    *splits["test"],
+    class_names=tuple(builder.info.features[label_key].names),
+    version=folder.name,
+  )
+
+
+def prepare(name: str, facts: Facts, data_dir: Path, download: bool) -> Path:
+  """Lets TFDS download a set and write it as array_record files.
+
+  Args:
+    name: of the data set, for messages.
+    facts: its row in the table.
+    data_dir: where TFDS keeps prepared sets.
+    download: False refuses, with the message that says so.
+  Returns:
+    the prepared folder.
+  Raises:
+    DataError: naming the set, the folder and what to do, if it cannot be had.
+  """
+  advice = (
+    f"Data set {name!r} is not in {data_dir}, and it cannot be downloaded: {{}} Name the folder "
+    f"that holds {facts.tfds_name}/VERSION with TFDS_DATA_DIR or --config.data.data_dir, or take "
+    "--config.data.name=digits, which needs no download."
+  )
+  if not download:
+    raise DataError(advice.format("config.data.download is False."))
+  if reason := _probe(facts.probe_url):
+    raise DataError(advice.format(f"no answer from {facts.probe_url} ({reason})."))
+  logging.info("Downloading %s, about %d MB, into %s.", name, facts.download_mb, data_dir)
+  with _quiet():
+    import tensorflow_datasets as tfds
+
+    try:
+      _keep_tensorflow_off_accelerators()
+      builder = tfds.builder(facts.tfds_name, data_dir=data_dir, file_format="array_record")
+      # TFDS names what it extracts by file name alone, so each set needs a folder of its own.
+      builder.download_and_prepare(download_dir=data_dir / "downloads" / facts.tfds_name)
+    except Exception as error:
+      raise DataError(advice.format(f"TFDS says: {error}.")) from error
+  folder = find_prepared(facts, data_dir)
+  if folder is None:
+    raise DataError(advice.format("TFDS left no prepared folder."))
+  return folder
+
+
+def _read_split(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
+  """Images u8[n h w c] and labels i32[n] of one split."""
+  import tensorflow_datasets as tfds
+
+  image_key, label_key = builder.info.supervised_keys
+  count = builder.info.splits[split].num_examples
+  if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
+    source = builder.as_data_source(split=split)
+    starts = range(0, count, 1000)
+    blocks = [range(start, min(start + 1000, count)) for start in starts]
+    with ThreadPoolExecutor() as pool:  # Pillow decodes without holding the interpreter's lock
+      examples = [x for block in pool.map(source.__getitems__, blocks) for x in block]
+  else:
+    _keep_tensorflow_off_accelerators()
+    examples = list(tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False)))
+  images = np.stack([example[image_key] for example in examples])
+  return images, np.array([example[label_key] for example in examples], np.int32)
+
+
+def _probe(url: str) -> str | None:
+  """None if `url` answers within a few seconds, else the reason. Honours proxies."""
+  outcome = ["time-out"]
+
+  def ask():
+    try:
+      request = urllib.request.Request(url, method="HEAD")
+      urllib.request.urlopen(request, timeout=_PROBE_SECONDS).close()
+      outcome[0] = None
+    except urllib.error.HTTPError as error:
+      outcome[0] = None if error.code == 405 else str(error)  # 405: there, but takes no HEAD
+    except (OSError, ValueError) as error:
+      outcome[0] = str(getattr(error, "reason", error))
+
+  thread = threading.Thread(target=ask, daemon=True)  # looking up a name has no time-out of its own
+  thread.start()
+  thread.join(_PROBE_SECONDS)
+  return outcome[0]
+
+
+def _keep_tensorflow_off_accelerators() -> None:
+  """Imports TensorFlow, quietly, and leaves the accelerators' memory to JAX."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  import tensorflow as tf
+
+  tf.config.set_visible_devices([], "GPU")
+  tf.config.set_visible_devices([], "TPU")
+
+
+@contextlib.contextmanager
+def _quiet():
+  """Silences the advice that TFDS logs as warnings."""
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(verbosity)
