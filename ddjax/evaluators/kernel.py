@@ -1,0 +1,129 @@
+"""Kernel ridge regression on a distilled set, as a model like any other, and its test accuracy."""
+
+from typing import Mapping
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from ddjax.data.load import RealData
+from ddjax.evaluators import statistics
+from ddjax.evaluators.predictions import predict_classes
+from ddjax.kernels.blocked import rows_in_blocks
+from ddjax.kernels.make import make_kernel
+from ddjax.kernels.ridge import coefficients
+from ddjax.types import Array, DatasetInfo, DistilledSet, Models, Report
+
+PREDICTOR = "kernel"
+ROWS_PER_BLOCK = 2000
+
+
+def make_kernel_fit(config: ConfigDict, info: DatasetInfo, preprocessing):
+  """Kernel predictors by the config's kernel and ridge.
+
+  Args:
+    config: the whole config, for `kernel`, `ridge`, `precision` and `memory_budget_gb`.
+    info: of the data set.
+    preprocessing: with `forward`, pixels f32[b h w c] in [0, 1] -> what the kernel sees.
+  Returns:
+    fit(sets, rng) -> {set name: {"kernel": Models}}, one model per leading entry of the sets
+    (images f32[r n h w c], labels f32[r n k], one-hot or centred as they are); deterministic.
+  """
+  kernel = make_kernel(config.kernel, info.image_shape, precision=config.precision)
+  kernel_fn = rows_in_blocks(kernel, info.image_shape, int(config.memory_budget_gb * 2**30))
+  dtype = jnp.dtype(config.precision)
+  ridge = config.ridge
+
+  def predict_fn(params, pixels: Array) -> Array:
+    inputs = preprocessing.forward(pixels).astype(dtype)
+    with jax.default_matmul_precision("highest"):
+      return kernel_fn(inputs, params["images"]) @ params["coefficients"]
+
+  @jax.jit
+  def fit_one(images, labels):
+    return coefficients(kernel_fn, images, labels, ridge)
+
+  def fit(sets: Mapping[str, DistilledSet], rng: Array | None = None):
+    del rng  # nothing is drawn
+    models = {}
+    for name, distilled in sets.items():
+      images = jnp.asarray(distilled.images, dtype)
+      labels = jnp.asarray(distilled.labels, dtype)
+      solved = jnp.stack([fit_one(x, y) for x, y in zip(images, labels, strict=True)])
+      params = {"images": images, "coefficients": solved}
+      models[name] = {PREDICTOR: Models(predict_fn, params, np.arange(len(images)))}
+    return models
+
+  return fit
+
+
+def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
+  """Test accuracy of the kernel predictors, with paired differences.
+
+  Args:
+    config: the whole config, for `kernel_evaluation` and what the settings of the report name.
+    info: of the data set.
+  Returns:
+    measure(models, dataset, rng, context) -> Report of kind "kernel" with `test_accuracy`,
+    `initial_accuracy`, `random_subset_accuracy` and the paired gains.
+  """
+  num_bootstrap = config.kernel_evaluation.num_bootstrap
+  keys = {
+    "distilled": "test_accuracy",
+    "initial": "initial_accuracy",
+    "random_subset": "random_subset_accuracy",
+  }
+  gains = {
+    ("distilled", "random_subset"): "gain_over_random_test_accuracy",
+    ("distilled", "initial"): "gain_over_initial_test_accuracy",
+  }
+
+  def measure(models, dataset: RealData, rng=None, context=None) -> Report:
+    del rng, context
+    predicted = {
+      name: predict_classes(
+        of_set[PREDICTOR], dataset.test_images, dataset.max_value, rows_per_block=ROWS_PER_BLOCK
+      )
+      for name, of_set in models.items()
+    }
+    correct = {name: classes == dataset.test_labels for name, classes in predicted.items()}
+    group = {name: of_set[PREDICTOR].group for name, of_set in models.items()}
+    estimates = statistics.bootstrap_accuracies(
+      correct, group, list(gains), num_bootstrap=num_bootstrap, seed=config.seed
+    )
+    named = {**keys, **gains}
+    settings = {
+      "kernel": config.kernel.to_dict(),
+      "ridge": config.ridge,
+      "precision": config.precision,
+      "num_test": len(dataset.test_labels),
+      "interval_over": {named[source]: estimate.over for source, estimate in estimates.items()},
+      "confusion": _confusion(dataset.test_labels, predicted["distilled"], info.num_classes),
+    }
+    classes = np.eye(info.num_classes, dtype=bool)[dataset.test_labels]
+    return Report(
+      kind="kernel",
+      scalars={named[source]: estimate.mean for source, estimate in estimates.items()},
+      spread={
+        named[source]: estimate.std
+        for source, estimate in estimates.items()
+        if estimate.std is not None
+      },
+      interval={named[source]: [e.low, e.high] for source, e in estimates.items()},
+      per_model={keys[name]: rows.mean(axis=1).tolist() for name, rows in correct.items()},
+      per_class={
+        keys[name]: (rows.mean(axis=0) @ classes / classes.sum(axis=0)).tolist()
+        for name, rows in correct.items()
+      },
+      settings=settings,
+    )
+
+  return measure
+
+
+def _confusion(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> list[list[int]]:
+  """Counts [k k], rows true, columns predicted, over all models."""
+  cells = labels.astype(np.int64) * num_classes + predicted
+  counts = np.bincount(cells.reshape(-1), minlength=num_classes**2)
+  return counts.reshape(num_classes, num_classes).tolist()
