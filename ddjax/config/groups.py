@@ -18,6 +18,7 @@ def base(method: str, dataset: str) -> ConfigDict:
   return ConfigDict(
     dict(
       method=method,
+      variant="",  # a word in the name of the run folder, for what the config argument chose
       seed=0,
       num_replicas=1,  # distillations at once: seeds seed to seed + num_replicas - 1
       num_devices=0,  # 0: all there are
@@ -26,6 +27,7 @@ def base(method: str, dataset: str) -> ConfigDict:
       data=data(dataset),
       trainer=trainer(),
       evaluators=("kernel", "accuracy"),
+      num_random_subsets=5,  # of the real set, of equal size: the baseline beside every figure
       kernel_evaluation=kernel_evaluation(),
       accuracy_evaluation=accuracy_evaluation(),
     )
@@ -87,7 +89,6 @@ def kernel_evaluation() -> ConfigDict:
   """Kernel ridge regression on the distilled set, tested on real images."""
   return ConfigDict(
     dict(
-      num_random_subsets=5,
       num_bootstrap=2000,
       curve_steps=(),  # steps of the running curve and the snapshots; () for the series 1 2 5 10 ...
     )
@@ -100,9 +101,21 @@ def accuracy_evaluation() -> ConfigDict:
     dict(
       networks=("mlp", "convnet"),
       width=32,
-      num_seeds=5,  # networks per distilled set
-      num_random_subsets=5,  # with one network each
+      num_seeds=5,  # networks per distilled set; a random subset has one each
       protocol="quick",
       num_bootstrap=2000,
+    )
+  )
+
+
+def target_augmentation(fraction: float, flip: bool, max_shift: int) -> ConfigDict:
+  """Augmentation of KIP's target batches; see `ddjax.augment.targets`."""
+  return ConfigDict(
+    dict(
+      fraction=fraction,  # of the examples of a batch
+      flip=flip,
+      max_shift=max_shift,  # pixels
+      max_rotation=0.0,  # degrees
+      channel_shift=0.0,  # network units
     )
   )

@@ -1,0 +1,67 @@
+"""Which fields of a config alter what a distillation computes, and which may change on a resume."""
+
+import hashlib
+import json
+from typing import Any, Mapping
+
+from ml_collections import ConfigDict
+
+# Everything else alters the trajectory. A length does only where a schedule depends on it.
+_FREE_FIELDS = (
+  "variant",
+  "num_devices",
+  "memory_budget_gb",
+  "evaluators",
+  "num_random_subsets",
+  "kernel_evaluation",
+  "accuracy_evaluation",
+  "trainer",
+  "data.path",  # what the data hold is compared by fingerprint
+  "data.data_dir",
+  "data.download",
+)
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+  """The config as JSON types: nested dicts, lists, numbers, strings and None."""
+  return json.loads(config.to_json_best_effort())
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Nested dicts as {"outer.num_steps": 300}."""
+  flat: dict[str, Any] = {}
+  for name, value in config.items():
+    if isinstance(value, Mapping):
+      flat |= flatten(value, f"{prefix}{name}.")
+    else:
+      flat[prefix + name] = value
+  return flat
+
+
+def trajectory_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The flat fields, of a plain config, that alter what a distillation computes."""
+  flat = flatten(config)
+  free = list(_FREE_FIELDS)
+  if flat.get("outer.schedule", "constant") == "constant":
+    free.append("outer.num_steps")
+  return {
+    name: value
+    for name, value in flat.items()
+    if not any(name == field or name.startswith(field + ".") for field in free)
+  }
+
+
+def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+  """Sentences "field: old -> new" for every field that alters the trajectory and differs."""
+  old_fields, new_fields = trajectory_fields(old), trajectory_fields(new)
+  absent = object()
+  return [
+    f"{name}: {old_fields.get(name)!r} -> {new_fields.get(name)!r}"
+    for name in sorted(old_fields.keys() | new_fields.keys())
+    if old_fields.get(name, absent) != new_fields.get(name, absent)
+  ]
+
+
+def short_hash(fields: Mapping[str, Any]) -> str:
+  """Six hexadecimal digits of the fields' content."""
+  return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:6]

@@ -1,0 +1,138 @@
+"""Kernel Inducing Points: a support set on which kernel ridge regression predicts the real set.
+
+Nguyen, Chen, Lee 2021, "Dataset Meta-Learning from Kernel Ridge-Regression" (arXiv 2011.00050);
+Nguyen, Novak, Xiao, Lee 2021, "Dataset Distillation with Infinitely Wide Convolutional Networks"
+(arXiv 2107.13034). Adam on the images, and on the labels if asked, of the loss of eq. 3 on a
+class-balanced target batch that is drawn anew each step.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import optax
+
+from ddjax.augment import targets
+from ddjax.config.arguments import nearest
+from ddjax.data.batches import draw_class_balanced
+from ddjax.distillers import synthetic
+from ddjax.kernels.blocked import rows_in_blocks
+from ddjax.kernels.make import make_kernel
+from ddjax.kernels.ridge import check_ridge, predict
+from ddjax.training.parallel import mean_across, own_rows
+from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
+
+SCHEDULES = ("constant", "cosine")
+
+
+class Targets(NamedTuple):
+  """A target batch: images f[b h w c], centred labels f[b k], weights f32[b]."""
+
+  images: Array
+  labels: Array
+  weights: Array
+
+
+def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
+  """Builds KIP from its config; see `configs/kip.py` for the fields.
+
+  Raises:
+    ValueError: for a batch that the classes do not divide, and other impossible settings.
+  """
+  outer, batch_size = config.outer, config.outer.target_batch_size
+  ipc, init_kind = config.synthetic.ipc, config.synthetic.init
+  learn_labels = config.synthetic.learn_labels
+  num_classes = info.num_classes
+  augmentation = targets.TargetAugmentation(**config.augment)
+  dtype = jnp.dtype(config.precision)
+  ridge = config.ridge
+  synthetic.check_init(init_kind, ipc)
+  targets.check_augmentation(augmentation, info.image_shape)
+  check_ridge(ridge)
+  if batch_size < 1 or batch_size % num_classes:
+    raise ValueError(
+      f"outer.target_batch_size={batch_size} must be a positive multiple of the {num_classes} "
+      "classes: target batches are class-balanced."
+    )
+  if batch_size > info.num_train:
+    raise ValueError(
+      f"outer.target_batch_size={batch_size} is more than the {info.num_train} train examples of "
+      f"{info.name}."
+    )
+  kernel = make_kernel(config.kernel, info.image_shape, precision=config.precision)
+  kernel_fn = rows_in_blocks(kernel, info.image_shape, int(config.memory_budget_gb * 2**30))
+  image_optimiser = optax.adam(_schedule(outer.learning_rate, outer))
+  label_optimiser = optax.adam(_schedule(outer.label_learning_rate, outer))
+  identity = jnp.eye(num_classes, dtype=dtype)
+
+  def init(rng, data) -> DistillState:
+    init_rng, step_rng = jax.random.split(rng)
+    start = synthetic.init_synthetic(
+      init_rng, data, info, ipc=ipc, init=init_kind, is_centred=True
+    )
+    start = jax.tree.map(lambda leaf: leaf.astype(dtype), start)
+    opt_state = {"images": image_optimiser.init(start.images)}
+    if learn_labels:
+      opt_state["labels"] = label_optimiser.init(start.labels)
+    return DistillState(jnp.int32(0), step_rng, start, opt_state)
+
+  def draw_targets(rng, data) -> Targets:
+    """This device's rows of the target batch of one step."""
+    index_rng, augment_rng = jax.random.split(rng)
+    index = draw_class_balanced(index_rng, data, batch_size // num_classes).T.reshape(-1)
+    if not augmentation.is_active:
+      options, draws = targets.TargetAugmentation(), None
+    else:
+      options = augmentation
+      draws = targets.draw(augment_rng, batch_size, info.image_shape[-1], augmentation)
+    index, draws = own_rows((index, draws), axis_name)
+    images = targets.take_augmented(data, index, draws, options)
+    labels = identity[data.labels[index]] - 1 / num_classes
+    return Targets(images.astype(dtype), labels, data.mask[index].astype(dtype))
+
+  def loss_fn(support: Synthetic, batch: Targets, total_weight: Array):
+    """This device's share of the loss: averaged over devices it is eq. 3 on the whole batch."""
+    logits = predict(kernel_fn, support, batch.images, ridge)
+    errors = jnp.mean((logits - batch.labels) ** 2, axis=1)
+    is_right = jnp.argmax(logits, axis=1) == jnp.argmax(batch.labels, axis=1)
+    loss = 0.5 * jnp.sum(batch.weights * errors) / total_weight
+    return loss, jnp.sum(batch.weights * is_right) / total_weight
+
+  def step(state: DistillState, data, shard):
+    del shard  # the rows are this device's by its place on the axis
+    batch = draw_targets(jax.random.fold_in(state.rng, state.step), data)
+    total_weight = mean_across(jnp.sum(batch.weights), axis_name)
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, accuracy), grads = value_and_grad(state.synthetic, batch, total_weight)
+    loss, accuracy, grads = mean_across((loss, accuracy, grads), axis_name)
+    support, opt_state = state.synthetic, dict(state.opt_state)
+    updates, opt_state["images"] = image_optimiser.update(grads.images, opt_state["images"])
+    new = support.replace(images=optax.apply_updates(support.images, updates))
+    if learn_labels:
+      updates, opt_state["labels"] = label_optimiser.update(grads.labels, opt_state["labels"])
+      new = new.replace(labels=optax.apply_updates(support.labels, updates))
+    metrics = {
+      "loss": loss,
+      "accuracy": accuracy,
+      "gradient_norm": optax.global_norm(grads.images),
+      "image_change": optax.global_norm(new.images - support.images),
+    }
+    return state.replace(step=state.step + 1, synthetic=new, opt_state=opt_state), metrics
+
+  def extract(state: DistillState) -> DistilledSet:
+    images, labels = state.synthetic.images, state.synthetic.labels
+    return DistilledSet(images.astype(jnp.float32), labels.astype(jnp.float32))
+
+  return Distiller(init, step, extract, label_kind="centred")
+
+
+def _schedule(learning_rate: float, outer: ConfigDict) -> optax.Schedule:
+  """Learning rate by step; cosine ends at zero after `outer.num_steps`."""
+  if outer.schedule not in SCHEDULES:
+    raise ValueError(
+      f"Unknown outer.schedule {outer.schedule!r}. {nearest(outer.schedule, SCHEDULES)}"
+    )
+  if outer.schedule == "constant":
+    return optax.constant_schedule(learning_rate)
+  return optax.cosine_decay_schedule(learning_rate, max(outer.num_steps, 1))

@@ -1,0 +1,82 @@
+"""Initial synthetic images and labels: real examples, noise, or k-means centres, ipc per class."""
+
+import jax
+import jax.numpy as jnp
+
+from ddjax.config.arguments import nearest
+from ddjax.data.batches import standardise
+from ddjax.types import Array, DatasetInfo, DataSplit, Synthetic
+
+INITS = ("real", "noise", "kmeans")
+
+
+def check_init(init: str, ipc: int) -> None:
+  """Raises ValueError for an unknown way to begin, or fewer than one image per class."""
+  if init not in INITS:
+    raise ValueError(f"Unknown synthetic.init {init!r}. {nearest(init, INITS)}")
+  if ipc < 1:
+    raise ValueError(f"synthetic.ipc={ipc} must be at least 1.")
+
+
+def draw_members(rng: Array, data: DataSplit, ipc: int) -> Array:
+  """Rows of random members, without replacement within a class: i32[k ipc].
+
+  A class with fewer than `ipc` members is refused on the host before (see `ddjax.pipeline`).
+  """
+  is_real = jnp.arange(data.class_index.shape[1]) < data.class_counts[:, None]
+  is_member = data.mask[data.class_index] & is_real
+  priority = jax.random.uniform(rng, data.class_index.shape, jnp.float32)
+  order = jnp.argsort(jnp.where(is_member, priority, 2.0), axis=1)[:, :ipc]
+  return jnp.take_along_axis(data.class_index, order, axis=1)
+
+
+def one_hot_labels(num_classes: int, ipc: int, is_centred: bool) -> Array:
+  """Labels f32[k*ipc k], class by class; centred means minus 1/k, as kernel regression uses."""
+  labels = jnp.repeat(jnp.eye(num_classes, dtype=jnp.float32), ipc, axis=0)
+  return labels - 1.0 / num_classes if is_centred else labels
+
+
+def init_images(rng: Array, data: DataSplit, info: DatasetInfo, ipc: int, init: str) -> Array:
+  """Initial images f32[k*ipc h w c] in network units, class by class.
+
+  `real` draws members; `noise` is standard normal; `kmeans` takes the centres of each class's
+  members after ten rounds of Lloyd's algorithm from random members.
+  """
+  count = info.num_classes * ipc
+  if init == "noise":
+    return jax.random.normal(rng, (count, *info.image_shape), jnp.float32)
+  start = standardise(data.images[draw_members(rng, data, ipc).reshape(-1)], data)
+  if init == "real":
+    return start
+
+  def centres_of(class_start, class_index, class_count):
+    rows = standardise(data.images[class_index], data).reshape(class_index.shape[0], -1)
+    weights = data.mask[class_index] & (jnp.arange(class_index.shape[0]) < class_count)
+    return _kmeans(class_start.reshape(ipc, -1), rows, weights.astype(jnp.float32))
+
+  by_class = start.reshape(info.num_classes, ipc, *info.image_shape)
+  centres = jax.lax.map(
+    lambda operands: centres_of(*operands), (by_class, data.class_index, data.class_counts)
+  )
+  return centres.reshape(count, *info.image_shape)
+
+
+def init_synthetic(
+  rng: Array, data: DataSplit, info: DatasetInfo, *, ipc: int, init: str, is_centred: bool
+) -> Synthetic:
+  """Images and labels to start from; see `init_images` and `one_hot_labels`."""
+  images = init_images(rng, data, info, ipc, init)
+  return Synthetic(images=images, labels=one_hot_labels(info.num_classes, ipc, is_centred))
+
+
+def _kmeans(centres: Array, rows: Array, weights: Array, num_rounds: int = 10) -> Array:
+  """Lloyd's algorithm on weighted rows f32[q d]; an empty cluster keeps its centre f32[d]."""
+
+  def one_round(_, centres):
+    distances = jnp.sum(centres**2, axis=1)[None, :] - 2 * rows @ centres.T
+    nearest_centre = jnp.argmin(distances, axis=1)
+    member = jax.nn.one_hot(nearest_centre, centres.shape[0]) * weights[:, None]
+    sizes = member.sum(axis=0)[:, None]
+    return jnp.where(sizes > 0, member.T @ rows / jnp.maximum(sizes, 1.0), centres)
+
+  return jax.lax.fori_loop(0, num_rounds, one_round, centres)

@@ -1,0 +1,18 @@
+"""The errors that `ddjax.main` prints as one sentence, without a traceback."""
+
+from ddjax.data.source import DataError
+from ddjax.io.atomic import OutputError
+from ddjax.run_folder import RunFolderError
+from ddjax.training.checkpoints import CheckpointError
+from ddjax.training.trainer import NonFiniteLossError, PreemptedError
+
+PREEMPTION = (PreemptedError,)
+EXPECTED = (
+  CheckpointError,
+  DataError,
+  NonFiniteLossError,
+  OutputError,
+  RunFolderError,
+  FileNotFoundError,
+  ValueError,
+)

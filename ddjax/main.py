@@ -1,0 +1,79 @@
+"""Command line: flags -> config -> pipeline.
+
+  python -m ddjax.main --config=configs/kip.py:cifar10,ipc=10 --config.seed=1
+"""
+
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from ddjax.config.arguments import nearest
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "What to run.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; default runs/METHOD-DATASET-...")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start anew, deleting an earlier run.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the config and an estimate, and stop.")
+
+_INTERRUPTED = 130
+_PREEMPTED = 143  # 128 + SIGTERM, which schedulers know
+
+
+def main(argv: list[str]) -> int:
+  """Runs the config; returns the exit code."""
+  if len(argv) > 1:
+    raise app.UsageError(f"Unexpected argument {argv[1]!r}; settings are given as flags.")
+  if _CONFIG.value is None:
+    raise app.UsageError("--config is missing, for example --config=configs/kip.py.")
+  from ddjax import errors, pipeline  # here, so that --help does not wait for JAX
+
+  logging.set_verbosity(logging.INFO)
+  overridden = list(config_flags.get_override_values(flags.FLAGS["config"]))
+  try:
+    pipeline.main(
+      _CONFIG.value,
+      workdir=_WORKDIR.value,
+      overwrite=_OVERWRITE.value,
+      dry_run=_DRY_RUN.value,
+      overridden=overridden,
+    )
+  except errors.PREEMPTION as error:
+    print(error, file=sys.stderr)
+    return _PREEMPTED
+  except errors.EXPECTED as error:
+    print(f"Error: {error}", file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print("Interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+    return _INTERRUPTED
+  return 0
+
+
+def _parse(argv: list[str]) -> list[str]:
+  """Parses the flags; a wrong one is a sentence on stderr and exit code 2."""
+  try:
+    return flags.FLAGS(argv)
+  except (AttributeError, KeyError) as error:
+    name = str(error).strip("\"'")
+    known = _known_fields()
+    print(f"Error: unknown config field {name!r}. {nearest(name, known)}", file=sys.stderr)
+  except (flags.Error, ValueError, TypeError, OSError, ImportError) as error:
+    print(f"Error: {error}", file=sys.stderr)
+  sys.exit(2)
+
+
+def _known_fields() -> list[str]:
+  """Dotted names of the fields of the config file, as far as it was read."""
+  from ddjax.config.compare import flatten
+
+  config = flags.FLAGS["config"].value
+  return sorted(flatten(config.to_dict())) if config is not None else []
+
+
+def console() -> None:
+  """Entry point of the `ddjax` command."""
+  app.run(main, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+  console()

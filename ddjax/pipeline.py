@@ -1,0 +1,110 @@
+"""A run from config to report: the stages in order, and what a second start leaves out.
+
+Resume rules, in this order: a finished run prints its summary; a folder of another config is
+refused by name; a distillation goes on from its own last checkpoint, else from
+`config.trainer.resume_from`, else it starts fresh; evaluation and report are made anew whenever
+the distillation, the evaluators or their settings are not those of the report on disk.
+"""
+
+import contextlib
+import pathlib
+import time
+from typing import Any, Iterable, NamedTuple
+
+from absl import logging
+import jax
+from ml_collections import ConfigDict
+
+from ddjax.config import compare
+from ddjax.io.report import JSON_NAME, summary_text
+from ddjax.run_folder import RunFolder, default_workdir
+from ddjax.stages import estimate, present
+from ddjax.stages.distill import distill
+from ddjax.stages.evaluate import check_evaluators, evaluate
+from ddjax.stages.prepare import load, prepare
+from ddjax.training.parallel import is_main_process
+from ddjax.training.trainer import StopRequest
+
+
+class Result(NamedTuple):
+  """A finished run: its folder, and what its `report.json` holds."""
+
+  workdir: pathlib.Path
+  report: dict[str, Any]
+
+
+def main(
+  config: ConfigDict,
+  *,
+  workdir: str | None = None,
+  overwrite: bool = False,
+  dry_run: bool = False,
+  overridden: Iterable[str] = (),
+) -> None:
+  """Runs a config for a person at a terminal: prints estimate, summary, and where the report is."""
+  path = pathlib.Path(workdir) if workdir else default_workdir(config, overridden)
+  if dry_run:
+    print(config)
+    with _precision(config):
+      check_evaluators(config.evaluators)
+      print(estimate.estimate(prepare(config, path, load(config))).text)
+    return
+  result = run(config, path, overwrite=overwrite)
+  if is_main_process():
+    print(summary_text(result.report))
+    print(f"Report: {result.workdir / 'report.html'}")
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> Result:
+  """Runs a config in a folder, or goes on where an earlier start left it.
+
+  Args:
+    config: resolved; locked or not.
+    workdir: the run folder.
+    overwrite: whether to delete an earlier run in it.
+  Raises:
+    RunFolderError, DataError, ValueError, NonFiniteLossError, PreemptedError: see there.
+  """
+  with _precision(config), RunFolder(workdir, overwrite) as folder, StopRequest() as stop:
+    check_evaluators(config.evaluators)
+    plain = compare.plain(config)
+    started = time.monotonic()
+    job = prepare(config, folder.path, load(config))
+    folder.claim(plain, job.real.fingerprint)
+    if (report := _finished_report(folder, plain)) is not None:
+      logging.info("%s is finished; nothing to do.", folder.path)
+      return Result(folder.path, report)
+    seconds = {"data": time.monotonic() - started}
+    planned = estimate.estimate(job)
+    logging.info("Estimate: %s", planned.text)
+    present.write_versions(job)
+
+    started = time.monotonic()
+    distilled = distill(job, stop)
+    seconds["distill"] = time.monotonic() - started
+    logging.info("Distilled in %.1f s.", seconds["distill"])
+
+    reports, evaluation_seconds = evaluate(job, distilled)
+    seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
+    facts = {"seconds": seconds, "estimates": planned._asdict()}
+    return Result(folder.path, present.present(job, distilled, reports, facts))
+
+
+def _finished_report(folder: RunFolder, plain: dict[str, Any]) -> dict[str, Any] | None:
+  """The report on disk, where it is of this very config but for the fields of the loop."""
+  report = folder.read_json(JSON_NAME)
+  if report is None:
+    return None
+  old, new = dict(report["run"]["config"]), dict(plain)
+  for fields in (old, new):
+    fields.pop("trainer", None)
+  return report if old == new else None
+
+
+@contextlib.contextmanager
+def _precision(config: ConfigDict):
+  """64-bit numbers where the config asks for them."""
+  if config.precision not in ("float32", "float64"):
+    raise ValueError(f"precision={config.precision!r} must be 'float32' or 'float64'.")
+  with jax.enable_x64(config.precision == "float64"):
+    yield

@@ -1,0 +1,20 @@
+"""Names to factories: to add a method, add its line here."""
+
+from typing import Callable
+
+from ddjax.config.arguments import nearest
+from ddjax.distillers.kip import make_kip
+from ddjax.distillers.label_solve import make_label_solve
+from ddjax.types import Distiller
+
+DISTILLERS: dict[str, Callable[..., Distiller]] = {
+  "kip": make_kip,
+  "label_solve": make_label_solve,
+}
+
+
+def look_up(table: dict, name: str, what: str):
+  """The entry `name`; ValueError with the nearest known name where there is none."""
+  if name not in table:
+    raise ValueError(f"Unknown {what} {name!r}. {nearest(name, table)}")
+  return table[name]

@@ -1,0 +1,115 @@
+"""The run folder: its name, its lock, and the rules by which a second start goes on.
+
+A folder belongs to one config. Started again on it, a run resumes or, if finished, prints its
+summary; a config that differs in a field that alters the trajectory is refused, by name.
+"""
+
+import fcntl
+import json
+import pathlib
+import shutil
+from typing import Any, Iterable, Mapping
+
+from ml_collections import ConfigDict
+
+from ddjax.config import compare
+from ddjax.io import atomic
+
+CONFIG_NAME = "config.json"
+
+
+class RunFolderError(RuntimeError):
+  """The run folder cannot be used for this run; says why and what to do."""
+
+
+def default_workdir(config: ConfigDict, overridden: Iterable[str] = ()) -> pathlib.Path:
+  """`runs/METHOD-DATASET-ipcN-seedS`, with what sets the run apart from its config file.
+
+  Args:
+    config: the resolved config.
+    overridden: dotted fields that were set one by one; those that alter the trajectory go into a
+      short hash, so that a changed length still finds the run that it extends.
+  """
+  plain = compare.plain(config)
+  parts = [config.method, config.data.name]
+  if "synthetic" in config:
+    parts.append(f"ipc{config.synthetic.ipc}")
+  parts += [config.variant] if config.variant else []
+  parts.append(f"seed{config.seed}")
+  fields = compare.trajectory_fields(plain)
+  changed = {name: fields[name] for name in overridden if name in fields and name != "seed"}
+  parts += [compare.short_hash(changed)] if changed else []
+  return pathlib.Path("runs") / "-".join(parts)
+
+
+class RunFolder:
+  """One run folder, locked while it is open; a context manager."""
+
+  def __init__(self, workdir: str | pathlib.Path, overwrite: bool = False):
+    """Opens or makes the folder.
+
+    Args:
+      workdir: the folder.
+      overwrite: whether an earlier run in it is deleted.
+    Raises:
+      RunFolderError: if it cannot be written, another process uses it, or `overwrite` would
+        delete a folder that holds something else than a run.
+    """
+    self.path = pathlib.Path(workdir)
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      self._lock = (self.path / ".lock").open("w")
+      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise RunFolderError(f"Another process is at work in {self.path}.") from error
+    except OSError as error:
+      raise RunFolderError(f"Cannot write to workdir {self.path}: {error}") from error
+    if overwrite:
+      self._clear()
+
+  def __enter__(self) -> "RunFolder":
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._lock.close()
+
+  def _clear(self) -> None:
+    content = [entry for entry in self.path.iterdir() if entry.name != ".lock"]
+    if content and not (self.path / CONFIG_NAME).exists():
+      raise RunFolderError(
+        f"--overwrite: {self.path} holds no {CONFIG_NAME}, so it is not a run; nothing was deleted."
+      )
+    for entry in content:
+      shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+  def claim(self, config: Mapping[str, Any], data_fingerprint: str) -> None:
+    """Records the plain config, or holds it against the one on record.
+
+    Raises:
+      RunFolderError: naming every field that alters the trajectory and differs, or the data.
+    """
+    path = self.path / CONFIG_NAME
+    if path.exists():
+      old = self.read_json(CONFIG_NAME)
+      changes = compare.differing_fields(old["config"], config)
+      if old["data_fingerprint"] != data_fingerprint:
+        changes.append(f"content of the data: {old['data_fingerprint']} -> {data_fingerprint}")
+      if changes:
+        raise RunFolderError(
+          f"{self.path} holds a run with another config; differing: {'; '.join(changes)}. "
+          "Choose another --workdir, or --overwrite to start anew."
+        )
+    atomic.write_json(path, {"config": config, "data_fingerprint": data_fingerprint})
+
+  def read_json(self, name: str) -> Any:
+    """The content of a JSON file of the folder, or None where it is missing.
+
+    Raises:
+      RunFolderError: for a file that is not JSON.
+    """
+    try:
+      return json.loads((self.path / name).read_text())
+    except FileNotFoundError:
+      return None
+    except ValueError as error:
+      raise RunFolderError(f"{self.path / name} is damaged: {error}") from error

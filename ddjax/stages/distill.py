@@ -1,0 +1,166 @@
+"""Second stage: the distillation itself, resumed where it was left, and the published set."""
+
+import pathlib
+
+from absl import logging
+import jax
+import numpy as np
+
+from ddjax.config import compare
+from ddjax.evaluators.kernel import PREDICTOR, make_kernel_fit
+from ddjax.evaluators.predictions import predict_classes
+from ddjax.io.distilled import save_distilled
+from ddjax.stages.prepare import Job
+from ddjax.training import trainer
+from ddjax.training.checkpoints import Checkpoints
+from ddjax.training.metrics import MetricsWriter
+from ddjax.training.parallel import is_main_process
+from ddjax.training.progress import Progress
+from ddjax.types import DistilledSet, DistillState
+
+CURVE = "eval/running_test_accuracy"
+CURVE_SPREAD = "eval/running_test_accuracy_std"
+VALIDATION_CURVE = "eval/running_validation_accuracy"
+
+
+def distill(job: Job, stop_request=False) -> DistilledSet:
+  """Distils, with checkpoints, metrics, snapshots and the running curve, and saves the set.
+
+  Args:
+    job: from `prepare`.
+    stop_request: read as a bool between calls.
+  Returns:
+    The distilled set with a leading replica axis: images f32[r n h w c], labels f32[r n k].
+  Raises:
+    NonFiniteLossError, PreemptedError: see `ddjax.training.trainer`.
+  """
+  config, settings = job.config, job.config.trainer
+  with Checkpoints(job.workdir / "checkpoints", settings.keep_checkpoints) as checkpoints:
+    state = _start_state(job, checkpoints)
+    start_step = first_step = int(np.ravel(state.step)[0])
+    if start_step > job.num_steps:
+      raise ValueError(
+        f"num_steps={job.num_steps}, but {job.workdir} has already gone {start_step} steps."
+      )
+    stops = curve_steps(config.kernel_evaluation.curve_steps, job.num_steps)
+    # A snapshot at the step of a checkpoint is written before the checkpoint: no need to repeat it.
+    stops = [step for step in stops if step > start_step or step == start_step == 0]
+    label = f"{config.method} {job.real.info.name} ipc {config.synthetic.ipc}"
+    with (
+      MetricsWriter(job.workdir, settings.tensorboard, first_step) as writer,
+      Progress(job.num_steps, first_step, label) as progress,
+    ):
+      curve = _make_curve(job)
+
+      def on_metrics(first, metrics):
+        rows = len(next(iter(metrics.values())))
+        for step in range(first, first + rows):
+          values = {f"train/{k}": float(np.mean(v[step - first])) for k, v in metrics.items()}
+          if step % settings.log_every_steps == 0 or step in (1, job.num_steps):
+            writer.write(step, values)
+        progress.update(first + rows - 1, values)
+
+      def on_stop(step, state):
+        distilled = extract(job, state)
+        if is_main_process():
+          save(job, distilled, step, job.workdir / "distilled" / "steps" / f"{step:08d}")
+        writer.write(step, curve(distilled))
+
+      state = trainer.train(
+        job.distiller,
+        job.data,
+        state,
+        job.layout,
+        num_steps=job.num_steps,
+        steps_per_call=settings.steps_per_call,
+        checkpoint_every_steps=settings.checkpoint_every_steps,
+        checkpoints=checkpoints,
+        stops=stops,
+        hooks=trainer.Hooks(on_metrics, on_stop),
+        stop_request=stop_request,
+      )
+  distilled = extract(job, state)
+  if is_main_process():
+    save(job, distilled, job.num_steps, job.workdir / "distilled")
+  return distilled
+
+
+def extract(job: Job, state: DistillState) -> DistilledSet:
+  """What the state publishes, with a leading replica axis of length 1 where it has none."""
+  extract_fn = job.distiller.extract
+  if job.layout.num_replicas:
+    distilled = jax.jit(jax.vmap(extract_fn))(state)
+  else:
+    distilled = jax.tree.map(lambda leaf: leaf[None], jax.jit(extract_fn)(state))
+  return jax.device_get(distilled).replace(info={"label_kind": job.distiller.label_kind})
+
+
+def save(job: Job, distilled: DistilledSet, step: int, folder: pathlib.Path) -> None:
+  """Saves replica 0 in `folder` and the others in `folder/replica_1`, ..."""
+  config = compare.plain(job.config)
+  for replica in range(len(distilled.images)):
+    info = {
+      "label_kind": job.distiller.label_kind,
+      "method": job.config.method,
+      "dataset": job.real.info.name,
+      "ipc": job.config.synthetic.ipc,
+      "seed": job.config.seed + replica,
+      "step": step,
+      "learning_rate": None,
+      "member_hash": None,
+      "real_data_hash": job.real.fingerprint,
+      "decode_factor": 1,
+      "config": config,
+    }
+    one = DistilledSet(distilled.images[replica], distilled.labels[replica])
+    place = folder / f"replica_{replica}" if replica else folder
+    save_distilled(place, one, info, job.real.preprocessing)
+
+
+def curve_steps(wanted: tuple[int, ...], num_steps: int) -> list[int]:
+  """Steps of the running curve: those wanted, or 0, the series 1 2 5 10 20 50 ... and the last."""
+  if wanted:
+    return sorted({step for step in wanted if 0 <= step <= num_steps} | {num_steps})
+  series = (factor * 10**power for power in range(9) for factor in (1, 2, 5))
+  return [0, *(step for step in series if step < num_steps), num_steps]
+
+
+def _start_state(job: Job, checkpoints: Checkpoints) -> DistillState:
+  """Resume order: own last checkpoint, `config.trainer.resume_from`, fresh."""
+  initial = job.initial_state()
+  if checkpoints.latest_step() is not None:
+    state = checkpoints.restore(initial)
+    logging.info("Resuming %s at step %d.", job.workdir, checkpoints.latest_step())
+    return state
+  other = job.config.trainer.resume_from
+  if other:
+    folder = pathlib.Path(other) / "checkpoints"
+    if not folder.is_dir():
+      raise FileNotFoundError(f"trainer.resume_from={other!r} has no folder 'checkpoints'.")
+    with Checkpoints(folder) as others:
+      logging.info("Starting from %s at step %s.", other, others.latest_step())
+      return others.restore(initial)
+  logging.info("Starting anew in %s.", job.workdir)
+  return initial
+
+
+def _make_curve(job: Job):
+  """(distilled) -> {name: accuracy} of the kernel predictor, for the running curve."""
+  if "kernel" not in job.config:
+    return lambda distilled: {}
+  real = job.real
+  fit = make_kernel_fit(job.config, real.info, real.preprocessing)
+
+  def curve(distilled: DistilledSet) -> dict[str, float]:
+    models = fit({"running": distilled})["running"][PREDICTOR]
+    classes = predict_classes(models, real.test_images, real.max_value)
+    accuracy = (classes == real.test_labels).mean(axis=1)
+    values = {CURVE: float(accuracy.mean())}
+    if len(accuracy) > 1:
+      values[CURVE_SPREAD] = float(accuracy.std(ddof=1))
+    if len(real.validation_labels):
+      classes = predict_classes(models, real.validation_images, real.max_value)
+      values[VALIDATION_CURVE] = float((classes == real.validation_labels).mean())
+    return values
+
+  return curve

@@ -1,0 +1,93 @@
+"""First stage: config and data become a distiller on devices, checked before anything is spent."""
+
+import pathlib
+from typing import NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from ddjax import registry
+from ddjax.data.load import RealData, load_real_data, make_data_split
+from ddjax.random_streams import replica_streams
+from ddjax.training import parallel, trainer
+from ddjax.types import Array, DataSplit, Distiller, DistillState
+
+
+class Job(NamedTuple):
+  """Everything that the later stages of one run share.
+
+  Attributes:
+    config: resolved.
+    workdir: the run folder.
+    real: the real set on the host.
+    data: the train split, replicated on the devices.
+    layout: devices and replicas.
+    distiller: the method.
+    num_steps: the length of the distillation.
+    initial_state: (-> state at step 0), a pure function of config and data.
+  """
+
+  config: ConfigDict
+  workdir: pathlib.Path
+  real: RealData
+  data: DataSplit
+  layout: parallel.Layout
+  distiller: Distiller
+  num_steps: int
+
+  def initial_state(self) -> DistillState:
+    return trainer.initialise(self.distiller, self.data, self.rngs(), self.layout)
+
+  def rngs(self) -> Array:
+    """The key of the distillation, or keys[r] where there are replicas."""
+    rngs = replica_streams(self.config.seed, self.config.num_replicas, "distill")
+    return rngs if self.layout.num_replicas else rngs[0]
+
+
+def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
+  """Builds the distiller and places the data.
+
+  Raises:
+    ValueError: for impossible settings, naming them.
+  """
+  make = registry.look_up(registry.DISTILLERS, config.method, "method")
+  if config.num_replicas < 1:
+    raise ValueError(f"num_replicas={config.num_replicas} must be at least 1.")
+  check_ipc(config.synthetic.ipc, real)
+  num_replicas = config.num_replicas if config.num_replicas > 1 else 0
+  layout = parallel.make_layout(config.num_devices, num_replicas)
+  distiller = make(config, real.info, axis_name=layout.axis_name)
+  parallel.check_divides(layout, target_batch_size=config.outer.target_batch_size)
+  data = parallel.replicate(make_data_split(real), layout)
+  num_steps = distiller.num_steps or config.outer.num_steps
+  if num_steps < 1:
+    raise ValueError(f"outer.num_steps={num_steps} must be at least 1.")
+  return Job(config, workdir, real, data, layout, distiller, num_steps)
+
+
+def load(config: ConfigDict) -> RealData:
+  """The real set of a config."""
+  return load_real_data(config.data)
+
+
+def check_ipc(ipc: int, real: RealData) -> None:
+  """Raises ValueError where a class has fewer than `ipc` examples, naming the class."""
+  counts = np.bincount(real.train_labels, minlength=real.info.num_classes)
+  smallest = int(np.argmin(counts))
+  if ipc > counts[smallest]:
+    raise ValueError(
+      f"ipc={ipc} is larger than class {real.class_names[smallest]!r} of {real.info.name}, which "
+      f"has {counts[smallest]} train examples."
+    )
+
+
+def hardware() -> dict[str, object]:
+  """What the run computes on."""
+  device = jax.devices()[0]
+  return {
+    "platform": device.platform,
+    "device": device.device_kind,
+    "num_devices": jax.device_count(),
+    "num_hosts": jax.process_count(),
+  }

@@ -1,0 +1,107 @@
+"""Last stage: figures, `report.json`, `report.html`."""
+
+from importlib import metadata
+import platform
+from typing import Any
+
+import numpy as np
+
+import ddjax
+from ddjax.config import compare
+from ddjax.io import atomic
+from ddjax.io.report import report_to_json, write_report
+from ddjax.plots import confusion, curves, figures, grids
+from ddjax.stages import distill, prepare
+from ddjax.stages.distill import extract
+from ddjax.stages.prepare import Job
+from ddjax.training.metrics import read_metrics, series
+from ddjax.types import DistilledSet, Report
+
+_PACKAGES = (
+  "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "neural-tangents", "tensorflow-datasets",
+  "numpy", "ml-collections", "scikit-learn", "scipy",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+  """Versions of Python, ddjax and the packages that bear on the numbers."""
+  packages = {name: metadata.version(name) for name in _PACKAGES}
+  return {"python": platform.python_version(), "ddjax": ddjax.__version__, **packages}
+
+
+def write_versions(job: Job) -> None:
+  """Writes `versions.txt`."""
+  lines = [f"{name} {version}\n" for name, version in versions().items()]
+  atomic.write_text(job.workdir / "versions.txt", "".join(lines))
+
+
+def present(
+  job: Job, distilled: DistilledSet, reports: dict[str, Report], run: dict[str, Any]
+) -> dict[str, Any]:
+  """Draws the figures and writes the reports.
+
+  Args:
+    run: facts that only the pipeline knows: `seconds` and `estimates`.
+  Returns:
+    What `report.json` holds.
+  """
+  config = job.config
+  facts = {
+    "method": config.method,
+    "dataset": job.real.info.name,
+    "ipc": config.synthetic.ipc,
+    "seed": config.seed,
+    "num_replicas": config.num_replicas,
+    "num_steps": job.num_steps,
+    "num_held_out": len(job.real.validation_labels),
+    "class_names": list(job.real.class_names),
+    "workdir": str(job.workdir),
+    "data_fingerprint": job.real.fingerprint,
+    "config": compare.plain(config),
+    "versions": versions(),
+    "hardware": prepare.hardware(),
+    **run,
+  }
+  paths = {}
+  for name, figure in _figures(job, distilled, reports).items():
+    paths[name] = job.workdir / "figures" / f"{name}.png"
+    figures.save_figure(figure, paths[name])
+  write_report(job.workdir, facts, reports, paths)
+  return report_to_json(facts, reports)
+
+
+def _figures(job: Job, distilled: DistilledSet, reports: dict[str, Report]) -> dict[str, Any]:
+  names = job.real.class_names
+  initial = extract(job, job.initial_state())
+  classes = np.repeat(np.arange(len(names)), job.config.synthetic.ipc)
+
+  def pixels(images):
+    return np.asarray(job.real.preprocessing.inverse(images[0]))
+
+  drawn = {
+    "images": grids.before_after(pixels(initial.images), pixels(distilled.images), classes, names),
+    "curves": _curves(job, reports),
+  }
+  if "kernel" in reports:
+    counts = np.array(reports["kernel"].settings["confusion"])
+    drawn["confusion"] = confusion.confusion_matrix(counts, names)
+  return drawn
+
+
+def _curves(job: Job, reports: dict[str, Report]):
+  records = read_metrics(job.workdir / "metrics.jsonl")
+  losses = [curves.Curve("target batches", *series(records, "train/loss"))]
+  wanted = {
+    "train/accuracy": "target batches",
+    distill.CURVE: curves.TEST_CURVE_LABEL,
+    distill.VALIDATION_CURVE: "running curve on the validation split",
+  }
+  accuracies = [curves.Curve(label, *series(records, name)) for name, label in wanted.items()]
+  accuracies = [curve for curve in accuracies if len(curve.steps)]
+  bands = []
+  if "kernel" in reports:
+    kernel = reports["kernel"]
+    low, high = kernel.interval["random_subset_accuracy"]
+    mean = kernel.scalars["random_subset_accuracy"]
+    bands.append(curves.Band("random subset", mean, low, high))
+  return curves.training_curves(losses, accuracies, bands=bands)

@@ -1,0 +1,105 @@
+"""The one wrapper of orbax: whole states, with key and step, as host arrays.
+
+Keys travel as their raw words and everything else as NumPy arrays, so that a state saved on four
+devices is read on one, and an asynchronous save never looks at a donated buffer.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ddjax.types import DistillState
+
+
+class CheckpointError(RuntimeError):
+  """A checkpoint could not be written or read; names the folder."""
+
+
+def to_host(state: DistillState) -> Any:
+  """A copy of the state in NumPy; typed keys as u32 words."""
+
+  def copy(leaf):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      leaf = jax.random.key_data(leaf)
+    return np.array(leaf)
+
+  return jax.tree.map(copy, state)
+
+
+def from_host(host: Any, like: DistillState) -> DistillState:
+  """The inverse of `to_host`; `like` says which leaves are keys."""
+
+  def restore(leaf, template):
+    if jnp.issubdtype(template.dtype, jax.dtypes.prng_key):
+      return jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(template))
+    return jnp.asarray(leaf, template.dtype)
+
+  return jax.tree.map(restore, host, like)
+
+
+class Checkpoints:
+  """The checkpoints of one run folder; a context manager that waits for the last save on leaving."""
+
+  def __init__(self, folder: str | pathlib.Path, keep: int = 2):
+    """Opens `folder`, making it if need be; the newest `keep` checkpoints stay."""
+    import orbax.checkpoint as ocp
+
+    self._ocp = ocp
+    self.folder = pathlib.Path(folder).absolute()
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+    self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+  def __enter__(self) -> "Checkpoints":
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+  def latest_step(self) -> int | None:
+    """Step of the newest complete checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def save(self, step: int, state: DistillState) -> None:
+    """Saves in the background; an existing step is left as it is.
+
+    Raises:
+      CheckpointError: if this save, or the one before it, could not be written.
+    """
+    if self._manager.latest_step() == step:
+      return
+    try:
+      self._manager.wait_until_finished()
+      self._manager.save(step, args=self._ocp.args.StandardSave(to_host(state)))
+    except (OSError, ValueError) as error:
+      raise CheckpointError(f"Checkpoint {step} not written to {self.folder}: {error}") from error
+
+  def wait(self) -> None:
+    """Returns when the last save lies on the disk."""
+    try:
+      self._manager.wait_until_finished()
+    except (OSError, ValueError) as error:
+      raise CheckpointError(f"Checkpoint not written to {self.folder}: {error}") from error
+
+  def restore(self, like: DistillState, step: int | None = None) -> DistillState:
+    """Reads a checkpoint into the structure of `like`.
+
+    Args:
+      like: a state of the same shapes, such as `init` gives.
+      step: which one; default the newest.
+    Raises:
+      CheckpointError: if there is none, or it does not fit `like`.
+    """
+    step = self.latest_step() if step is None else step
+    if step is None:
+      raise CheckpointError(f"No checkpoint in {self.folder}.")
+    target = to_host(like)
+    try:
+      host = self._manager.restore(step, args=self._ocp.args.StandardRestore(target))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+      message = f"Checkpoint {step} in {self.folder} does not fit this run: {error}"
+      raise CheckpointError(message) from error
+    return from_host(host, like)

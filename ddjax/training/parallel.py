@@ -1,0 +1,197 @@
+"""Many devices: the only file that names `pmap`.
+
+A state is replicated, never stacked: every device holds all of it, works on its own rows of the
+batch, and agrees with the others through `mean_across`. Where whole distillations are replicated
+and the devices divide them, each device runs its own ones instead, without communication.
+"""
+
+import functools
+from typing import Any, Callable, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+
+from ddjax.types import Array, DataSplit, DistillState, Metrics, StepFn
+
+AXIS = "devices"
+
+
+class Layout(NamedTuple):
+  """How a run lies on the devices.
+
+  Attributes:
+    devices: the devices used, over all hosts.
+    num_replicas: distillations at once; 0 where the state has no replica axis.
+    split: "rows" (each device a part of every batch) or "replicas" (each device whole distillations).
+  """
+
+  devices: tuple[jax.Device, ...]
+  num_replicas: int
+  split: str
+
+  @property
+  def axis_name(self) -> str | None:
+    """What a method averages over; None where the devices do not talk to each other."""
+    return AXIS if self.split == "rows" else None
+
+  @property
+  def mesh(self) -> Mesh:
+    return Mesh(np.array(self.devices), (AXIS,))
+
+
+def make_layout(num_devices: int = 0, num_replicas: int = 0) -> Layout:
+  """Chooses devices, and what is split over them.
+
+  Args:
+    num_devices: how many to use; 0 for all.
+    num_replicas: distillations at once; 0 for a state without a replica axis.
+  Raises:
+    ValueError: if there are fewer devices than asked for.
+  """
+  devices = jax.devices()
+  if num_devices > len(devices):
+    raise ValueError(f"num_devices={num_devices}, but there are only {len(devices)} devices.")
+  devices = tuple(devices[: num_devices or len(devices)])
+  whole = num_replicas > 1 and len(devices) > 1 and num_replicas % len(devices) == 0
+  return Layout(devices, num_replicas, "replicas" if whole else "rows")
+
+
+def check_divides(layout: Layout, **sizes: int) -> None:
+  """Raises ValueError for a global batch size that the devices do not divide, naming both."""
+  if layout.split == "replicas":
+    return
+  for name, size in sizes.items():
+    if size % len(layout.devices):
+      raise ValueError(
+        f"{name}={size} does not divide over {len(layout.devices)} devices. Choose a multiple of "
+        f"{len(layout.devices)}, or set num_devices."
+      )
+
+
+def mean_across(tree: Any, axis_name: str | None) -> Any:
+  """Mean of every leaf over the devices; the identity where `axis_name` is None."""
+  return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+def gather_across(tree: Any, axis_name: str | None) -> Any:
+  """Every leaf of all devices, stacked on a new leading axis (of length 1 without devices)."""
+  if axis_name is None:
+    return jax.tree.map(lambda leaf: leaf[None], tree)
+  return jax.lax.all_gather(tree, axis_name)
+
+
+def own_rows(tree: Any, axis_name: str | None) -> Any:
+  """This device's equal part of the leading axis of every leaf; all of it without devices.
+
+  Every device draws the same global batch from the same key and keeps its part: that is what makes
+  one device equal to four.
+  """
+  if axis_name is None:
+    return tree
+  num_shards = jax.lax.axis_size(axis_name)
+
+  def part(leaf):
+    size = leaf.shape[0] // num_shards
+    return jax.lax.dynamic_slice_in_dim(leaf, jax.lax.axis_index(axis_name) * size, size)
+
+  return jax.tree.map(part, tree)
+
+
+def replicate(tree: Any, layout: Layout) -> Any:
+  """Places every leaf on every device, once; later calls find it there."""
+  return jax.device_put(tree, NamedSharding(layout.mesh, PartitionSpec()))
+
+
+def place_state(state: DistillState, layout: Layout) -> DistillState:
+  """Places a state for `make_program`; replicas are dealt out where they are what is split."""
+  if layout.split == "rows":
+    return replicate(state, layout)
+  count = len(layout.devices)
+  dealt = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), state)
+  return jax.device_put(dealt, NamedSharding(layout.mesh, PartitionSpec(AXIS)))
+
+
+def collect_state(state: DistillState, layout: Layout) -> DistillState:
+  """The inverse of `place_state`: leaves `[r ...]` again, or without r where there is none."""
+  if layout.split == "rows":
+    return state
+  return jax.tree.map(lambda leaf: leaf.reshape(layout.num_replicas, *leaf.shape[2:]), state)
+
+
+Program = Callable[[DistillState, DataSplit, int, Any], tuple[DistillState, Metrics]]
+
+
+def make_program(
+  step: StepFn, layout: Layout, *, steps_per_call: int, is_host_fed: bool = False
+) -> Program:
+  """Compiles up to `steps_per_call` steps of a method into one call on all devices.
+
+  Args:
+    step: the method's step, for one distillation.
+    layout: devices and replicas.
+    steps_per_call: the most steps in one call. With 1 there is no loop in the program.
+    is_host_fed: whether `shard` is the host batch `[steps_per_call, devices, ...]`.
+  Returns:
+    (state, data, count, shard) -> (state, metrics f32[steps_per_call (r)]), of which the first
+    `count` rows are filled. The state is donated. Compiled once, whatever `count`.
+  """
+  if layout.num_replicas:
+    data_axes = DataSplit(**dict.fromkeys(DataSplit.__dataclass_fields__))
+
+    def one_step(state, data, shard):
+      axes = data_axes.replace(mask=0 if data.mask.ndim == 2 else None)
+      return jax.vmap(step, in_axes=(0, axes, None))(state, data, shard)
+  else:
+    one_step = step
+
+  def run(state, data, count, shard):
+    def part(i):
+      return jax.tree.map(lambda leaf: leaf[i], shard) if is_host_fed else shard
+
+    if steps_per_call == 1:
+      state, metrics = one_step(state, data, part(0))
+      return state, jax.tree.map(lambda leaf: leaf[None], metrics)
+
+    def body(i, carry):
+      state, buffer = carry
+      state, metrics = one_step(state, data, part(i))
+      return state, jax.tree.map(lambda rows, row: rows.at[i].set(row), buffer, metrics)
+
+    shapes = jax.eval_shape(one_step, state, data, part(0))[1]
+    buffer = jax.tree.map(lambda leaf: jnp.zeros((steps_per_call, *leaf.shape), leaf.dtype), shapes)
+    return jax.lax.fori_loop(0, count, body, (state, buffer))
+
+  by_replica = layout.split == "replicas"
+  state_axis = 0 if by_replica else None
+  shard_axis = 1 if is_host_fed else 0
+  mapped = jax.pmap(
+    run,
+    axis_name=AXIS,
+    devices=layout.devices,
+    in_axes=(state_axis, None, None, shard_axis),
+    out_axes=(state_axis, 1 if by_replica else None),
+    donate_argnums=(0,),
+  )
+
+  def program(state, data, count, shard):
+    state, metrics = mapped(state, data, count, shard)
+    if by_replica:
+      metrics = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0], -1), metrics)
+    return state, metrics
+
+  return program
+
+
+def device_numbers(layout: Layout) -> Array:
+  """This host's device numbers i32[local devices]: the `shard` of a step that draws its own batch."""
+  process = jax.process_index()
+  numbers = [i for i, device in enumerate(layout.devices) if device.process_index == process]
+  return np.array(numbers, np.int32)
+
+
+@functools.cache
+def is_main_process() -> bool:
+  """Whether this process writes the files."""
+  return jax.process_index() == 0

@@ -1,0 +1,170 @@
+"""The one loop that every distiller runs in: compiled calls, checkpoints, metrics, preemption."""
+
+import signal
+import threading
+from typing import Any, Callable, Iterable, NamedTuple
+
+from absl import logging
+import jax
+import numpy as np
+
+from ddjax.training import parallel
+from ddjax.training.checkpoints import Checkpoints
+from ddjax.types import DataSplit, Distiller, DistillState
+
+
+class NonFiniteLossError(RuntimeError):
+  """A metric became NaN or infinite; says at which step, and which checkpoint is still good."""
+
+
+class PreemptedError(RuntimeError):
+  """The run was asked to stop; its state is saved."""
+
+  def __init__(self, step: int):
+    super().__init__(f"Stopped on request at step {step}; the same command goes on from there.")
+    self.step = step
+
+
+class StopRequest:
+  """Turns SIGTERM into a flag that the loop reads between calls; a context manager."""
+
+  def __init__(self):
+    self._event = threading.Event()
+
+  def __enter__(self) -> "StopRequest":
+    if threading.current_thread() is threading.main_thread():
+      self._previous = signal.signal(signal.SIGTERM, lambda *_: self._event.set())
+    return self
+
+  def __exit__(self, *_) -> None:
+    if threading.current_thread() is threading.main_thread():
+      signal.signal(signal.SIGTERM, self._previous)
+
+  def __bool__(self) -> bool:
+    return self._event.is_set()
+
+
+class Hooks(NamedTuple):
+  """What the loop tells the outside.
+
+  Attributes:
+    on_metrics: (first_step, {name: f32[steps (r)]}), once per call, one call late. Steps count
+      from 1: the metrics of step s are of the update that led from s - 1 to s.
+    on_stop: (step, state), at every step of `stops`; the state must not be kept.
+  """
+
+  on_metrics: Callable[[int, dict[str, np.ndarray]], None] = lambda *_: None
+  on_stop: Callable[[int, DistillState], None] = lambda *_: None
+
+
+def initialise(distiller: Distiller, data: DataSplit, rngs: Any, layout: parallel.Layout):
+  """The state at step 0, `[r ...]` where the layout has replicas.
+
+  Args:
+    rngs: one key, or keys[r].
+  """
+  init = distiller.init
+  if layout.num_replicas:
+    axes = DataSplit(**dict.fromkeys(DataSplit.__dataclass_fields__))
+    init = jax.vmap(init, in_axes=(0, axes.replace(mask=0 if data.mask.ndim == 2 else None)))
+  return jax.jit(init)(rngs, data)
+
+
+def train(
+  distiller: Distiller,
+  data: DataSplit,
+  state: DistillState,
+  layout: parallel.Layout,
+  *,
+  num_steps: int,
+  steps_per_call: int,
+  checkpoint_every_steps: int,
+  checkpoints: Checkpoints,
+  stops: Iterable[int] = (),
+  hooks: Hooks = Hooks(),
+  stop_request: Any = False,
+) -> DistillState:
+  """Runs a distiller from the state's own step to `num_steps`.
+
+  Args:
+    data: the real set, placed or not.
+    state: as from `initialise` or a checkpoint; its buffers are used up.
+    steps_per_call: the most steps in one compiled call.
+    stops: steps at which `hooks.on_stop` looks at the state (0 included, if not yet passed).
+    stop_request: read as a bool between calls; true saves and raises.
+  Returns:
+    The state at `num_steps`, checkpointed.
+  Raises:
+    NonFiniteLossError: with step, metric and the last good checkpoint.
+    PreemptedError: after the state was saved.
+  """
+  data = parallel.replicate(data, layout)
+  step = int(np.ravel(state.step)[0])
+  stops = {stop for stop in stops if step <= stop <= num_steps}
+  saves = range(0, num_steps + checkpoint_every_steps, checkpoint_every_steps)
+  boundaries = np.unique([*stops, *saves, num_steps])
+  is_host_fed = distiller.batch_at is not None
+  program = parallel.make_program(
+    distiller.step, layout, steps_per_call=steps_per_call, is_host_fed=is_host_fed
+  )
+  shard = parallel.device_numbers(layout)
+  state = parallel.place_state(state, layout)
+  pending = None
+
+  def emit():
+    nonlocal pending
+    if pending is not None:
+      first_step, count, metrics = pending
+      metrics = {name: np.asarray(rows)[:count] for name, rows in metrics.items()}
+      _check_finite(first_step, metrics, checkpoints)
+      hooks.on_metrics(first_step, metrics)
+    pending = None
+
+  def save():
+    checkpoints.save(step, parallel.collect_state(state, layout))
+
+  if step in stops:
+    hooks.on_stop(step, parallel.collect_state(state, layout))
+  while step < num_steps:
+    if stop_request:
+      emit()
+      save()
+      checkpoints.wait()
+      raise PreemptedError(step)
+    boundary = int(boundaries[np.searchsorted(boundaries, step, side="right")])
+    count = min(steps_per_call, boundary - step)
+    if is_host_fed:
+      shard = _host_batches(distiller, state, step, count, steps_per_call)
+    state, metrics = program(state, data, count, shard)
+    emit()  # reads the call before this one, while this one runs
+    pending = (step + 1, count, metrics)
+    step += count
+    if step == boundary:
+      emit()
+      if step in stops:
+        hooks.on_stop(step, parallel.collect_state(state, layout))
+      if step % checkpoint_every_steps == 0 or step == num_steps:
+        save()
+  checkpoints.wait()
+  return parallel.collect_state(state, layout)
+
+
+def _host_batches(distiller: Distiller, state: DistillState, step: int, count: int, length: int):
+  """Host batches of `count` steps `[length, devices, ...]`; the unused rest repeats the last."""
+  batches = [distiller.batch_at(state.rng, step + min(i, count - 1)) for i in range(length)]
+  return jax.tree.map(lambda *rows: np.stack(rows), *batches)
+
+
+def _check_finite(first_step: int, metrics: dict[str, np.ndarray], checkpoints: Checkpoints):
+  """Raises at the first step with a metric that is not finite."""
+  for name, rows in metrics.items():
+    bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    if bad.any():
+      step = first_step + int(np.argmax(bad))
+      checkpoints.wait()
+      good = checkpoints.latest_step()
+      where = f"step {good} in {checkpoints.folder}" if good is not None else "none"
+      logging.error("Metric %s is not finite at step %d.", name, step)
+      raise NonFiniteLossError(
+        f"Metric {name!r} is {rows[np.argmax(bad)]} at step {step}. Last good checkpoint: {where}."
+      )
