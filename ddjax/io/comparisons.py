@@ -1,0 +1,119 @@
+"""Each figure of a report beside what it is to be held against, and how figures are written out.
+
+Beside a figure KEY stand, where the report has them, `random_subset_KEY`, `initial_KEY` and
+`full_KEY`, and the paired differences `gain_over_random_KEY` and `gain_over_initial_KEY`. The
+kernel's baselines go without the word `test_`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+_BASELINES = {"random_subset_": "random subset", "initial_": "step 0", "full_": "full set"}
+_GAINS = {"gain_over_random_": "random subset", "gain_over_initial_": "step 0"}
+
+
+class Level(NamedTuple):
+  """A figure and its 95 % interval, or None where there is none."""
+
+  label: str
+  value: float
+  interval: list[float] | None
+
+
+class Comparison(NamedTuple):
+  """One figure of a distilled set with everything that it is to be held against.
+
+  Attributes:
+    report: name of the report.
+    key: name of the figure.
+    distilled: its level; the value is None where it was not measured.
+    baselines: levels of the random subset, of step 0, of the full set.
+    gains: paired differences from a baseline, labelled by the baseline.
+  """
+
+  report: str
+  key: str
+  distilled: Level
+  baselines: list[Level]
+  gains: list[Level]
+
+
+def comparisons(reports: Mapping[str, Mapping[str, Any]]) -> list[Comparison]:
+  """Every figure of the `reports` of a report JSON, with its baselines and gains, in their order."""
+  return [
+    _comparison(name, report, key)
+    for name, report in reports.items()
+    for key in report["scalars"]
+    if not key.startswith((*_BASELINES, "gain_over_"))
+  ]
+
+
+def gain_in_words(gain: Level) -> str:
+  """What a paired difference says: `higher than the random subset: the interval excludes zero`."""
+  other = gain.label if gain.label == "step 0" else f"the {gain.label}"
+  if gain.interval is None:
+    return f"{format_signed(gain.value)} against {other}, no interval"
+  low, high = gain.interval
+  if low > 0:
+    return f"higher than {other}: the interval excludes zero"
+  if high < 0:
+    return f"lower than {other}: the interval excludes zero"
+  return f"no difference from {other} shown: the interval includes zero"
+
+
+def run_title(run: Mapping[str, Any]) -> str:
+  """`kip on digits, 10 images a class, seed 0, 3 distillations, 300 steps`."""
+  parts = [f"{run.get('method', 'a distilled set')} on {run.get('dataset', 'unnamed data')}"]
+  if run.get("ipc") is not None:
+    parts.append(f"{run['ipc']} image{'s' if run['ipc'] != 1 else ''} a class")
+  if run.get("seed") is not None:
+    parts.append(f"seed {run['seed']}")
+  if (run.get("num_replicas") or 1) > 1:
+    parts.append(f"{run['num_replicas']} distillations")
+  if run.get("num_steps") is not None:
+    parts.append(f"{run['num_steps']} steps")
+  return ", ".join(parts)
+
+
+def words(name: str) -> str:
+  """A name of the code as words for people: `worst_class_accuracy`, `convnet`."""
+  spelling = {"convnet": "ConvNet", "mlp": "MLP", "auc": "AUC", "lira": "LiRA", "pgd": "PGD"}
+  return " ".join(spelling.get(word, word) for word in name.split("_"))
+
+
+def format_number(value: float | None) -> str:
+  """Three decimals for fractions, four digits for the rest, a dash for nothing."""
+  if value is None:
+    return "–"
+  return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+
+
+def format_signed(value: float | None) -> str:
+  """`format_number` with its sign."""
+  return "–" if value is None else f"{'+' if value >= 0 else '−'}{format_number(abs(value))}"
+
+
+def format_interval(interval: Sequence[float] | None) -> str:
+  """`[0.912, 0.931]`, or nothing."""
+  return "" if interval is None else f"[{', '.join(map(format_number, interval))}]"
+
+
+def _comparison(name: str, report: Mapping[str, Any], key: str) -> Comparison:
+  """The comparison of one figure."""
+
+  def level(label: str, full_key: str) -> Level:
+    return Level(label, report["scalars"][full_key], report["interval"].get(full_key))
+
+  def found(prefix: str) -> str | None:
+    names = (prefix + key, prefix + key.removeprefix("test_"))
+    return next((full for full in names if report["scalars"].get(full) is not None), None)
+
+  return Comparison(
+    report=name,
+    key=key,
+    distilled=level("distilled", key),
+    baselines=[
+      level(label, full) for prefix, label in _BASELINES.items() if (full := found(prefix))
+    ],
+    gains=[level(label, full) for prefix, label in _GAINS.items() if (full := found(prefix))],
+  )

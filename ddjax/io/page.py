@@ -1,0 +1,176 @@
+"""`report.html`: one self-contained page, readable on paper, on a screen, by day and by night.
+
+The template is `templates/report.html.j2`; what it shows is put in order here, from the JSON of a
+report alone. `settings["headline"]`, a list of figures, chooses a report's cards; without it the
+first three have one.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ddjax.io import comparisons as compare
+from ddjax.training.progress import duration
+
+_TITLES = {
+  "kernel": "Kernel ridge regression",
+  "accuracy": "Networks trained on the set",
+  "privacy": "Privacy",
+  "robustness": "Robustness",
+  "fairness": "Fairness",
+  "features": "Features",
+}
+_NUM_CARDS = 3
+_SHOWN_RUN_FIELDS = ("config", "versions", "seconds", "estimates", "class_names")
+_ROLES = {"distilled": "distilled", "random subset": "random", "step 0": "initial"}
+
+
+def render(report_json: Mapping[str, Any], figures: Mapping[str, str | os.PathLike]) -> str:
+  """The page as HTML.
+
+  Args:
+    report_json: what `ddjax.io.report.report_to_json` gave.
+    figures: {caption: path of a PNG}; the pictures become part of the page.
+  Raises:
+    FileNotFoundError: for a figure that does not exist.
+  """
+  import jinja2
+
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader("ddjax.io", "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+  )
+  environment.filters |= {
+    "number": compare.format_number,
+    "signed": compare.format_signed,
+    "interval": compare.format_interval,
+    "words": compare.words,
+    "plain": _plain,
+  }
+  run, reports = report_json["run"], report_json["reports"]
+  rows = compare.comparisons(reports)
+  return environment.get_template("report.html.j2").render(
+    title=compare.run_title(run),
+    run={key: value for key, value in run.items() if key not in _SHOWN_RUN_FIELDS},
+    cards=[_card(row) for row in rows if _has_card(row, rows, reports)],
+    sections=[_section(name, report, run) for name, report in reports.items()],
+    figures=[(caption, _data_uri(path)) for caption, path in figures.items()],
+    times=_times(run),
+    estimates={k: v for k, v in (run.get("estimates") or {}).items() if k != "seconds"},
+    versions=run.get("versions") or {},
+    config=json.dumps(run["config"], indent=2) if run.get("config") else "",
+  )
+
+
+def _has_card(row: compare.Comparison, rows, reports) -> bool:
+  """Whether a figure is among those on top of the page."""
+  keys = [other.key for other in rows if other.report == row.report]
+  return row.key in reports[row.report]["settings"].get("headline", keys[:_NUM_CARDS])
+
+
+def _card(row: compare.Comparison) -> dict[str, Any]:
+  """A figure with its baselines as marks on one scale, and its gains in words."""
+  measured = row.distilled.value is not None
+  levels = [row.distilled, *row.baselines] if measured else row.baselines
+  ends = [end for level in levels for end in (level.interval or [level.value])]
+  low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+  margin = 0.06 * (high - low) or 0.01
+
+  def place(value: float) -> float:
+    return round(100 * (value - low + margin) / (high - low + 2 * margin), 2)
+
+  return {
+    "title": _title(row.report),
+    "name": compare.words(row.key),
+    "level": row.distilled,
+    "marks": [
+      {
+        "level": level,
+        "role": _ROLES.get(level.label, "full"),
+        "at": place(level.value),
+        "ends": [place(end) for end in level.interval] if level.interval else None,
+      }
+      for level in levels
+    ],
+    "gains": [(gain, compare.gain_in_words(gain)) for gain in row.gains],
+  }
+
+
+def _section(name: str, report: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+  """All figures of one report, its figures by class, and its settings."""
+  settings = dict(report["settings"])
+  reasons = settings.pop("not_measured", {})
+  settings.pop("headline", None)
+  per_class = report["per_class"]
+  num_classes = max(map(len, per_class.values()), default=0)
+  names = settings.pop("class_names", None) or run.get("class_names") or range(num_classes)
+  return {
+    "title": _title(name),
+    "rows": [
+      {
+        "key": key,
+        "value": value,
+        "interval": report["interval"].get(key),
+        "spread": report["spread"].get(key),
+        "models": report["per_model"].get(key, []),
+        "reason": reasons.get(key),
+      }
+      for key, value in report["scalars"].items()
+    ],
+    "intervals": {key: value for key, value in settings.items() if "interval" in key},
+    "settings": {key: value for key, value in settings.items() if "interval" not in key},
+    "class_keys": list(per_class),
+    "class_rows": _class_rows(list(names), list(per_class.values()), num_classes),
+  }
+
+
+def _class_rows(names: Sequence[Any], columns: Sequence[Sequence[float]], num_classes: int):
+  """(class name, [figure, ...]) by class, None where a column is shorter."""
+  return [
+    (
+      names[index] if index < len(names) else index,
+      [column[index] if index < len(column) else None for column in columns],
+    )
+    for index in range(num_classes)
+  ]
+
+
+def _times(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+  """(stage, estimated, taken), with a dash where one is not known, and the total."""
+  taken = run.get("seconds") or {}
+  estimated = (run.get("estimates") or {}).get("seconds") or {}
+  estimated = estimated if isinstance(estimated, Mapping) else {"total": estimated}
+  stages = [*taken, *(stage for stage in estimated if stage not in taken)]
+
+  def text(seconds: float | None) -> str:
+    return "–" if seconds is None else duration(seconds)
+
+  rows = [(stage, text(estimated.get(stage)), text(taken.get(stage))) for stage in stages]
+  if len(taken) > 1 and "total" not in taken:
+    rows.append(("total", text(sum(estimated.values()) or None), text(sum(taken.values()))))
+  return rows
+
+
+def _title(report: str) -> str:
+  """The heading of a report."""
+  return _TITLES.get(report, compare.words(report))
+
+
+def _plain(value: Any) -> str:
+  """A setting in one line."""
+  if isinstance(value, float):
+    return f"{value:.6g}"
+  if isinstance(value, (dict, list)):
+    return json.dumps(value)
+  return {None: "none", True: "yes", False: "no"}.get(value, str(value))
+
+
+def _data_uri(path: str | os.PathLike) -> str:
+  """A PNG as part of a page."""
+  return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()

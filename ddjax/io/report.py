@@ -1,0 +1,113 @@
+"""`report.json`, the summary on a terminal, and `report.html` (drawn by `ddjax.io.page`).
+
+All three are driven by what a `types.Report` holds: a new evaluator appears in each without a
+change here.
+"""
+
+from collections.abc import Mapping, Sequence
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from ddjax.io import atomic, page
+from ddjax.io.comparisons import (
+  comparisons,
+  format_interval,
+  format_number,
+  format_signed,
+  run_title,
+  words,
+)
+from ddjax.types import Report
+
+JSON_NAME = "report.json"
+HTML_NAME = "report.html"
+
+
+def report_to_json(run: Mapping[str, Any], reports: Mapping[str, Report]) -> dict[str, Any]:
+  """What `report.json` holds.
+
+  Args:
+    run: facts of the run, JSON-safe: method, dataset, ipc, seed, num_replicas, num_steps,
+      class_names, workdir, config, versions, hardware, `seconds` ({stage: s}) and `estimates`
+      (`estimates["seconds"]` by stage likewise). What is missing is left out of the page.
+    reports: {name: Report}.
+  Returns:
+    {"run": {...}, "reports": {name: {"kind", "scalars", ...}}} of plain numbers. A scalar that is
+    not finite is None, with the reason in `settings["not_measured"]`; an interval with such an end
+    is left out.
+  """
+  return {
+    "run": atomic.json_safe(run),
+    "reports": {name: _report_to_json(report) for name, report in reports.items()},
+  }
+
+
+def summary_text(report_json: Mapping[str, Any]) -> str:
+  """The figures of a report as a small aligned table for a terminal."""
+  header = ("figure", "value", "95 % interval", "random subset", "gain over random")
+  rows = [header]
+  for row in comparisons(report_json["reports"]):
+    random = [level for level in row.baselines if level.label == "random subset"]
+    gains = [gain for gain in row.gains if gain.label == "random subset"]
+    rows.append(
+      (
+        f"{row.report} {words(row.key)}",
+        format_number(row.distilled.value),
+        format_interval(row.distilled.interval),
+        format_number(random[0].value) if random else "",
+        f"{format_signed(gains[0].value)} {format_interval(gains[0].interval)}" if gains else "",
+      )
+    )
+  return "\n".join([run_title(report_json["run"]), "", *_aligned(rows)])
+
+
+def write_report(
+  workdir: str | os.PathLike,
+  run: Mapping[str, Any],
+  reports: Mapping[str, Report],
+  figures: Mapping[str, str | os.PathLike] | None = None,
+) -> dict[str, Any]:
+  """Writes `report.json` and the self-contained `report.html` into a run folder.
+
+  Args:
+    workdir: the run folder.
+    run: as for `report_to_json`.
+    reports: {name: Report}.
+    figures: {caption: path of a PNG}, shown in this order.
+  Returns:
+    what `report.json` holds.
+  Raises:
+    atomic.OutputError: where a file cannot be written; the earlier one stays.
+  """
+  report_json = report_to_json(run, reports)
+  html = page.render(report_json, figures or {})
+  atomic.write_json(Path(workdir) / JSON_NAME, report_json)
+  atomic.write_text(Path(workdir) / HTML_NAME, html)
+  return report_json
+
+
+def _report_to_json(report: Report) -> dict[str, Any]:
+  """One report in plain numbers, with the reason of every figure that is missing."""
+  out = atomic.json_safe(report._asdict())
+  reasons = dict(out["settings"].get("not_measured", {}))
+  for key, value in report.scalars.items():
+    if value is not None and not math.isfinite(value):
+      reasons.setdefault(key, f"the figure came out as {float(value)}")
+    elif value is None:
+      reasons.setdefault(key, "no reason given")
+  if reasons:
+    out["settings"]["not_measured"] = reasons
+  out["interval"] = {key: ends for key, ends in out["interval"].items() if None not in ends}
+  return out
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+  """Lines of a table: the first column to the left, the others to the right."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  lines = []
+  for row in rows:
+    cells = [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]
+    lines.append("  ".join(cells).rstrip())
+  return lines
