@@ -81,9 +81,8 @@ def make_fit(config: ConfigDict, info: DatasetInfo, preprocessing: Any) -> Fit:
         params = train[network](stream, seeds, indices, images, labels, loss=loss[-1])
         for name in names:
           mine = np.flatnonzero(of_set == name)
-          models[name][network] = Models(
-            predict[network], jax.tree.map(lambda leaf: leaf[mine], params), entries[mine]
-          )
+          own = jax.tree.map(lambda leaf, mine=mine: leaf[mine], params)
+          models[name][network] = Models(predict[network], own, entries[mine])
     return models
 
   return fit

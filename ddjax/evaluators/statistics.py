@@ -1,0 +1,195 @@
+"""Accuracies of several models on one test set, and their paired differences, with intervals.
+
+Two things are random: which examples lie in the test set, and which distillations, subsets or
+models were run. Both are resampled at once (a bootstrap crossed over examples and top-level
+units; Owen, 2007, shows that it errs on the wide side). Few units make percentile intervals too
+narrow (Hesterberg, 2015), so an interval is the mean +- t * the bootstrap's standard error: units
+are drawn n - 1 at a time, which makes their variance unbiased (Rao, Wu, 1988), and t has the
+degrees of freedom of Satterthwaite (1946).
+"""
+
+from typing import Mapping, NamedTuple, Sequence
+
+import numpy as np
+from scipy import special
+
+from ddjax.config.arguments import nearest
+
+UNITS = {"distilled": "distillation", "initial": "distillation", "random_subset": "subset"}
+"""What one group of a set's models is. Sets with the same units are resampled together."""
+
+_COUNTS_AT_ONCE = 2_000_000
+
+
+class Estimate(NamedTuple):
+  """A mean with its 95 % interval.
+
+  Attributes:
+    mean: mean over models of the accuracy, or of the difference; a fraction.
+    std: standard deviation over models (ddof 1), for a difference over pairs of models; None for
+      a single model, or where the models of two sets are not paired.
+    low: lower end of the interval, no less than the least possible value.
+    high: upper end.
+    over: what the interval runs over, and on which single unit it is conditional.
+  """
+
+  mean: float
+  std: float | None
+  low: float
+  high: float
+  over: str
+
+
+class _Sample(NamedTuple):
+  """One set: accuracies f64[m], unit means f64[n T], and the units that are resampled."""
+
+  accuracies: np.ndarray
+  unit_means: np.ndarray
+  groups: tuple
+  units: tuple[str, tuple]
+  over: str
+
+
+def bootstrap_accuracies(
+  correct: Mapping[str, np.ndarray],
+  group: Mapping[str, np.ndarray],
+  pairs: Sequence[tuple[str, str]],
+  num_bootstrap: int,
+  seed: int,
+  units: Mapping[str, str] = UNITS,
+) -> dict[str | tuple[str, str], Estimate]:
+  """Mean accuracies and paired differences with 95 % intervals.
+
+  Each replicate draws the test examples once for all sets, then each set's top-level units: the
+  groups, or the models of a single group. Models stay with their unit, whose mean already varies
+  with them. Every accuracy 0 or 1 alike gives an interval of width zero.
+
+  Args:
+    correct: {set: bool[m T]}, whether each model is right on each test example; T for all.
+    group: {set: i[m]}, the distillation or subset of each model.
+    pairs: (a, b), whose difference a - b is wanted.
+    num_bootstrap: replicates, at least 2.
+    seed: of the draws; equal arguments give equal results.
+    units: {set: what one of its groups is called}.
+  Returns:
+    {set: Estimate} for every set, and {(a, b): Estimate} for every pair.
+  Raises:
+    ValueError: for sets tested on unequal numbers of examples, groups that do not fit the models,
+      a pair of unknown sets, or too few replicates.
+  """
+  if num_bootstrap < 2:
+    raise ValueError(f"num_bootstrap={num_bootstrap} must be at least 2.")
+  for name in (name for pair in pairs for name in pair):
+    if name not in correct:
+      raise ValueError(f"Unknown set {name!r} among the pairs. {nearest(name, correct)}")
+  tested = {name: np.shape(rows)[1] for name, rows in correct.items()}
+  if len(set(tested.values())) != 1:
+    raise ValueError(f"Sets were tested on unequal numbers of examples: {tested}.")
+  samples = {
+    name: _sample(name, np.asarray(rows, np.float64), np.asarray(group[name]), units)
+    for name, rows in correct.items()
+  }
+
+  num_test = next(iter(tested.values()))
+  stacked = np.concatenate([sample.unit_means for sample in samples.values()])
+  drawn = _redraw_examples(stacked, num_bootstrap, np.random.default_rng(seed))
+  parts = np.split(drawn, np.cumsum([len(s.unit_means) for s in samples.values()])[:-1], axis=1)
+  weights = {
+    sample.units: _redraw_units(len(sample.unit_means), num_bootstrap, (seed, order))
+    for order, sample in enumerate(samples.values(), 1)
+  }
+  replicates = {
+    name: (part * weights[samples[name].units]).sum(axis=1)
+    for name, part in zip(samples, parts, strict=True)
+  }
+
+  examples = f"{num_test} test examples"
+  estimates = {
+    name: _estimate(
+      sample.unit_means.mean(),
+      sample.accuracies,
+      replicates[name],
+      [sample.unit_means.mean(axis=1)],
+      0.0,
+      f"{examples}, {sample.over}",
+    )
+    for name, sample in samples.items()
+  }
+  for a, b in pairs:
+    one, other = samples[a], samples[b]
+    means = one.unit_means.mean(axis=1), other.unit_means.mean(axis=1)
+    estimates[a, b] = _estimate(
+      means[0].mean() - means[1].mean(),
+      one.accuracies - other.accuracies if one.groups == other.groups else None,
+      replicates[a] - replicates[b],
+      [means[0] - means[1]] if one.units == other.units else list(means),
+      -1.0,
+      ", ".join(dict.fromkeys([examples, one.over, other.over])),
+    )
+  return estimates
+
+
+def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, str]) -> _Sample:
+  """Averages the models of each top-level unit."""
+  if group.shape != rows.shape[:1]:
+    raise ValueError(f"Set {name!r} has {len(rows)} models but groups of shape {group.shape}.")
+  unit = units.get(name, f"{name} set")
+  labels, members = np.unique(group, return_inverse=True)
+  sizes = np.bincount(members)
+  if len(labels) == 1:
+    over = f"{len(rows)} models, given one {unit}" if len(rows) > 1 else f"given one {unit}"
+    labels, means = np.arange(len(rows)), rows
+    unit = f"model of one {unit}"
+  else:
+    means = np.stack([rows[members == i].mean(axis=0) for i in range(len(labels))])
+    over = f"{len(labels)} {unit}s"
+    if sizes.min() == sizes.max() > 1:
+      over += f" of {sizes[0]} models each"
+  groups = (unit, tuple(group.tolist()))
+  return _Sample(rows.mean(axis=1), means, groups, (unit, tuple(labels.tolist())), over)
+
+
+def _redraw_examples(means: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
+  """Each row's mean over T examples drawn with replacement, f64[num rows]; one draw for all rows."""
+  count = means.shape[1]
+  columns = np.ascontiguousarray(means.T, np.float32)
+  block = max(1, _COUNTS_AT_ONCE // count)
+  drawn = []
+  for start in range(0, num, block):
+    size = min(block, num - start)
+    cells = rng.integers(count, size=(size, count)) + np.arange(size)[:, None] * count
+    counts = np.bincount(cells.ravel(), minlength=size * count).reshape(size, count)
+    drawn.append(counts.astype(np.float32) @ columns / count)
+  return np.concatenate(drawn).astype(np.float64)
+
+
+def _redraw_units(count: int, num: int, seed: tuple[int, int]) -> np.ndarray:
+  """Weights f64[num count], each row summing to 1, of count - 1 units drawn with replacement."""
+  if count == 1:
+    return np.ones((num, 1))
+  drawn = np.random.default_rng(seed).integers(count, size=(num, count - 1))
+  return (drawn[:, :, None] == np.arange(count)).mean(axis=1)
+
+
+def _estimate(
+  mean: float,
+  per_model: np.ndarray | None,
+  replicates: np.ndarray,
+  unit_means: Sequence[np.ndarray],
+  least: float,
+  over: str,
+) -> Estimate:
+  """The interval; `unit_means` holds, for each independent kind of unit, one mean a unit."""
+  variance = replicates.var(ddof=1)
+  half = 0.0
+  if variance > 0:
+    by_units = sum(
+      (means.var(ddof=1) / len(means)) ** 2 / (len(means) - 1)
+      for means in unit_means
+      if len(means) > 1
+    )
+    degrees = min(variance**2 / by_units, 1e6) if by_units > 0 else 1e6
+    half = special.stdtrit(degrees, 0.975) * np.sqrt(variance)
+  std = None if per_model is None or len(per_model) < 2 else float(per_model.std(ddof=1))
+  low, high = np.clip([mean - half, mean + half], least, 1.0)
+  return Estimate(float(mean), std, float(low), float(high), over)
