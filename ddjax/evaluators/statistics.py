@@ -150,7 +150,7 @@ def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, 
 
 
 def _redraw_examples(means: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
-  """Each row's mean over T examples drawn with replacement, f64[num rows]; one draw for all rows."""
+  """Each row's mean over T examples drawn with replacement, one draw for all: f64[num rows]."""
   count = means.shape[1]
   columns = np.ascontiguousarray(means.T, np.float32)
   block = max(1, _COUNTS_AT_ONCE // count)

@@ -48,6 +48,6 @@ def conv_primitive(x: Array, kernel: Array, padding: int) -> Array:
 
 
 def average_pool(x: Array) -> Array:
-  """Means over 2x2 windows, f32[b h w c] -> f32[b h//2 w//2 c]; an odd last row or column is cut."""
+  """Means over 2x2 windows, f32[b h w c] -> f32[b h//2 w//2 c]; an odd last row is cut."""
   b, h, w, c = x.shape
   return x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
