@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
 
 
 def comparisons(reports: Mapping[str, Mapping[str, Any]]) -> list[Comparison]:
-  """Every figure of the `reports` of a report JSON, with its baselines and gains, in their order."""
+  """Every figure in the `reports` of a report JSON, in order, with its baselines and gains."""
   return [
     _comparison(name, report, key)
     for name, report in reports.items()

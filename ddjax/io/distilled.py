@@ -70,11 +70,11 @@ def save_distilled(
     "images": np.asarray(distilled.images, np.float32),
     "labels": np.asarray(distilled.labels, np.float32),
   }
-  parts = preprocessing.to_arrays()
-  facts = {name: part for name, part in parts.items() if not isinstance(part, np.ndarray)}
-  arrays |= {_PREFIX + name: part for name, part in parts.items() if name not in facts}
-  record = dict(info) | {"preprocessing": facts, "code_version": ddjax.__version__}
-  record = atomic.json_safe(record)
+  parts, facts = preprocessing.to_arrays()
+  arrays |= {_PREFIX + name: part for name, part in parts.items()}
+  record = atomic.json_safe(
+    dict(info) | {"preprocessing": facts, "code_version": ddjax.__version__}
+  )
   _check(arrays, record, folder / ARRAYS_NAME)
   content = atomic.npz_bytes(arrays | {"info": np.array(json.dumps(record))})
   atomic.write_bytes(folder / ARRAYS_NAME, content)
@@ -103,7 +103,7 @@ def load_distilled(path: str | os.PathLike) -> DistilledSet:
   _compare_record(path, content)
   parts = {name.removeprefix(_PREFIX): a for name, a in arrays.items() if name.startswith(_PREFIX)}
   try:
-    preprocessing = Preprocessing.from_arrays(parts | record["preprocessing"])
+    preprocessing = Preprocessing.from_arrays(parts, record["preprocessing"])
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(f"{path}: the preprocessing cannot be rebuilt: {error}.") from error
   info = record | {"preprocessing": preprocessing}

@@ -23,8 +23,14 @@ _TITLES = {
   "fairness": "Fairness",
   "features": "Features",
 }
+_CAPTIONS = {
+  "images": "Initial images, and what they became, in pixels",
+  "curves": "Loss and accuracy over the steps of the distillation",
+  "confusion": "What the test images of each class were taken for, by the kernel predictor",
+}
 _NUM_CARDS = 3
-_SHOWN_RUN_FIELDS = ("config", "versions", "seconds", "estimates", "class_names")
+_MAX_SETTING = 400  # characters; longer ones stand in report.json alone
+_FIELDS_ELSEWHERE = ("config", "versions", "seconds", "estimates", "class_names")
 _ROLES = {"distilled": "distilled", "random subset": "random", "step 0": "initial"}
 
 
@@ -33,7 +39,7 @@ def render(report_json: Mapping[str, Any], figures: Mapping[str, str | os.PathLi
 
   Args:
     report_json: what `ddjax.io.report.report_to_json` gave.
-    figures: {caption: path of a PNG}; the pictures become part of the page.
+    figures: {name or caption: path of a PNG}; the pictures become part of the page.
   Raises:
     FileNotFoundError: for a figure that does not exist.
   """
@@ -57,10 +63,10 @@ def render(report_json: Mapping[str, Any], figures: Mapping[str, str | os.PathLi
   rows = compare.comparisons(reports)
   return environment.get_template("report.html.j2").render(
     title=compare.run_title(run),
-    run={key: value for key, value in run.items() if key not in _SHOWN_RUN_FIELDS},
+    run={key: value for key, value in run.items() if key not in _FIELDS_ELSEWHERE},
     cards=[_card(row) for row in rows if _has_card(row, rows, reports)],
     sections=[_section(name, report, run) for name, report in reports.items()],
-    figures=[(caption, _data_uri(path)) for caption, path in figures.items()],
+    figures=[(_CAPTIONS.get(name, name), _data_uri(path)) for name, path in figures.items()],
     times=_times(run),
     estimates={k: v for k, v in (run.get("estimates") or {}).items() if k != "seconds"},
     versions=run.get("versions") or {},
@@ -123,11 +129,25 @@ def _section(name: str, report: Mapping[str, Any], run: Mapping[str, Any]) -> di
       }
       for key, value in report["scalars"].items()
     ],
-    "intervals": {key: value for key, value in settings.items() if "interval" in key},
-    "settings": {key: value for key, value in settings.items() if "interval" not in key},
+    "intervals": _intervals(settings.pop("interval_over", None)),
+    "settings": {
+      key: value for key, value in settings.items() if len(_plain(value)) < _MAX_SETTING
+    },
     "class_keys": list(per_class),
     "class_rows": _class_rows(list(names), list(per_class.values()), num_classes),
   }
+
+
+def _intervals(over: Any) -> list[str]:
+  """What the intervals run over: one sentence, or one for each group of figures."""
+  if not isinstance(over, Mapping):
+    return [f"Intervals: {over}."] if over else []
+  groups: dict[str, list[str]] = {}
+  for key, text in over.items():
+    groups.setdefault(str(text), []).append(compare.words(key))
+  if len(groups) == 1:
+    return [f"Intervals: {next(iter(groups))}."]
+  return [f"Intervals of {', '.join(keys)}: {text}." for text, keys in groups.items()]
 
 
 def _class_rows(names: Sequence[Any], columns: Sequence[Sequence[float]], num_classes: int):
@@ -145,15 +165,15 @@ def _times(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
   """(stage, estimated, taken), with a dash where one is not known, and the total."""
   taken = run.get("seconds") or {}
   estimated = (run.get("estimates") or {}).get("seconds") or {}
-  estimated = estimated if isinstance(estimated, Mapping) else {"total": estimated}
   stages = [*taken, *(stage for stage in estimated if stage not in taken)]
 
   def text(seconds: float | None) -> str:
     return "–" if seconds is None else duration(seconds)
 
   rows = [(stage, text(estimated.get(stage)), text(taken.get(stage))) for stage in stages]
-  if len(taken) > 1 and "total" not in taken:
-    rows.append(("total", text(sum(estimated.values()) or None), text(sum(taken.values()))))
+  if len(taken) > 1:
+    whole = sum(estimated.values()) if estimated.keys() >= taken.keys() else None
+    rows.append(("total", text(whole), text(sum(taken.values()))))
   return rows
 
 
@@ -166,9 +186,13 @@ def _plain(value: Any) -> str:
   """A setting in one line."""
   if isinstance(value, float):
     return f"{value:.6g}"
-  if isinstance(value, (dict, list)):
-    return json.dumps(value)
-  return {None: "none", True: "yes", False: "no"}.get(value, str(value))
+  if isinstance(value, dict):
+    return ", ".join(f"{compare.words(key)} {_plain(item)}" for key, item in value.items())
+  if isinstance(value, list):
+    return ", ".join(map(_plain, value)) or "none"
+  if value is None:
+    return "none"
+  return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _data_uri(path: str | os.PathLike) -> str:

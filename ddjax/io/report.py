@@ -75,7 +75,7 @@ def write_report(
     workdir: the run folder.
     run: as for `report_to_json`.
     reports: {name: Report}.
-    figures: {caption: path of a PNG}, shown in this order.
+    figures: {name or caption: path of a PNG}, shown in this order.
   Returns:
     what `report.json` holds.
   Raises:

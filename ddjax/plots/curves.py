@@ -1,5 +1,6 @@
 """Loss and accuracy over steps."""
 
+import itertools
 from typing import TYPE_CHECKING, Mapping, NamedTuple, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 TEST_CURVE_LABEL = "running curve on the test set; selects nothing"
+_REFERENCE_DASHES = ((0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)))
 
 
 class Curve(NamedTuple):
@@ -60,15 +62,12 @@ def training_curves(
   figure = figures.new_figure(9.6, 4.0)
   left, right = figure.subplots(1, 2)
   _draw(left, losses)
-  positive = [np.asarray(curve.values) for curve in losses]
-  if positive and all(np.nanmin(values, initial=np.inf) > 0 for values in positive):
-    left.set_yscale("log")
-  left.set_ylabel("loss", fontsize=9)
+  _loss_axis(left, np.concatenate([np.ravel(curve.values) for curve in losses] or [[]]))
   _draw(right, accuracies)
   for band in bands:
     right.axhspan(band.low, band.high, color=figures.GREY, alpha=0.25, linewidth=0)
     right.axhline(band.value, color=figures.GREY, linewidth=1.2, label=band.label)
-  for (label, value), dashes in zip((references or {}).items(), ((0, (1, 1.5)), (0, (5, 2, 1, 2)))):
+  for (label, value), dashes in zip((references or {}).items(), itertools.cycle(_REFERENCE_DASHES)):
     right.axhline(value, color=figures.BLACK, linewidth=1, linestyle=dashes, label=label)
   right.set_ylabel("accuracy", fontsize=9)
   for axes in (left, right):
@@ -95,13 +94,25 @@ def _draw(axes, curves: Sequence[Curve]) -> None:
     label = curve.label
     if values.ndim == 2 and values.shape[1] > 1:
       axes.fill_between(steps, values.min(1), values.max(1), color=colour, alpha=0.22, linewidth=0)
-      label = f"{label} (mean and range of {values.shape[1]} replicas)"
+      label = f"{label}\n(mean and range of {values.shape[1]} replicas)"
     values = values.mean(1) if values.ndim == 2 else values
     marker = "o" if len(steps) <= 30 else None
     axes.plot(
       steps, values, color=colour, linestyle=dashes, linewidth=1.6, marker=marker, markersize=3,
       label=label,
     )  # fmt: skip
+
+
+def _loss_axis(axes, values: np.ndarray) -> None:
+  """A logarithmic axis of losses, where all are positive."""
+  from matplotlib.ticker import LogFormatter
+
+  values = values[~np.isnan(values)]
+  if len(values) and values.min() > 0:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+  axes.set_ylabel("loss", fontsize=9)
 
 
 def _step_axis(axes) -> None:
@@ -111,5 +122,5 @@ def _step_axis(axes) -> None:
   axes.set_xscale("symlog", linthresh=1, linscale=0.4)
   axes.xaxis.set_minor_locator(NullLocator())
   axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
-  axes.set_xlim(left=0)
+  axes.set_xlim(left=-0.1)
   axes.set_xlabel("step", fontsize=9)

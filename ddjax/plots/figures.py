@@ -37,7 +37,7 @@ def tidy(axes) -> None:
   axes.spines[["top", "right"]].set_visible(False)
   axes.grid(color=PALE, linewidth=0.6)
   axes.set_axisbelow(True)
-  axes.tick_params(labelsize=8, color=GREY)
+  axes.tick_params(which="both", labelsize=8, color=GREY)
 
 
 def save_figure(figure: "Figure", path: str | os.PathLike) -> None:

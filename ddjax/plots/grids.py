@@ -1,6 +1,6 @@
 """Pictures of sets: a grid of images, and initial images beside distilled ones."""
 
-from typing import TYPE_CHECKING, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _CELL_INCHES = 0.5
 _GAP = 1  # white pixels between images
+_TILES_PER_ROW = 10
 
 
 def image_grid(
@@ -22,7 +23,7 @@ def image_grid(
   max_per_class: int = 10,
   max_classes: int = 20,
 ) -> "Figure":
-  """Images in rows by class.
+  """Images in rows by class, or, where each class has one image, ten classes to a row.
 
   Args:
     pixels: f32[n h w c], c 1 or 3; values outside [0, 1] are clipped, and a note says how many.
@@ -30,7 +31,7 @@ def image_grid(
     class_names: k names.
     title: above the pictures.
     max_per_class: columns at most; further images are left out, and a note says so.
-    max_classes: rows at most, likewise.
+    max_classes: rows of several images at most, likewise.
   Raises:
     ValueError: for wrong shapes, numbers that are not finite, or a class without a name.
   """
@@ -55,36 +56,89 @@ def before_after(
 
 
 def _panels(panels, classes, class_names, max_per_class: int, max_classes: int) -> "Figure":
-  """Mosaics of the same rows side by side, class names on the left, notes below."""
+  """Mosaics of the same layout side by side, class names once, notes below."""
   classes = np.asarray(classes)
   classes = classes.argmax(-1) if classes.ndim == 2 else classes.astype(int)
   panels = [(title, np.asarray(pixels, np.float32)) for title, pixels in panels]
   for _, pixels in panels:
     _check(pixels, classes, class_names)
-  shown = np.unique(classes)[:max_classes]
-  rows = [np.flatnonzero(classes == index) for index in shown]
-  num_columns = min(max_per_class, max(map(len, rows)))
-  rows = [row[:num_columns] for row in rows]
+  if np.bincount(classes).max() == 1:
+    layout = _tiles(classes, class_names, panels[0][1].shape[1])
+  else:
+    layout = _rows(classes, class_names, max_per_class, max_classes)
 
+  num_columns = max(map(len, layout.rows))
   height, width = panels[0][1].shape[1:3]
-  panel_inches = max(num_columns * _CELL_INCHES, 1.4)
-  grid_inches = len(rows) * panel_inches / num_columns * height / width
-  figure = figures.new_figure(len(panels) * panel_inches + 1.2, grid_inches + 0.6)
+  panel_inches = num_columns * _CELL_INCHES
+  row_inches = _CELL_INCHES * (height + layout.gap) / width
+  figure = figures.new_figure(
+    len(panels) * max(panel_inches, 1.6) + 1.0, len(layout.rows) * row_inches + 0.6
+  )
   all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
   for axes, (title, pixels) in zip(all_axes, panels):
-    axes.imshow(_mosaic(pixels, rows, num_columns), interpolation="nearest")
+    axes.imshow(_mosaic(pixels, layout.rows, layout.gap), interpolation="nearest")
     axes.set_title(title, fontsize=10, color=figures.BLACK)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-  centres = [row * (height + _GAP) + height / 2 for row in range(len(rows))]
-  names = [str(class_names[index]) for index in shown]
-  all_axes[0].set_yticks(centres, names, fontsize=8, color=figures.BLACK)
-  all_axes[0].tick_params(length=0)
-  notes = _notes(panels, classes, rows, shown)
+    if layout.tile_names:
+      _name_tiles(axes, layout, height, width)
+  if layout.row_names:
+    centres = [
+      layout.gap + row * (height + layout.gap) + height / 2 for row in range(len(layout.rows))
+    ]
+    all_axes[0].set_yticks(centres, layout.row_names, fontsize=8, color=figures.BLACK)
+    all_axes[0].tick_params(length=0)
+  notes = layout.notes + _clipped(panels)
   if notes:
-    figure.supxlabel(notes, fontsize=7, color=figures.GREY)
+    figure.supxlabel("; ".join(notes), fontsize=7, color=figures.GREY)
   return figure
+
+
+class _Layout(NamedTuple):
+  """Which images lie where: `rows` of indices; gap in pixels above each row; names; notes."""
+
+  rows: list[np.ndarray]
+  gap: int
+  row_names: list[str]
+  tile_names: list[list[str]]
+  notes: list[str]
+
+
+def _rows(classes: np.ndarray, class_names, max_per_class: int, max_classes: int) -> _Layout:
+  """A row a class."""
+  present = np.unique(classes)
+  shown = present[:max_classes]
+  most = int(np.bincount(classes).max())
+  notes = []
+  if len(shown) < len(present):
+    notes.append(f"the first {len(shown)} of {len(present)} classes")
+  if most > max_per_class:
+    notes.append(f"the first {max_per_class} of {most} images a class")
+  rows = [np.flatnonzero(classes == index)[:max_per_class] for index in shown]
+  return _Layout(rows, _GAP, [str(class_names[index]) for index in shown], [], notes)
+
+
+def _tiles(classes: np.ndarray, class_names, height: int) -> _Layout:
+  """One image a class, ten to a row, its name above each."""
+  order = np.argsort(classes)
+  rows = [order[start : start + _TILES_PER_ROW] for start in range(0, len(order), _TILES_PER_ROW)]
+  names = [[_short(str(class_names[classes[index]])) for index in row] for row in rows]
+  return _Layout(rows, max(_GAP, round(0.32 * height)), [], names, [])
+
+
+def _name_tiles(axes, layout: _Layout, height: int, width: int) -> None:
+  """Writes the class above each image."""
+  for row, names in enumerate(layout.tile_names):
+    for column, name in enumerate(names):
+      left = column * (width + _GAP) + (width - 1) / 2
+      bottom = layout.gap + row * (height + layout.gap) - 1
+      axes.text(left, bottom, name, fontsize=5.5, ha="center", va="bottom", color=figures.BLACK)
+
+
+def _short(name: str) -> str:
+  """A class name that fits above one image."""
+  return name if len(name) <= 11 else name[:10] + "…"
 
 
 def _check(pixels: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> None:
@@ -101,29 +155,24 @@ def _check(pixels: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) 
     raise ValueError(f"{int((~np.isfinite(pixels)).sum())} pixel values are not finite.")
 
 
-def _mosaic(pixels: np.ndarray, rows: Sequence[np.ndarray], num_columns: int) -> np.ndarray:
-  """One white RGB picture, f32[H W 3], holding the images of each row."""
+def _mosaic(pixels: np.ndarray, rows: Sequence[np.ndarray], gap: int) -> np.ndarray:
+  """One white RGB picture, f32[H W 3], with `gap` pixels above each row of images."""
   height, width = pixels.shape[1:3]
-  cell_height, cell_width = height + _GAP, width + _GAP
-  canvas = np.ones((len(rows) * cell_height - _GAP, num_columns * cell_width - _GAP, 3), np.float32)
+  num_columns = max(map(len, rows))
+  shape = (len(rows) * (height + gap), num_columns * (width + _GAP) - _GAP, 3)
+  canvas = np.ones(shape, np.float32)
   for row, indices in enumerate(rows):
     for column, index in enumerate(indices):
-      top, left = row * cell_height, column * cell_width
+      top, left = gap + row * (height + gap), column * (width + _GAP)
       canvas[top : top + height, left : left + width] = np.clip(pixels[index], 0, 1)
   return canvas
 
 
-def _notes(panels, classes: np.ndarray, rows, shown) -> str:
-  """What the picture leaves out or alters."""
-  notes = []
-  num_classes = len(np.unique(classes))
-  if len(shown) < num_classes:
-    notes.append(f"the first {len(shown)} of {num_classes} classes")
-  most = int(np.bincount(classes).max())
-  if max(map(len, rows)) < most:
-    notes.append(f"the first {max(map(len, rows))} of {most} images a class")
-  for title, pixels in panels:
-    outside = float(np.mean((pixels < 0) | (pixels > 1)))
-    if outside >= 0.0005:
-      notes.append(f"{title} {outside:.1%} of values clipped to [0, 1]".strip())
-  return "; ".join(notes)
+def _clipped(panels) -> list[str]:
+  """How much of each panel lies outside [0, 1], where that is worth a word."""
+  shares = [(title, float(np.mean((pixels < 0) | (pixels > 1)))) for title, pixels in panels]
+  return [
+    f"{title or 'pictures'}: {share:.1%} of values lie outside [0, 1] and are clipped"
+    for title, share in shares
+    if share >= 0.0005
+  ]

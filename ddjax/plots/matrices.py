@@ -57,8 +57,10 @@ def heat_map(
   )
   _hatch(axes, missing)
   size = 7.5 if numbered else 5
-  axes.set_xticks(range(len(column_names)), column_names, fontsize=size, rotation=45, ha="right",
-                  rotation_mode="anchor")  # fmt: skip
+  axes.set_xticks(range(len(column_names)), column_names, fontsize=size)
+  axes.tick_params(axis="x", labelrotation=45 if numbered else 90)
+  for label in axes.get_xticklabels():
+    label.set(ha="right", va="center", rotation_mode="anchor")
   axes.set_yticks(range(len(row_names)), row_names, fontsize=size)
   axes.tick_params(length=0)
   axes.set_xlabel(column_label, fontsize=9)
@@ -69,12 +71,12 @@ def heat_map(
   bar.ax.tick_params(labelsize=7, length=2)
   bar.outline.set_visible(False)
   if numbered:
-    middle = (limits[0] + 1.2 * limits[1]) / 2.2
+    dark = limits[0] + 0.55 * (limits[1] - limits[0])
     for (row, column), value in np.ndenumerate(values):
       if not missing[row, column]:
         axes.text(
           column, row, number(value), ha="center", va="center", fontsize=7,
-          color="white" if value > middle else figures.BLACK,
+          color="white" if value > dark else figures.BLACK,
         )  # fmt: skip
   return figure
 

@@ -16,7 +16,8 @@ class Progress:
   """Shows steps done, metrics, steps a second and time left.
 
   On a terminal a bar that is redrawn in place; elsewhere one log line a minute, the first after a
-  few seconds. The speed is that of the last half minute, so compilation does not spoil it for long.
+  few seconds. The speed is that of the last half minute, from the first update on, so that
+  compilation does not count.
 
     with Progress(1000, description="kip digits") as progress:
       progress.update(20, {"loss": 0.31, "accuracy": 0.87})
@@ -42,7 +43,8 @@ class Progress:
     self._description = description
     self._clock = clock
     self._is_terminal = sys.stderr.isatty() if is_terminal is None else is_terminal
-    self._recent = collections.deque([(clock(), start_step)])
+    self._start_step = start_step
+    self._recent: collections.deque[tuple[float, int]] = collections.deque()
     self._next_line = clock() + _FIRST_LINE_SECONDS
     self._bar = self._task = None
 
@@ -85,7 +87,7 @@ class Progress:
     self._task = self._bar.add_task(
       self._description,
       total=self._total_steps,
-      completed=self._recent[0][1],
+      completed=self._start_step,
       metrics="",
       speed="compiling",
     )
