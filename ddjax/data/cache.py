@@ -6,6 +6,7 @@ So a damaged or half-written file is never used: it is made again, and a warning
 that cannot be written costs time, not the run.
 """
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Callable
@@ -45,6 +46,15 @@ def cached(key: str, make: Callable[[], Arrays]) -> Arrays:
   except OSError as error:
     logging.warning("Cannot write the cache file %s (%s); going on without it.", path, error)
   return arrays
+
+
+def folder_stamp(folder: Path) -> str:
+  """Sixteen hex digits that change when a file under `folder` is added, changed or removed."""
+  stamp = hashlib.sha256()
+  for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    stat = path.stat()
+    stamp.update(f"{path.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+  return stamp.hexdigest()[:16]
 
 
 def _read(path: Path) -> Arrays:

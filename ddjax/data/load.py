@@ -5,6 +5,7 @@ Everything here is NumPy on the host; `make_data_split` shapes what goes to the 
 
 import hashlib
 from importlib import metadata
+from pathlib import Path
 from typing import NamedTuple
 
 from absl import logging
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.data import fake, own, tfds_source
-from ddjax.data.cache import cached
+from ddjax.data.cache import cached, folder_stamp
 from ddjax.data.facts import Facts, get_facts
 from ddjax.data.preprocess import Preprocessing, as_pixels, fit_preprocessing
 from ddjax.data.source import DataError, Source
@@ -162,16 +163,26 @@ def _read(config: ConfigDict, facts: Facts) -> Source:
     folder = tfds_source.find_prepared(facts, data_dir)
     if folder is None:
       folder = tfds_source.prepare(name, facts, data_dir, config.download)
-    key = f"{name}-{folder.name}-{tfds_source.folder_stamp(folder)}"
-    return _decoded(key, lambda: tfds_source.read_prepared(name, folder))
+    key = f"{name}-{folder.name}-{folder_stamp(folder)}"
+    source = _decoded(key, lambda: tfds_source.read_prepared(name, folder))
+    if source.train_images.shape[1:] != facts.image_shape:
+      raise DataError(
+        f"{folder} holds images {source.train_images.shape[1:]}, but the row {name!r} of "
+        f"ddjax.data.facts says {facts.image_shape}."
+      )
+    return source
   if name == "digits":
     return _decoded(f"digits-{metadata.version('scikit-learn')}", _read_digits)
   if name == "fake":
     return fake.make_fake(facts.image_shape, facts.num_classes)
   if not config.path:
     raise DataError(f"config.data.name = {name!r} needs config.data.path.")
-  read = {"npz": own.read_npz, "folder": own.read_folder}[name]
-  return read(config.path, config.split_seed)
+  if name == "npz":
+    source = own.read_npz(config.path)
+  else:
+    key = f"folder-{folder_stamp(Path(config.path).expanduser())}"
+    source = _decoded(key, lambda: own.read_folder(config.path))
+  return own.with_test_part(source, config.split_seed)
 
 
 def _decoded(key: str, read) -> Source:

@@ -14,18 +14,16 @@ _GREY_MODES = ("1", "L")
 _COLOUR_MODES = ("RGB", "RGBA", "P", "CMYK", "YCbCr")
 
 
-def read_npz(path: str, split_seed: int = 0) -> Source:
+def read_npz(path: str) -> Source:
   """Reads arrays `images`, `labels` and, optionally, `test_images`, `test_labels`, `class_names`.
 
   Images are u8[N h w c], or float in [0, 1], which is rounded to 255ths; grey ones may lack the
-  last axis. Labels are integers 0 to k-1, every class present. Without a test part, a stratified
-  fifth becomes it.
+  last axis. Labels are integers 0 to k-1, every class present.
 
   Args:
     path: of the file.
-    split_seed: of the test part, where it is drawn.
   Returns:
-    the Source.
+    the Source; its test part is empty where the file has none.
   Raises:
     DataError: naming the file, the array, and the first value that is wrong.
   """
@@ -52,7 +50,7 @@ def read_npz(path: str, split_seed: int = 0) -> Source:
   if len(class_names) != num_classes:
     raise DataError(f"{file}: {len(class_names)} class_names for {num_classes} classes.")
   if not has_test:
-    return _split(images, labels, class_names, split_seed, file)
+    return Source(images, labels, images[:0], labels[:0], class_names, "own")
   test_images, test_labels = _checked(file, arrays, "test_images", "test_labels")
   if test_images.shape[1:] != images.shape[1:]:
     raise DataError(f"{file}: test_images are {test_images.shape[1:]}, images {images.shape[1:]}.")
@@ -61,16 +59,15 @@ def read_npz(path: str, split_seed: int = 0) -> Source:
   return Source(images, labels, test_images, test_labels, class_names, "own")
 
 
-def read_folder(path: str, split_seed: int = 0) -> Source:
-  """Reads `train/CLASS/*.png` and `test/CLASS/*.png`, or `CLASS/*.png`, of which a fifth is test.
+def read_folder(path: str) -> Source:
+  """Reads `train/CLASS/*.png` and `test/CLASS/*.png`, or `CLASS/*.png` without a test part.
 
   Any common image format will do. All images must have one size; if any has colour, all become RGB.
 
   Args:
     path: of the folder.
-    split_seed: of the test part, where it is drawn.
   Returns:
-    the Source; classes in alphabetical order.
+    the Source, classes in alphabetical order; its test part is empty where there is none.
   Raises:
     DataError: naming the file or folder that is wrong.
   """
@@ -89,10 +86,24 @@ def read_folder(path: str, split_seed: int = 0) -> Source:
   images = _decode(files)
   counts = [len(of_class) for part in (train, test) for of_class in part.values()]
   labels = np.repeat(np.arange(len(counts), dtype=np.int32) % len(train), counts)
-  if not has_test:
-    return _split(images, labels, tuple(train), split_seed, folder)
   cut = sum(map(len, train.values()))
   return Source(images[:cut], labels[:cut], images[cut:], labels[cut:], tuple(train), "own")
+
+
+def with_test_part(source: Source, seed: int) -> Source:
+  """Where the test part is empty, a stratified fifth of train becomes it, and the log says so."""
+  if len(source.test_labels):
+    return source
+  images, labels = source.train_images, source.train_labels
+  test = stratified_rows(labels, round(_TEST_SHARE * len(labels)), seed)
+  train = without_rows(len(labels), test)
+  logging.info("No test part is given: %d of %d images become it.", len(test), len(labels))
+  return source._replace(
+    train_images=images[train],
+    train_labels=labels[train],
+    test_images=images[test],
+    test_labels=labels[test],
+  )
 
 
 def _checked(file: Path, arrays, images_name: str, labels_name: str):
@@ -124,14 +135,6 @@ def _checked(file: Path, arrays, images_name: str, labels_name: str):
   elif images.dtype != np.uint8:
     raise DataError(f"{where} is {images.dtype}, neither uint8 nor float.")
   return images, labels.astype(np.int32)
-
-
-def _split(images, labels, class_names, split_seed, path) -> Source:
-  """A stratified fifth becomes the test part, and the log says so."""
-  test = stratified_rows(labels, round(_TEST_SHARE * len(labels)), (split_seed, 2))
-  train = without_rows(len(labels), test)
-  logging.info("%s has no test part: %d of %d images become it.", path, len(test), len(labels))
-  return Source(images[train], labels[train], images[test], labels[test], class_names, "own")
 
 
 def _list_images(folder: Path) -> dict[str, list[Path]]:

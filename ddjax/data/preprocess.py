@@ -34,6 +34,7 @@ KINDS = ("none", "standardise", "published", "zca_kip", "zca_kornia", "zca_frepo
 _STANDARDISED = ("standardise", "published", "zca_kip", "zca_frepo")
 _ARRAY_NAMES = ("mean", "std", "centre", "matrix", "median_mean", "median_norm")
 _ROWS_PER_BLOCK = 4096
+_ROWS_PER_SUM = 256
 _TINY = 1e-12
 
 
@@ -246,13 +247,18 @@ def _fit_whitening(kind, images, max_value, regularisation, mean, std) -> Arrays
 
 
 def _channel_moments(images: np.ndarray, max_value: int) -> tuple[np.ndarray, np.ndarray]:
-  """Mean and std of each channel in pixels, from exact counts; a constant channel has std 1."""
-  counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])]
-  share = np.stack(counts) / images[..., 0].size
-  values = np.arange(256) / max_value
-  mean = share @ values
-  std = np.sqrt(np.sum(share * (values[None] - mean[:, None]) ** 2, axis=1))
-  return mean, np.where(std > 0, std, 1.0)
+  """Mean and std of each channel in pixels, from exact sums; a constant channel has std 1."""
+  total = np.zeros(images.shape[1:])
+  total_of_squares = np.zeros(images.shape[1:])
+  for start in range(0, len(images), _ROWS_PER_SUM):
+    block = images[start : start + _ROWS_PER_SUM].astype(np.uint16)  # 255^2 fits
+    total += block.sum(axis=0, dtype=np.uint32)
+    total_of_squares += (block * block).sum(axis=0, dtype=np.uint32)
+  count = images[..., 0].size
+  mean = total.sum(axis=(0, 1)) / count
+  variance = total_of_squares.sum(axis=(0, 1)) / count - mean**2
+  std = np.sqrt(np.where(variance > 0, variance, max_value**2))
+  return mean / max_value, std / max_value
 
 
 def _needed(kind: str) -> tuple[str, ...]:

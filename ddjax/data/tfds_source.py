@@ -6,7 +6,6 @@ it imported. Where the prepared folder is absent, TFDS downloads and prepares it
 
 from concurrent.futures import ThreadPoolExecutor
 import contextlib
-import hashlib
 import os
 from pathlib import Path
 import threading
@@ -35,15 +34,6 @@ def find_prepared(facts: Facts, data_dir: Path) -> Path | None:
   return max(numbered, key=lambda path: tuple(map(int, path.name.split("."))), default=None)
 
 
-def folder_stamp(folder: Path) -> str:
-  """Sixteen hex digits that change when a file under `folder` is added, changed or removed."""
-  stamp = hashlib.sha256()
-  for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-    stat = path.stat()
-    stamp.update(f"{path.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-  return stamp.hexdigest()[:16]
-
-
 def read_prepared(name: str, folder: Path) -> Source:
   """Decodes a prepared folder, in the order of its files.
 
@@ -63,8 +53,8 @@ def read_prepared(name: str, folder: Path) -> Source:
       splits = {split: _read_split(builder, split) for split in ("train", "test")}
     except Exception as error:  # whatever TFDS, its file formats or Pillow raise
       raise DataError(
-        f"Cannot read data set {name!r} from {folder}: {error} Remove that folder to prepare it "
-        "again, or name another with --config.data.data_dir."
+        f"Cannot read data set {name!r} from {folder} ({error}). If it is damaged, remove it and "
+        "it is prepared again; or name another place with --config.data.data_dir."
       ) from error
   _, label_key = builder.info.supervised_keys
   return Source(
