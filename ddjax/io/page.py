@@ -29,7 +29,7 @@ _CAPTIONS = {
   "confusion": "What the test images of each class were taken for, by the kernel predictor",
 }
 _NUM_CARDS = 3
-_MAX_SETTING = 400  # characters; longer ones stand in report.json alone
+_MAX_SETTING = 280  # characters; longer ones stand in report.json alone
 _FIELDS_ELSEWHERE = ("config", "versions", "seconds", "estimates", "class_names")
 _ROLES = {"distilled": "distilled", "random subset": "random", "step 0": "initial"}
 

@@ -105,13 +105,14 @@ def _draw(axes, curves: Sequence[Curve]) -> None:
 
 def _loss_axis(axes, values: np.ndarray) -> None:
   """A logarithmic axis of losses, where all are positive."""
-  from matplotlib.ticker import LogFormatter
+  from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
   values = values[~np.isnan(values)]
   if len(values) and values.min() > 0:
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
   axes.set_ylabel("loss", fontsize=9)
 
 

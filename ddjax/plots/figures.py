@@ -25,11 +25,15 @@ SERIES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"))
 _DPI = 150
 
 
-def new_figure(width: float, height: float) -> "Figure":
-  """A blank white figure of `width` by `height` inches, laid out without overlaps."""
+def new_figure(width: float, height: float, *, fixed_aspect: bool = False) -> "Figure":
+  """A blank white figure of `width` by `height` inches, laid out without overlaps.
+
+  With `fixed_aspect` panels of pictures move together.
+  """
   from matplotlib.figure import Figure
 
-  return Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+  layout = "compressed" if fixed_aspect else "constrained"
+  return Figure(figsize=(width, height), dpi=_DPI, layout=layout, facecolor="white")
 
 
 def tidy(axes) -> None:
@@ -43,5 +47,5 @@ def tidy(axes) -> None:
 def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
   """Writes a figure as PNG at 150 dots an inch; raises atomic.OutputError where it cannot."""
   buffer = io.BytesIO()
-  figure.savefig(buffer, format="png", dpi=_DPI)
+  figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.08)
   atomic.write_bytes(path, buffer.getvalue())

@@ -71,9 +71,13 @@ def _panels(panels, classes, class_names, max_per_class: int, max_classes: int) 
   height, width = panels[0][1].shape[1:3]
   panel_inches = num_columns * _CELL_INCHES
   row_inches = _CELL_INCHES * (height + layout.gap) / width
+  name_inches = 0.075 * max(map(len, layout.row_names), default=0)
   figure = figures.new_figure(
-    len(panels) * max(panel_inches, 1.6) + 1.0, len(layout.rows) * row_inches + 0.6
+    len(panels) * max(panel_inches + 0.15, 1.2) + name_inches,
+    len(layout.rows) * row_inches + 0.75,
+    fixed_aspect=True,
   )
+  figure.get_layout_engine().set(wspace=0.03)
   all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
   for axes, (title, pixels) in zip(all_axes, panels):
     axes.imshow(_mosaic(pixels, layout.rows, layout.gap), interpolation="nearest")
