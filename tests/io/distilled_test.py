@@ -73,9 +73,7 @@ def test_info_json_repeats_the_record_with_a_digest(tmp_path):
 
 def test_same_set_same_bytes(tmp_path):
   pre = _preprocessing()
-  paths = [
-    distilled.save_distilled(tmp_path / name, _set(), _INFO, pre) for name in ("a", "b")
-  ]
+  paths = [distilled.save_distilled(tmp_path / name, _set(), _INFO, pre) for name in ("a", "b")]
   assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
