@@ -59,8 +59,8 @@ def folder_stamp(folder: Path) -> str:
 
 def _read(path: Path) -> Arrays:
   """Every array of the file, each checked against its CRC-32."""
-  with np.load(path, allow_pickle=False) as file:
-    return {name: file[name] for name in file.files}
+  with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+    return {name: arrays[name] for name in arrays.files}
 
 
 def _write(path: Path, arrays: Arrays) -> None:

@@ -1,6 +1,7 @@
 """A user's own images: an npz file, or a folder with one folder of images for each class."""
 
 from pathlib import Path
+import zipfile
 
 from absl import logging
 import numpy as np
@@ -30,8 +31,10 @@ def read_npz(path: str) -> Source:
   file = Path(path).expanduser()
   if not file.is_file():
     raise DataError(f"There is no file {file} (config.data.path).")
+  if not zipfile.is_zipfile(file):
+    raise DataError(f"{file} is not an npz file, or it is damaged.")
   try:
-    with np.load(file, allow_pickle=False) as stored:
+    with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
       arrays = {name: stored[name] for name in stored.files}
   except Exception as error:  # a damaged zip, or pickled objects, which could run code
     raise DataError(f"Cannot read {file} as an npz of plain arrays: {error}") from error

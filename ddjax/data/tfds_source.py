@@ -56,7 +56,7 @@ def read_prepared(name: str, folder: Path) -> Source:
         f"Cannot read data set {name!r} from {folder} ({error}). If it is damaged, remove it and "
         "it is prepared again; or name another place with --config.data.data_dir."
       ) from error
-  _, label_key = builder.info.supervised_keys
+  _, label_key = _keys(builder)
   return Source(
     *splits["train"],
     *splits["test"],
@@ -108,7 +108,7 @@ def _read_split(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
   """Images u8[n h w c] and labels i32[n] of one split."""
   import tensorflow_datasets as tfds
 
-  image_key, label_key = builder.info.supervised_keys
+  image_key, label_key = _keys(builder)
   count = builder.info.splits[split].num_examples
   if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
     source = builder.as_data_source(split=split)
@@ -121,6 +121,11 @@ def _read_split(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
     examples = list(tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False)))
   images = np.stack([example[image_key] for example in examples])
   return images, np.array([example[label_key] for example in examples], np.int32)
+
+
+def _keys(builder) -> tuple[str, str]:
+  """Names of the image and of the label; sets stored without a builder do not say."""
+  return builder.info.supervised_keys or ("image", "label")
 
 
 def _probe(url: str) -> str | None:
