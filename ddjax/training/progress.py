@@ -7,6 +7,7 @@ from typing import Callable, Mapping
 
 from absl import logging
 
+_SHOWN = ("loss", "accuracy")
 _WINDOW_SECONDS = 30.0
 _FIRST_LINE_SECONDS = 5.0
 _LINE_SECONDS = 60.0
@@ -58,7 +59,7 @@ class Progress:
       self._bar.stop()
 
   def update(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Shows the state after `step` steps; of a name such as `train/loss` its last part is shown."""
+    """Shows the state after `step` steps: loss and accuracy, also as `train/loss`."""
     now = self._clock()
     self._recent.append((now, step))
     while len(self._recent) > 2 and now - self._recent[0][0] > _WINDOW_SECONDS:
@@ -122,5 +123,7 @@ def duration(seconds: float) -> str:
 
 
 def _metrics_text(metrics: Mapping[str, float]) -> str:
-  """`loss 0.0312, accuracy 0.981`."""
-  return ", ".join(f"{name.rsplit('/')[-1]} {value:.4g}" for name, value in metrics.items())
+  """`loss 0.0312, accuracy 0.981`; of metrics that have neither, the first two."""
+  short = {name.rsplit("/", 1)[-1]: value for name, value in metrics.items()}
+  shown = [name for name in _SHOWN if name in short] or list(short)[:2]
+  return ", ".join(f"{name} {short[name]:.4g}" for name in shown)

@@ -37,9 +37,9 @@ def test_line_holds_step_metrics_speed_and_time_left(lines):
     clock.seconds = 50.0  # compilation
     shown.update(110, {})
     clock.seconds = 60.0
-    shown.update(130, {"train/loss": 0.03125, "train/accuracy": 0.5})
+    shown.update(130, {"train/accuracy": 0.5, "train/loss": 0.03125})
     clock.seconds = 115.0
-    shown.update(240, {"train/loss": 0.03125, "train/accuracy": 0.5})
+    shown.update(240, {"accuracy": 0.5, "gradient_norm": 1.0, "loss": 0.03125})
   assert lines[-1] == (
     "kip: step 240 of 1000, loss 0.03125, accuracy 0.5, 2 steps/s, 6 min 20 s left"
   )
