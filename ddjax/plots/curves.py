@@ -51,7 +51,8 @@ def training_curves(
   the smallest to the largest.
 
   Args:
-    losses: curves of the loss, drawn on a logarithmic scale where all values are positive.
+    losses: curves of the loss, drawn on a logarithmic scale where all values are positive and
+      the largest is more than five times the smallest.
     accuracies: curves of fractions; label one on the test set with `TEST_CURVE_LABEL`.
     bands: levels of comparison with an interval, such as random subsets of equal size.
     references: {label: accuracy} of lines to compare with, such as published figures.
@@ -104,11 +105,11 @@ def _draw(axes, curves: Sequence[Curve]) -> None:
 
 
 def _loss_axis(axes, values: np.ndarray) -> None:
-  """A logarithmic axis of losses, where all are positive."""
+  """A logarithmic axis of losses, where all are positive and far apart."""
   from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
   values = values[~np.isnan(values)]
-  if len(values) and values.min() > 0:
+  if len(values) and values.max() > 5 * values.min() > 0:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))

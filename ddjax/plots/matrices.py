@@ -58,9 +58,10 @@ def heat_map(
   _hatch(axes, missing)
   size = 7.5 if numbered else 5
   axes.set_xticks(range(len(column_names)), column_names, fontsize=size)
-  axes.tick_params(axis="x", labelrotation=45 if numbered else 90)
-  for label in axes.get_xticklabels():
-    label.set(ha="right", va="center", rotation_mode="anchor")
+  if max(map(len, column_names)) > 3:
+    axes.tick_params(axis="x", labelrotation=45 if numbered else 90)
+    for label in axes.get_xticklabels():
+      label.set(ha="right", va="center", rotation_mode="anchor")
   axes.set_yticks(range(len(row_names)), row_names, fontsize=size)
   axes.tick_params(length=0)
   axes.set_xlabel(column_label, fontsize=9)

@@ -26,8 +26,8 @@ def test_step_zero_has_a_place_on_the_logarithmic_axis():
   assert np.ptp(np.diff(places)[1:]) < 1e-6 * places[-1]  # decades are equally wide
 
 
-def test_loss_is_logarithmic_only_where_positive():
-  for lowest, scale in ((0.1, "log"), (0.0, "linear"), (-1.0, "linear")):
+def test_loss_is_logarithmic_only_where_positive_and_far_apart():
+  for lowest, scale in ((0.1, "log"), (0.3, "linear"), (0.0, "linear"), (-1.0, "linear")):
     loss = curves.Curve("loss", _STEPS, np.array([1.0, np.nan, lowest, 0.5]))
     assert curves.training_curves([loss], []).axes[0].get_yscale() == scale
 
