@@ -5,6 +5,7 @@ from typing import Any, Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -87,7 +88,9 @@ def make_accuracy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[.
   return measure
 
 
-def correctness(fits: Mapping[str, Models], dataset: RealData) -> dict[str, np.ndarray]:
+def correctness(
+  fits: Mapping[str, Models], dataset: RealData
+) -> dict[str, Bool[np.ndarray, "m T"]]:
   """Whether each model is right on each test example.
 
   Models of all sets that share a `predict_fn` look at a block of images together, so it is read

@@ -62,23 +62,23 @@ def make_fit(config: ConfigDict, info: DatasetInfo, preprocessing: Any) -> Fit:
 
   def fit(sets: Mapping[str, DistilledSet], rng: Array) -> dict[str, dict[str, Models]]:
     models = {name: {} for name in sets}
-    for loss, names in _alike(sets, info).items():
+    for (_, loss), names in _alike(sets, info).items():
       rows = [
         _Row(name, entry, seed)
         for name in names
         for entry in range(len(sets[name].images))
         for seed in range(1 if name == "random_subset" else num_seeds)
       ]
-      offsets = dict(zip(names, np.cumsum([0] + [len(sets[name].images) for name in names])))
+      starts = dict(zip(names, np.cumsum([0] + [len(sets[name].images) for name in names])))
       images = jnp.concatenate([jnp.asarray(sets[name].images) for name in names])
       labels = jnp.concatenate([jnp.asarray(sets[name].labels) for name in names])
       of_set = np.array([row.set_name for row in rows])
       entries = np.array([row.entry for row in rows])
-      indices = np.array([offsets[row.set_name] + row.entry for row in rows])
+      indices = np.array([starts[row.set_name] + row.entry for row in rows])
       seeds = np.array([[row.entry, row.seed] for row in rows], np.uint32)
       for network in networks:
         stream = jax.random.fold_in(rng, np.uint32(zlib.crc32(network.encode())))
-        params = train[network](stream, seeds, indices, images, labels, loss=loss[-1])
+        params = train[network](stream, seeds, indices, images, labels, loss=loss)
         for name in names:
           mine = np.flatnonzero(of_set == name)
           own = jax.tree.map(lambda leaf, mine=mine: leaf[mine], params)

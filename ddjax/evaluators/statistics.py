@@ -10,6 +10,7 @@ degrees of freedom of Satterthwaite (1946).
 
 from typing import Mapping, NamedTuple, Sequence
 
+from jaxtyping import Bool, Integer
 import numpy as np
 from scipy import special
 
@@ -51,8 +52,8 @@ class _Sample(NamedTuple):
 
 
 def bootstrap_accuracies(
-  correct: Mapping[str, np.ndarray],
-  group: Mapping[str, np.ndarray],
+  correct: Mapping[str, Bool[np.ndarray, "m T"]],
+  group: Mapping[str, Integer[np.ndarray, " m"]],
   pairs: Sequence[tuple[str, str]],
   num_bootstrap: int,
   seed: int,

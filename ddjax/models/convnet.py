@@ -3,6 +3,7 @@
 import math
 
 import flax.linen as nn
+from jaxtyping import Float
 
 from ddjax.models.convolution import average_pool
 from ddjax.models.layers import Conv3x3, dense
@@ -25,7 +26,7 @@ class ConvNet(nn.Module):
   depth: int | None = None
 
   @nn.compact
-  def __call__(self, x: Array) -> Array:
+  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
     """f32[b h w c] as preprocessed -> logits f32[b k].
 
     Raises:

@@ -8,11 +8,14 @@ slices side by side and one matrix product; other backends use the primitive.
 import jax
 from jax import lax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from ddjax.types import Array
 
 
-def conv(x: Array, kernel: Array, padding: int) -> Array:
+def conv(
+  x: Float[Array, "b h w c"], kernel: Float[Array, "s s c o"], padding: int
+) -> Float[Array, "b y x o"]:
   """Convolution with stride 1 (cross-correlation, as in every network library).
 
   Both forms, and their gradients, are equal to rounding.
@@ -22,7 +25,7 @@ def conv(x: Array, kernel: Array, padding: int) -> Array:
     kernel: f32[s s c o].
     padding: zeros added on each side.
   Returns:
-    f32[b h' w' o], h' = h + 2 padding - s + 1.
+    f32[b y x o], y = h + 2 padding - s + 1, x likewise.
   """
   form = conv_patches if jax.default_backend() == "cpu" else conv_primitive
   return form(x, kernel, padding)
@@ -47,7 +50,7 @@ def conv_primitive(x: Array, kernel: Array, padding: int) -> Array:
   )
 
 
-def average_pool(x: Array) -> Array:
+def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
   """Means over 2x2 windows, f32[b h w c] -> f32[b h//2 w//2 c]; an odd last row is cut."""
   b, h, w, c = x.shape
   return x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))

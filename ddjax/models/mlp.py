@@ -1,6 +1,7 @@
 """The multilayer perceptron of the accuracy evaluation."""
 
 import flax.linen as nn
+from jaxtyping import Float
 
 from ddjax.models.layers import dense
 from ddjax.types import Array
@@ -18,7 +19,7 @@ class MLP(nn.Module):
   width: int = 32
 
   @nn.compact
-  def __call__(self, x: Array) -> Array:
+  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
     """f32[b h w c] as preprocessed -> logits f32[b k]."""
     x = x.reshape(len(x), -1)
     for layer in range(2):
