@@ -36,15 +36,9 @@ _RECIPES = {
   ("cifar10", None): dict(fraction=0.5, flip=True, max_shift=3),
 }
 _CURVE = dict(
-  depth=1,
-  num_steps=300,
-  schedule="constant",
-  learn_labels=False,
-  learning_rate=0.04,
-  fraction=0.0,
-  flip=False,
-  max_shift=0,
-)
+  depth=1, num_steps=300, learning_rate=0.04, target_batch_size=5000
+)  # fixed labels, constant rate, no augmentation
+_CURVE_STEPS = (0, 20, 100, 300)
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -53,36 +47,18 @@ def get_config(arg: str | None = None) -> ConfigDict:
     arg, dict(dataset="digits", ipc=10, seed=0), flags=("smoke", "curve")
   )
   recipe = tables.settings_for(_RECIPES, args["dataset"], args["ipc"])
-  recipe |= _CURVE if args["curve"] else {}
-  recipe |= dict(num_steps=20, num_replicas=1) if args["smoke"] else {}
+  if args["curve"]:
+    recipe = dict(_CURVE)
+  if args["smoke"]:
+    recipe |= dict(num_steps=20, num_replicas=1)
+  depth, num_replicas = recipe.pop("depth"), recipe.pop("num_replicas", 1)
 
   config = groups.base("kip", args["dataset"])
   config.variant = "-".join(flag for flag in ("smoke", "curve") if args[flag])
   config.seed = args["seed"]
-  config.num_replicas = recipe.get("num_replicas", 1)
-  config.synthetic = ConfigDict(
-    dict(
-      ipc=args["ipc"],
-      init="real",  # or noise, or kmeans
-      learn_labels=recipe["learn_labels"],
-    )
-  )
-  config.kernel = groups.kernel("fc", recipe["depth"])
-  config.ridge = 1e-6  # relative to the mean diagonal of K_ss
-  config.outer = ConfigDict(
-    dict(
-      num_steps=recipe["num_steps"],
-      learning_rate=recipe["learning_rate"],
-      label_learning_rate=recipe["label_learning_rate"],
-      schedule=recipe["schedule"],  # or constant
-      target_batch_size=recipe["target_batch_size"],  # over all devices, class-balanced
-    )
-  )
-  config.augment = groups.target_augmentation(
-    fraction=recipe.get("fraction", 0.0),
-    flip=recipe.get("flip", False),
-    max_shift=recipe.get("max_shift", 0),
-  )
+  config.num_replicas = num_replicas
+  config.kernel = groups.kernel("fc", depth)
+  config.update(groups.kip(ipc=args["ipc"], **recipe))
   if args["curve"]:
-    config.kernel_evaluation.curve_steps = (0, 20, 100, 300)
+    config.kernel_evaluation.curve_steps = _CURVE_STEPS
   return config

@@ -25,12 +25,13 @@ def main(argv: list[str]) -> int:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}; settings are given as flags.")
   if _CONFIG.value is None:
     raise app.UsageError("--config is missing, for example --config=configs/kip.py.")
-  from ddjax import errors, pipeline  # here, so that --help does not wait for JAX
+  from ddjax import errors, tasks  # here, so that --help does not wait for JAX
 
   logging.set_verbosity(logging.INFO)
+  logging.get_absl_handler().addFilter(lambda record: "ddjax" in record.pathname)
   overridden = list(config_flags.get_override_values(flags.FLAGS["config"]))
   try:
-    pipeline.main(
+    tasks.start(
       _CONFIG.value,
       workdir=_WORKDIR.value,
       overwrite=_OVERWRITE.value,

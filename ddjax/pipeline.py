@@ -9,20 +9,19 @@ the distillation, the evaluators or their settings are not those of the report o
 import contextlib
 import pathlib
 import time
-from typing import Any, Iterable, NamedTuple
+from typing import Any, NamedTuple
 
 from absl import logging
 import jax
 from ml_collections import ConfigDict
 
 from ddjax.config import compare
-from ddjax.io.report import JSON_NAME, summary_text
-from ddjax.run_folder import RunFolder, default_workdir
+from ddjax.io.report import JSON_NAME
+from ddjax.run_folder import RunFolder
 from ddjax.stages import estimate, present
-from ddjax.stages.distill import distill
+from ddjax.stages.distill import distill, initial_set
 from ddjax.stages.evaluate import check_evaluators, evaluate
 from ddjax.stages.prepare import load, prepare
-from ddjax.training.parallel import is_main_process
 from ddjax.training.trainer import StopRequest
 
 
@@ -33,26 +32,11 @@ class Result(NamedTuple):
   report: dict[str, Any]
 
 
-def main(
-  config: ConfigDict,
-  *,
-  workdir: str | None = None,
-  overwrite: bool = False,
-  dry_run: bool = False,
-  overridden: Iterable[str] = (),
-) -> None:
-  """Runs a config for a person at a terminal: prints estimate, summary, and where the report is."""
-  path = pathlib.Path(workdir) if workdir else default_workdir(config, overridden)
-  if dry_run:
-    print(config)
-    with _precision(config):
-      check_evaluators(config.evaluators)
-      print(estimate.estimate(prepare(config, path, load(config))).text)
-    return
-  result = run(config, path, overwrite=overwrite)
-  if is_main_process():
-    print(summary_text(result.report))
-    print(f"Report: {result.workdir / 'report.html'}")
+def estimate_text(config: ConfigDict) -> str:
+  """What a run would cost, in words; reads the data, computes nothing."""
+  with _precision(config):
+    check_evaluators(config.evaluators)
+    return estimate.estimate(prepare(config, pathlib.Path(), load(config))).text
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> Result:
@@ -84,7 +68,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     seconds["distill"] = time.monotonic() - started
     logging.info("Distilled in %.1f s.", seconds["distill"])
 
-    reports, evaluation_seconds = evaluate(job, distilled)
+    reports, evaluation_seconds = evaluate(job, distilled, initial_set(job))
     seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
     facts = {"seconds": seconds, "estimates": planned._asdict()}
     return Result(folder.path, present.present(job, distilled, reports, facts))

@@ -17,6 +17,7 @@ def base(method: str, dataset: str) -> ConfigDict:
   """
   return ConfigDict(
     dict(
+      task="distill",  # or kernel_ablation: what ddjax.main does with this config
       method=method,
       variant="",  # a word in the name of the run folder, for what the config argument chose
       seed=0,
@@ -46,7 +47,7 @@ def data(dataset: str) -> ConfigDict:
       max_train_examples=placeholder(int),  # a stratified cap on the train split
       validation_fraction=0.0,  # stratified, taken from train; nothing is held out by default
       split_seed=0,  # of the validation split, the cap, and the test split of a user's own data
-      preprocessing="standardise",  # none, standardise, zca_kip, zca_kornia, zca_frepo
+      preprocessing="standardise",  # or none, published, zca_kip, zca_kornia, zca_frepo
       zca_regularisation=0.1,  # the published value of all three kinds
     )
   )
@@ -108,14 +109,38 @@ def accuracy_evaluation() -> ConfigDict:
   )
 
 
-def target_augmentation(fraction: float, flip: bool, max_shift: int) -> ConfigDict:
-  """Augmentation of KIP's target batches; see `ddjax.augment.targets`."""
+def kip(
+  *,
+  ipc: int,
+  num_steps: int,
+  learning_rate: float,
+  target_batch_size: int,
+  label_learning_rate: float = 0.04,
+  schedule: str = "constant",
+  learn_labels: bool = False,
+  init: str = "real",
+  fraction: float = 0.0,
+  flip: bool = False,
+  max_shift: int = 0,
+) -> ConfigDict:
+  """KIP's own groups: synthetic, ridge, outer, augment; without the kernel."""
   return ConfigDict(
     dict(
-      fraction=fraction,  # of the examples of a batch
-      flip=flip,
-      max_shift=max_shift,  # pixels
-      max_rotation=0.0,  # degrees
-      channel_shift=0.0,  # network units
+      synthetic=dict(ipc=ipc, init=init, learn_labels=learn_labels),  # init: real, noise, kmeans
+      ridge=1e-6,  # relative to the mean diagonal of K_ss
+      outer=dict(
+        num_steps=num_steps,
+        learning_rate=learning_rate,
+        label_learning_rate=label_learning_rate,
+        schedule=schedule,  # constant or cosine
+        target_batch_size=target_batch_size,  # over all devices, class-balanced
+      ),
+      augment=dict(  # of target batches; see ddjax.augment.targets
+        fraction=fraction,  # of the examples of a batch
+        flip=flip,
+        max_shift=max_shift,  # pixels
+        max_rotation=0.0,  # degrees
+        channel_shift=0.0,  # network units
+      ),
     )
   )

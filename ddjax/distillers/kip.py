@@ -19,7 +19,7 @@ from ddjax.data.batches import draw_class_balanced
 from ddjax.distillers import synthetic
 from ddjax.kernels.blocked import rows_in_blocks
 from ddjax.kernels.make import make_kernel
-from ddjax.kernels.ridge import check_ridge, predict
+from ddjax.kernels.ridge import check_ridge, kernel_ridge_loss
 from ddjax.training.parallel import mean_across, own_rows
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
 
@@ -92,20 +92,15 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     return Targets(images.astype(dtype), labels, data.mask[index].astype(dtype))
 
   def loss_fn(support: Synthetic, batch: Targets, total_weight: Array):
-    """This device's share of the loss: averaged over devices it is eq. 3 on the whole batch."""
-    logits = predict(kernel_fn, support, batch.images, ridge)
-    errors = jnp.mean((logits - batch.labels) ** 2, axis=1)
-    is_right = jnp.argmax(logits, axis=1) == jnp.argmax(batch.labels, axis=1)
-    loss = 0.5 * jnp.sum(batch.weights * errors) / total_weight
-    return loss, jnp.sum(batch.weights * is_right) / total_weight
+    return kernel_ridge_loss(kernel_fn, support, batch, ridge, total_weight)
 
   def step(state: DistillState, data, shard):
     del shard  # the rows are this device's by its place on the axis
     batch = draw_targets(jax.random.fold_in(state.rng, state.step), data)
     total_weight = mean_across(jnp.sum(batch.weights), axis_name)
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, accuracy), grads = value_and_grad(state.synthetic, batch, total_weight)
-    loss, accuracy, grads = mean_across((loss, accuracy, grads), axis_name)
+    (loss, aux), grads = value_and_grad(state.synthetic, batch, total_weight)
+    loss, aux, grads = mean_across((loss, aux, grads), axis_name)
     support, opt_state = state.synthetic, dict(state.opt_state)
     updates, opt_state["images"] = image_optimiser.update(grads.images, opt_state["images"])
     new = support.replace(images=optax.apply_updates(support.images, updates))
@@ -114,7 +109,7 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
       new = new.replace(labels=optax.apply_updates(support.labels, updates))
     metrics = {
       "loss": loss,
-      "accuracy": accuracy,
+      "accuracy": aux["accuracy"],
       "gradient_norm": optax.global_norm(grads.images),
       "image_change": optax.global_norm(new.images - support.images),
     }

@@ -89,8 +89,9 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
     }
     correct = {name: classes == dataset.test_labels for name, classes in predicted.items()}
     group = {name: of_set[PREDICTOR].group for name, of_set in models.items()}
+    pairs = [(name, other) for name, other in gains if other in models]
     estimates = statistics.bootstrap_accuracies(
-      correct, group, list(gains), num_bootstrap=num_bootstrap, seed=config.seed
+      correct, group, pairs, num_bootstrap=num_bootstrap, seed=config.seed
     )
     named = {**keys, **gains}
     settings = {

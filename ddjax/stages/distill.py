@@ -95,6 +95,11 @@ def extract(job: Job, state: DistillState) -> DistilledSet:
   return jax.device_get(distilled).replace(info={"label_kind": job.distiller.label_kind})
 
 
+def initial_set(job: Job) -> DistilledSet:
+  """The set at step 0, made again from the config's seed; leading replica axis."""
+  return extract(job, job.initial_state())
+
+
 def save(job: Job, distilled: DistilledSet, step: int, folder: pathlib.Path) -> None:
   """Saves replica 0 in `folder` and the others in `folder/replica_1`, ..."""
   config = compare.plain(job.config)

@@ -12,7 +12,6 @@ from ddjax.io import atomic
 from ddjax.io.report import report_to_json, write_report
 from ddjax.plots import confusion, curves, figures, grids
 from ddjax.stages import distill, prepare
-from ddjax.stages.distill import extract
 from ddjax.stages.prepare import Job
 from ddjax.training.metrics import read_metrics, series
 from ddjax.types import DistilledSet, Report
@@ -72,7 +71,7 @@ def present(
 
 def _figures(job: Job, distilled: DistilledSet, reports: dict[str, Report]) -> dict[str, Any]:
   names = job.real.class_names
-  initial = extract(job, job.initial_state())
+  initial = distill.initial_set(job)
   classes = np.repeat(np.arange(len(names)), job.config.synthetic.ipc)
 
   def pixels(images):

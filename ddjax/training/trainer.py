@@ -83,6 +83,7 @@ def train(
   stops: Iterable[int] = (),
   hooks: Hooks = Hooks(),
   stop_request: Any = False,
+  program: parallel.Program | None = None,
 ) -> DistillState:
   """Runs a distiller from the state's own step to `num_steps`.
 
@@ -92,6 +93,7 @@ def train(
     steps_per_call: the most steps in one compiled call.
     stops: steps at which `hooks.on_stop` looks at the state (0 included, if not yet passed).
     stop_request: read as a bool between calls; true saves and raises.
+    program: what `parallel.make_program` made of the distiller's step, where it is compiled already.
   Returns:
     The state at `num_steps`, checkpointed.
   Raises:
@@ -104,7 +106,7 @@ def train(
   saves = range(0, num_steps + checkpoint_every_steps, checkpoint_every_steps)
   boundaries = np.unique([*stops, *saves, num_steps])
   is_host_fed = distiller.batch_at is not None
-  program = parallel.make_program(
+  program = program or parallel.make_program(
     distiller.step, layout, steps_per_call=steps_per_call, is_host_fed=is_host_fed
   )
   shard = parallel.device_numbers(layout)

@@ -1,0 +1,1 @@
+"""Speed, memory and reproduction runs; each module is `python -m benchmarks.NAME`."""

@@ -1,0 +1,72 @@
+"""The same as the command line, from Python: `ddjax.distill`, `ddjax.evaluate`, `ddjax.load`."""
+
+import importlib.util
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ddjax.types import DistilledSet
+
+
+def get_config(path: str) -> ConfigDict:
+  """The config that `--config=path` stands for, such as `configs/kip.py:cifar10,ipc=10`.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: for an argument that the file does not know.
+  """
+  file, _, argument = path.partition(":")
+  if not pathlib.Path(file).is_file():
+    raise FileNotFoundError(f"No config file {file!r}.")
+  spec = importlib.util.spec_from_file_location("config_file", file)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(argument or None)
+
+
+def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = False):
+  """Runs a config from data to report, or goes on where an earlier call left it.
+
+  Args:
+    config: from `get_config`, changed at will.
+    workdir: the run folder; default `runs/METHOD-DATASET-ipcN-seedS-HASH` with a hash of all
+      fields that alter the result.
+    overwrite: whether to delete an earlier run in the folder.
+  Returns:
+    `ddjax.pipeline.Result`: workdir and report.
+  """
+  from ddjax import pipeline
+  from ddjax.config import compare
+  from ddjax.run_folder import default_workdir
+
+  if workdir is None:
+    workdir = default_workdir(config, compare.trajectory_fields(compare.plain(config)))
+  return pipeline.run(config, pathlib.Path(workdir), overwrite=overwrite)
+
+
+def evaluate(path: str, config: ConfigDict | None = None) -> dict[str, Any]:
+  """Evaluates a saved distilled set with the evaluators of a config.
+
+  Args:
+    path: a run folder, its `distilled` folder, or an npz.
+    config: data, kernel and evaluation settings; default those that the set was made with.
+  Returns:
+    {evaluator: Report}.
+  Raises:
+    ValueError: if the set does not fit the config's data set or preprocessing.
+  """
+  from ddjax.stages.evaluate import evaluate_saved
+
+  return evaluate_saved(load(path), config)
+
+
+def load(path: str) -> DistilledSet:
+  """Reads a saved distilled set: a run folder, its `distilled` folder, or an npz.
+
+  Raises:
+    FileNotFoundError, ValueError: see `ddjax.io.distilled.load_distilled`.
+  """
+  from ddjax.io.distilled import load_distilled
+
+  return load_distilled(path)

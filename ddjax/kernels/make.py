@@ -1,0 +1,115 @@
+"""One way to every kernel: `make_kernel(config.kernel, image_shape)`."""
+
+import functools
+from typing import Callable, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from ddjax.config.arguments import nearest
+from ddjax.kernels import classical
+from ddjax.kernels.architectures import FAMILIES as NETWORKS
+from ddjax.kernels.architectures import hidden_layers
+from ddjax.kernels.random_feature import random_feature_kernel
+from ddjax.kernels.recursion import network_kernel
+from ddjax.types import Array
+
+KINDS = ("ntk", "nngp")
+PRECISIONS = ("float32", "float64")
+
+
+class Kernel(NamedTuple):
+  """A kernel and what its cost depends on.
+
+  Attributes:
+    name: short, such as "fc2-ntk".
+    kernel_fn: (x1 f[n1 h w c], x2 f[n2 h w c]) -> f[n1 n2], pure, matrix products at the highest
+      precision. Where x1 and x2 are one array (`x1 is x2`) the diagonal is exact; a float32 NTK
+      between equal images that are two arrays is off by up to 1e-4.
+    layers: of the network, or () where there is none.
+    precision: of the arrays that it is meant for.
+  """
+
+  name: str
+  kernel_fn: Callable[[Array, Array], Array]
+  layers: tuple[str, ...]
+  precision: str
+
+  @property
+  def has_pooling(self) -> bool:
+    """Whether it needs the covariance of all pairs of pixels."""
+    return "pool" in self.layers or "global_pool" in self.layers
+
+
+def make_kernel(
+  config: ConfigDict, image_shape: tuple[int, int, int], *, precision: str = "float32"
+) -> Kernel:
+  """Builds the kernel that a config names.
+
+  Args:
+    config: as `ddjax.config.groups.kernel`.
+    image_shape: (h, w, c) of what the kernel will see.
+    precision: float32, or float64, which needs `jax_enable_x64`.
+  Raises:
+    ValueError: for an unknown family, kind, depth or precision, or a bandwidth or weight standard
+      deviation that is not positive.
+  """
+  family, depth, kind = config.family, config.depth, config.kind
+  _check(config, precision)
+  layers = ()
+  if family in NETWORKS:
+    layers = hidden_layers(family, depth, image_shape)
+    name = f"{family}{depth}-{kind}"
+    kernel_fn = network_kernel(
+      layers,
+      kind,
+      config.weight_std,
+      config.bias_std,
+      config.readout_weight_std,
+      config.readout_bias_std,
+    )
+  elif family == "random_feature":
+    name = f"random_feature{depth}-{config.num_networks}x{config.num_features}"
+    kernel_fn = random_feature_kernel(config, image_shape, precision)
+  else:
+    name = f"arccos{depth}" if family == "arccos" else family
+    kernel_fn = _CLASSICAL[family](config)
+  return Kernel(name, _at_highest_precision(kernel_fn), layers, precision)
+
+
+_CLASSICAL = {
+  "rbf": lambda config: classical.rbf(config.bandwidth),
+  "laplace": lambda config: classical.laplace(config.bandwidth),
+  "linear": lambda config: classical.linear(config.weight_std, config.bias_std),
+  "arccos": lambda config: classical.arccos(config.depth),
+}
+
+
+def _check(config: ConfigDict, precision: str) -> None:
+  """Raises ValueError for what no kernel can be built from."""
+  families = (*NETWORKS, *_CLASSICAL, "random_feature")
+  for field, value, known in (
+    ("kernel.family", config.family, families),
+    ("kernel.kind", config.kind, KINDS),
+    ("precision", precision, PRECISIONS),
+  ):
+    if value not in known:
+      raise ValueError(f"Unknown {field} {value!r}. {nearest(value, known)}")
+  if precision == "float64" and not jax.config.jax_enable_x64:
+    raise ValueError("precision='float64' needs JAX's 64-bit mode: set JAX_ENABLE_X64=1.")
+  if config.depth < 1:
+    raise ValueError(f"kernel.depth={config.depth} must be at least 1.")
+  for field in ("bandwidth", "weight_std", "readout_weight_std"):
+    if not config[field] > 0:
+      raise ValueError(f"kernel.{field}={config[field]} must be positive.")
+
+
+def _at_highest_precision(kernel_fn):
+  """The same function with float32 matrix products in float32, whatever the accelerator."""
+
+  @functools.wraps(kernel_fn)
+  def wrapped(x1, x2):
+    with jax.default_matmul_precision("highest"):
+      return kernel_fn(x1, x2)
+
+  return wrapped

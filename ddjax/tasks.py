@@ -1,0 +1,69 @@
+"""What `config.task` names: a run for a person at a terminal, with its estimate and its summary."""
+
+import pathlib
+from typing import Callable, Iterable, NamedTuple
+
+from ml_collections import ConfigDict
+
+from ddjax import kernel_ablation, pipeline, registry
+from ddjax.io.report import HTML_NAME, summary_text
+from ddjax.run_folder import default_workdir
+from ddjax.training.parallel import is_main_process
+
+
+class Task(NamedTuple):
+  """A kind of run.
+
+  Attributes:
+    run: (config, workdir, overwrite) -> summary for the terminal.
+    estimate: (config) -> what it would cost, in words.
+  """
+
+  run: Callable[[ConfigDict, pathlib.Path, bool], str]
+  estimate: Callable[[ConfigDict], str]
+
+
+def start(
+  config: ConfigDict,
+  *,
+  workdir: str | None = None,
+  overwrite: bool = False,
+  dry_run: bool = False,
+  overridden: Iterable[str] = (),
+) -> None:
+  """Runs a config, or with `dry_run` prints it and its estimate.
+
+  Args:
+    config: resolved.
+    workdir: the run folder; default `runs/METHOD-DATASET-ipcN-seedS`, and a hash of `overridden`.
+    overwrite: whether an earlier run in it is deleted.
+    overridden: dotted fields that were set one by one.
+  Raises:
+    the errors of `ddjax.errors`.
+  """
+  task = registry.look_up(TASKS, config.task, "task")
+  path = pathlib.Path(workdir) if workdir else default_workdir(config, overridden)
+  if dry_run:
+    print(config)
+    print(f"Estimate: {task.estimate(config)}")
+    return
+  summary = task.run(config, path, overwrite)
+  if is_main_process():
+    print(summary)
+
+
+def _distill(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
+  result = pipeline.run(config, workdir, overwrite=overwrite)
+  return f"{summary_text(result.report)}\nReport: {workdir / HTML_NAME}"
+
+
+def _kernel_ablation(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
+  cells = kernel_ablation.run(config, workdir, overwrite=overwrite)
+  table = workdir / kernel_ablation.TABLE_NAME
+  return f"{kernel_ablation.summary(cells)}\nTable: {table}\nFigure: {workdir / 'figures'}"
+
+
+TASKS = {
+  "distill": Task(_distill, pipeline.estimate_text),
+  "kernel_ablation": Task(_kernel_ablation, kernel_ablation.estimate_text),
+}

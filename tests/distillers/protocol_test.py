@@ -1,0 +1,140 @@
+"""What every distiller must keep to, whatever it computes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ddjax.training import parallel, trainer
+from tests.distillers.cases import CASES, make_config, make_distiller
+
+pytestmark = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def _as_arrays(tree):
+  def array(leaf):
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+  return [array(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def _run(case, *, num_devices=1, num_replicas=0, steps_per_call=4, num_steps=4, data_change=None):
+  layout = parallel.make_layout(num_devices, num_replicas)
+  distiller, data, _ = make_distiller(case, layout.axis_name)
+  if data_change is not None:
+    data = data_change(data)
+  rngs = jax.random.split(jax.random.key(3), max(num_replicas, 1))
+  state = trainer.initialise(distiller, data, rngs if num_replicas else rngs[0], layout)
+  state = parallel.place_state(state, layout)
+  data = parallel.replicate(data, layout)
+  program = parallel.make_program(distiller.step, layout, steps_per_call=steps_per_call)
+  shard = parallel.device_numbers(layout)
+  collected = []
+  for _ in range(num_steps // steps_per_call):
+    state, metrics = program(state, data, steps_per_call, shard)
+    collected.append(jax.device_get(metrics))
+  state = jax.device_get(parallel.collect_state(state, layout))
+  metrics = {name: np.concatenate([m[name] for m in collected]) for name in collected[0]}
+  return distiller, state, metrics
+
+
+def test_shapes_are_known_without_running(case):
+  distiller, data, info = make_distiller(case)
+  state = jax.eval_shape(distiller.init, jax.random.key(0), data)
+  after, metrics = jax.eval_shape(distiller.step, state, data, jnp.int32(0))
+  published = jax.eval_shape(distiller.extract, after)
+  num = 2 * info.num_classes
+  assert jax.tree.structure(state) == jax.tree.structure(after)
+  assert [leaf.shape for leaf in jax.tree.leaves(state)] == [
+    leaf.shape for leaf in jax.tree.leaves(after)
+  ]
+  assert published.images.shape == (num, *info.image_shape)
+  assert published.labels.shape == (num, info.num_classes)
+  assert published.images.dtype == published.labels.dtype == jnp.float32
+  assert all(metric.shape == () for metric in metrics.values())
+
+
+def test_first_step_is_finite_and_only_members_start(case):
+  distiller, state, metrics = _run(case, num_steps=4)
+  assert all(np.isfinite(rows).all() for rows in metrics.values())
+  assert int(state.step) == 4
+  assert np.isfinite(np.asarray(distiller.extract(state).images)).all()
+
+
+def test_loss_falls(case):
+  _, _, metrics = _run(case, num_steps=20)
+  if case.method == "label_solve":
+    pytest.skip("one pass of algebra: its loss is the fit so far, tested against least squares")
+  assert metrics["loss"][-5:].mean() < 0.8 * metrics["loss"][0]
+
+
+def test_second_call_compiles_nothing(case):
+  layout = parallel.make_layout(1)
+  distiller, data, _ = make_distiller(case, layout.axis_name)
+  state = trainer.initialise(distiller, data, jax.random.key(0), layout)
+  state = parallel.place_state(state, layout)
+  data = parallel.replicate(data, layout)
+  program = parallel.make_program(distiller.step, layout, steps_per_call=3)
+  shard = parallel.device_numbers(layout)
+  state, _ = program(state, data, 3, shard)
+  with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+    compiled = []
+    patch.setattr("jax._src.interpreters.pxla.log_elapsed_time", None, raising=False)
+    jax.monitoring.register_event_duration_secs_listener(
+      lambda event, _, **__: compiled.append(event) if "backend_compile" in event else None
+    )
+    jax.block_until_ready(program(state, data, 2, shard))
+  assert not compiled
+
+
+def test_same_seed_same_bits_whatever_the_call_length(case):
+  _, whole, _ = _run(case, steps_per_call=4)
+  _, again, _ = _run(case, steps_per_call=4)
+  _, pieces, _ = _run(case, steps_per_call=2)
+  for a, b, c in zip(_as_arrays(whole), _as_arrays(again), _as_arrays(pieces), strict=True):
+    np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(a, c)
+
+
+def test_one_device_equals_four(case):
+  _, one, one_metrics = _run(case, num_devices=1, num_steps=8)
+  _, four, four_metrics = _run(case, num_devices=4, num_steps=8)
+  assert one_metrics.keys() == four_metrics.keys()
+  for name in one_metrics:
+    np.testing.assert_allclose(one_metrics[name], four_metrics[name], rtol=1e-3, atol=1e-6)
+  for a, b in zip(_as_arrays(one), _as_arrays(four), strict=True):
+    np.testing.assert_allclose(a.astype(float), b.astype(float), rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_replicas_equal_runs_of_their_own(case, num_devices):
+  layout = parallel.make_layout(num_devices, 4)
+  assert layout.split == ("replicas" if num_devices > 1 else "rows")
+  _, many, _ = _run(case, num_devices=num_devices, num_replicas=4)
+  distiller, data, _ = make_distiller(case)
+  rngs = jax.random.split(jax.random.key(3), 4)
+  alone = jax.jit(distiller.init)(rngs[2], data)
+  for _ in range(4):
+    alone, _ = jax.jit(distiller.step)(alone, data, jnp.int32(0))
+  for a, b in zip(_as_arrays(many), _as_arrays(jax.device_get(alone)), strict=True):
+    np.testing.assert_allclose(a[2].astype(float), b.astype(float), rtol=2e-3, atol=2e-4)
+
+
+def test_examples_that_are_no_members_have_no_influence(case):
+  def half(data):
+    return data.replace(mask=np.arange(len(data.labels)) % 2 == 0)
+
+  def half_with_noise(data):
+    data = half(data)
+    noise = np.random.default_rng(0).permuted(data.images)
+    return data.replace(images=np.where(data.mask[:, None, None, None], data.images, noise))
+
+  if make_config(case).synthetic.init == "kmeans":
+    pytest.skip("k-means uses members only; tested beside it")
+  _, clean, _ = _run(case, data_change=half)
+  _, noisy, _ = _run(case, data_change=half_with_noise)
+  _, whole, _ = _run(case)
+  for a, b in zip(_as_arrays(clean), _as_arrays(noisy), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert any((a != b).any() for a, b in zip(_as_arrays(clean), _as_arrays(whole), strict=True))
