@@ -104,11 +104,24 @@ install() { # requirements file
   mv "$(stamp_path "$1").part" "$(stamp_path "$1")"
 }
 
+# Waits for another set-up of this folder, and for what one that was killed left running. Systems
+# without `flock` go without.
+lock() {
+  exec 9>.venv.lock
+  if command -v flock >/dev/null && ! flock --nonblock 9; then
+    say "waiting for another set-up of $PWD/.venv"
+    flock 9
+  fi
+}
+
+unlock() { exec 9>&-; }
+
 # Sets up for the requirements file "$1"; the other arguments are the caller's own.
 prepare_environment() {
   local python python_version wanted="$1"
   shift
   parse_arguments "$@"
+  lock
   python="$(find_python)"
   python_version="$("$python" --version)"
   if ! is_fresh requirements.txt; then
@@ -117,6 +130,7 @@ prepare_environment() {
     install requirements.txt
   fi
   is_fresh "$wanted" || install "$wanted"
+  unlock
 }
 
 if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then

@@ -1,5 +1,6 @@
 """The scripts in launch/, run with stand-ins for Python, srun, scontrol and gcloud: no network."""
 
+from concurrent.futures import ThreadPoolExecutor
 import os
 from pathlib import Path
 import shutil
@@ -19,8 +20,8 @@ case "$1 ${2-}" in
   "-c "*) exit "${FAKE_UNUSABLE:-0}" ;;
   "--version "*) echo "Python ${FAKE_VERSION:-3.12.0}" ;;
   "-m venv") rm -rf .venv && mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
-  "-m pip") echo "pip says ${FAKE_PIP:-0}" && exit "${FAKE_PIP:-0}" ;;
-  "-m ddjax.main" | "-m pytest") exit "${FAKE_EXIT:-0}" ;;
+  "-m pip") sleep "${FAKE_SECONDS:-0}" && echo "pip says ${FAKE_PIP:-0}" && exit "${FAKE_PIP:-0}" ;;
+  "-m ddjax.main" | "-m pytest") ${FAKE_RUN:-exit 0} ;;
 esac
 """
 
@@ -106,8 +107,8 @@ def test_local_sets_up_once_then_runs_with_its_arguments(checkout):
 
 
 def test_exit_code_is_the_runs(checkout):
-  assert checkout.run("local.sh", FAKE_EXIT=143).returncode == 143
-  assert checkout.run("test.sh", FAKE_EXIT=5).returncode == 5
+  assert checkout.run("local.sh", FAKE_RUN="exit 143").returncode == 143
+  assert checkout.run("test.sh", FAKE_RUN="exit 5").returncode == 5
 
 
 def test_tests_add_to_the_same_environment(checkout):
@@ -163,6 +164,20 @@ def test_failed_installation_shows_its_log_and_is_not_taken_for_fresh(checkout):
   assert checkout.installed() == ["-r requirements.txt"]
 
 
+@pytest.mark.skipif(shutil.which("flock") is None, reason="flock is not installed")
+def test_second_set_up_waits_for_the_first(checkout):
+  with ThreadPoolExecutor() as pool:
+    results = list(pool.map(lambda _: checkout.run("setup.sh", FAKE_SECONDS=0.5), range(2)))
+  assert [result.returncode for result in results] == [0, 0]
+  assert sum("making .venv" in result.stderr for result in results) == 1
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="flock is not installed")
+def test_a_run_does_not_hold_up_the_next_set_up(checkout):
+  is_free = "flock --nonblock .venv.lock true"
+  assert checkout.run("local.sh", FAKE_RUN=is_free).returncode == 0
+
+
 def test_unusable_python_is_refused_by_name(checkout):
   result = checkout.run("local.sh", FAKE_UNUSABLE=1)
   assert result.returncode == 1
@@ -208,7 +223,7 @@ def test_slurm_queues_a_preempted_run_again(checkout, status, is_requeued):
     SLURM_SUBMIT_DIR=checkout.root,
     SLURM_JOB_ID=42,
     SLURM_JOB_NUM_NODES=1,
-    FAKE_EXIT=status,
+    FAKE_RUN=f"exit {status}",
   )
   assert result.returncode == status
   assert checkout.installed() == ["-r requirements.txt jax[cuda12]"]
