@@ -34,8 +34,14 @@ def draw_class_balanced(rng: Array, data: DataSplit, num_per_class: int) -> Int[
     i32[k num_per_class], rows of `data.images`.
   """
   largest = data.class_index.shape[1]
-  bits = jax.random.bits(rng, data.class_index.shape, dtype=jnp.uint32) >> 1
-  is_padding = jnp.arange(largest)[None] >= data.class_counts[:, None]
-  order = jnp.argsort(jnp.where(is_padding, jnp.uint32(2**32 - 1), bits), axis=1)
+  # One sort of single words is several times faster than an argsort: a word is random above and
+  # holds its own place below; padding sorts last.
+  place_bits = max(1, (largest - 1).bit_length())
+  places = jnp.arange(largest, dtype=jnp.uint32)[None]
+  bits = jax.random.bits(rng, data.class_index.shape, dtype=jnp.uint32)
+  is_padding = places >= data.class_counts[:, None].astype(jnp.uint32)
+  words = (bits >> (place_bits + 1) << place_bits) | places
+  words = jnp.where(is_padding, jnp.uint32(1 << 31) | places, words)
+  order = (jnp.sort(words, axis=1) & jnp.uint32((1 << place_bits) - 1)).astype(jnp.int32)
   turn = jnp.arange(num_per_class)[None] % data.class_counts[:, None]
   return jnp.take_along_axis(data.class_index, jnp.take_along_axis(order, turn, axis=1), axis=1)
