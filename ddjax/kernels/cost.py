@@ -43,9 +43,8 @@ def bytes_per_pair(kernel: Kernel, image_shape: tuple[int, int, int]) -> int:
   A covariance holds 1, h*w or, with pooling, (h*w)^2 values a pair; at the peak, gradient
   included, some 16 such arrays are alive (the compiler's own figures, see the test).
   """
-  values = 1
-  if kernel.layers and kernel.layers[0] != "flatten":
-    values = (image_shape[0] * image_shape[1]) ** (2 if "pool" in kernel.layers else 1)
+  num_pixels = image_shape[0] * image_shape[1]
+  values = num_pixels**2 if kernel.has_pooling else num_pixels if kernel.has_pixels else 1
   return _LIVE_ARRAYS * values * jnp.dtype(kernel.precision).itemsize
 
 
@@ -79,6 +78,4 @@ def _flops_per_pair(kernel: Kernel, image_shape: tuple[int, int, int], with_grad
 
 def _efficiency(kernel: Kernel) -> float:
   """Share of the matrix product's speed that the kernel's own operations reach, measured."""
-  if not kernel.layers or kernel.layers[0] == "flatten":
-    return 0.5
-  return 0.05
+  return 0.05 if kernel.has_pixels else 0.5

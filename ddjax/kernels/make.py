@@ -36,9 +36,14 @@ class Kernel(NamedTuple):
   precision: str
 
   @property
+  def has_pixels(self) -> bool:
+    """Whether a pair of images needs a covariance for each pixel."""
+    return "conv" in self.layers
+
+  @property
   def has_pooling(self) -> bool:
-    """Whether it needs the covariance of all pairs of pixels."""
-    return "pool" in self.layers or "global_pool" in self.layers
+    """Whether it needs one for each pair of pixels."""
+    return "pool" in self.layers
 
 
 def make_kernel(

@@ -184,18 +184,20 @@ def _affine(
 
 
 def _window_mean(array: Array, is_full: bool) -> Array:
-  """Mean over 3x3 shifts, the same for both pixels of a pair."""
+  """Mean over 3x3 shifts, the same for both pixels of a pair.
+
+  The barriers keep the compiler from computing what comes before anew for each of the shifts.
+  """
   for axes in ((0, 1), (2, 3)):
     axes = axes if is_full else axes[:1]
     size = array.shape[axes[0]]
-    padded = jnp.pad(array, [(1, 1) if axis in axes else (0, 0) for axis in range(array.ndim)])
-    shifted = (
-      padded[
-        tuple(slice(i, i + size) if axis in axes else slice(None) for axis in range(array.ndim))
-      ]
+    pads = [(1, 1) if axis in axes else (0, 0) for axis in range(array.ndim)]
+    padded = jax.lax.optimization_barrier(jnp.pad(jax.lax.optimization_barrier(array), pads))
+    shifts = (
+      tuple(slice(i, i + size) if axis in axes else slice(None) for axis in range(array.ndim))
       for i in range(3)
     )
-    array = sum(shifted) / 3
+    array = sum(padded[shift] for shift in shifts) / 3
   return array
 
 
