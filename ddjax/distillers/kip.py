@@ -110,8 +110,8 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     metrics = {
       "loss": loss,
       "accuracy": aux["accuracy"],
-      "gradient_norm": optax.global_norm(grads.images),
-      "image_change": optax.global_norm(new.images - support.images),
+      "gradient_norm": optax.tree.norm(grads.images),
+      "image_change": optax.tree.norm(new.images - support.images),
     }
     return state.replace(step=state.step + 1, synthetic=new, opt_state=opt_state), metrics
 

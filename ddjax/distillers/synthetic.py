@@ -23,10 +23,10 @@ def draw_members(rng: Array, data: DataSplit, ipc: int) -> Array:
 
   A class with fewer than `ipc` members is refused on the host before (see `ddjax.pipeline`).
   """
-  is_real = jnp.arange(data.class_index.shape[1]) < data.class_counts[:, None]
+  is_real = jnp.arange(data.class_index.shape[1])[None] < data.class_counts[:, None]
   is_member = data.mask[data.class_index] & is_real
   priority = jax.random.uniform(rng, data.class_index.shape, jnp.float32)
-  order = jnp.argsort(jnp.where(is_member, priority, 2.0), axis=1)[:, :ipc]
+  order = jnp.argsort(jnp.where(is_member, priority, 2.0), axis=1)[:, :ipc]  # others come last
   return jnp.take_along_axis(data.class_index, order, axis=1)
 
 

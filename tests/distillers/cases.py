@@ -19,12 +19,13 @@ class Case(NamedTuple):
 
 CASES = [
   Case("kip", "kip", {}),
-  Case("kip labels", "kip", {"synthetic.learn_labels": True, "outer.schedule": "cosine"}),
-  Case("kip noise", "kip", {"synthetic.init": "noise"}),
   Case(
-    "kip augmented",
+    "kip every option",
     "kip",
     {
+      "synthetic.learn_labels": True,
+      "synthetic.init": "noise",
+      "outer.schedule": "cosine",
       "augment.fraction": 0.5,
       "augment.flip": True,
       "augment.max_shift": 1,

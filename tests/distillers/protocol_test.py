@@ -55,18 +55,13 @@ def test_shapes_are_known_without_running(case):
   assert all(metric.shape == () for metric in metrics.values())
 
 
-def test_first_step_is_finite_and_only_members_start(case):
-  distiller, state, metrics = _run(case, num_steps=4)
+def test_steps_are_finite_and_the_loss_falls(case):
+  distiller, state, metrics = _run(case, num_steps=40)
   assert all(np.isfinite(rows).all() for rows in metrics.values())
-  assert int(state.step) == 4
+  assert int(state.step) == 40
   assert np.isfinite(np.asarray(distiller.extract(state).images)).all()
-
-
-def test_loss_falls(case):
-  _, _, metrics = _run(case, num_steps=20)
-  if case.method == "label_solve":
-    pytest.skip("one pass of algebra: its loss is the fit so far, tested against least squares")
-  assert metrics["loss"][-5:].mean() < 0.8 * metrics["loss"][0]
+  if case.method != "label_solve":  # its loss is the fit to the blocks so far; see its own test
+    assert metrics["loss"][-10:].mean() < 0.8 * metrics["loss"][:2].mean()
 
 
 def test_second_call_compiles_nothing(case):
@@ -78,23 +73,21 @@ def test_second_call_compiles_nothing(case):
   program = parallel.make_program(distiller.step, layout, steps_per_call=3)
   shard = parallel.device_numbers(layout)
   state, _ = program(state, data, 3, shard)
-  with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
-    compiled = []
-    patch.setattr("jax._src.interpreters.pxla.log_elapsed_time", None, raising=False)
-    jax.monitoring.register_event_duration_secs_listener(
-      lambda event, _, **__: compiled.append(event) if "backend_compile" in event else None
-    )
-    jax.block_until_ready(program(state, data, 2, shard))
+  compiled = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda event, _, **__: compiled.append(event) if "backend_compile" in event else None
+  )
+  jax.block_until_ready(program(state, data, 2, shard))
   assert not compiled
+  jax.block_until_ready(jax.jit(lambda x: x + 2)(jnp.ones(3)))
+  assert compiled  # the listener does hear of compilations
 
 
 def test_same_seed_same_bits_whatever_the_call_length(case):
   _, whole, _ = _run(case, steps_per_call=4)
-  _, again, _ = _run(case, steps_per_call=4)
   _, pieces, _ = _run(case, steps_per_call=2)
-  for a, b, c in zip(_as_arrays(whole), _as_arrays(again), _as_arrays(pieces), strict=True):
+  for a, b in zip(_as_arrays(whole), _as_arrays(pieces), strict=True):
     np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(a, c)
 
 
 def test_one_device_equals_four(case):
@@ -123,7 +116,7 @@ def test_replicas_equal_runs_of_their_own(case, num_devices):
 
 def test_examples_that_are_no_members_have_no_influence(case):
   def half(data):
-    return data.replace(mask=np.arange(len(data.labels)) % 2 == 0)
+    return data.replace(mask=np.arange(len(data.labels)) // 4 % 2 == 0)
 
   def half_with_noise(data):
     data = half(data)

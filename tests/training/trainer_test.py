@@ -1,0 +1,160 @@
+"""The loop, its checkpoints and its refusals, on a method small enough to see through."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ddjax.data.splits import rows_by_class
+from ddjax.training import parallel, trainer
+from ddjax.training.checkpoints import CheckpointError, Checkpoints
+from ddjax.types import DataSplit, DistilledSet, Distiller, DistillState, Synthetic
+
+
+def _data():
+  labels = np.arange(16, dtype=np.int32) % 4
+  class_index, class_counts = rows_by_class(labels, 4)
+  ones = np.ones(1, np.float32)
+  images = np.arange(16 * 4, dtype=np.uint8).reshape(16, 2, 2, 1)
+  return DataSplit(images, labels, np.ones(16, bool), class_index, class_counts, 0 * ones, ones)
+
+
+def _make_walk(axis_name=None, fails_at=None):
+  """A random walk whose steps depend on the key, the step and this device's rows of the data."""
+
+  def init(rng, data):
+    del data
+    images = jnp.zeros((4, 2, 2, 1), jnp.float32)
+    return DistillState(jnp.int32(0), rng, Synthetic(images, jnp.eye(4)), None)
+
+  def step(state, data, shard):
+    del shard
+    rng = jax.random.fold_in(state.rng, state.step)
+    rows = parallel.own_rows(jax.random.permutation(rng, 16), axis_name)
+    own = data.images[rows].astype(jnp.float32).mean()
+    mean = parallel.mean_across(own * jnp.cos(own), axis_name)
+    images = state.synthetic.images + mean
+    loss = jnp.where(state.step + 1 == fails_at, jnp.nan, mean) if fails_at else mean
+    new = state.replace(step=state.step + 1, synthetic=state.synthetic.replace(images=images))
+    return new, {"loss": loss}
+
+  return Distiller(init, step, lambda state: DistilledSet(state.synthetic.images, jnp.eye(4)))
+
+
+def _train(folder, *, num_steps=10, stops=(), hooks=None, num_devices=1, fails_at=None, **options):
+  layout = parallel.make_layout(num_devices)
+  distiller = _make_walk(layout.axis_name, fails_at)
+  with Checkpoints(folder) as checkpoints:
+    state = trainer.initialise(distiller, _data(), jax.random.key(0), layout)
+    if checkpoints.latest_step() is not None:
+      state = checkpoints.restore(state)
+    return trainer.train(
+      distiller,
+      _data(),
+      state,
+      layout,
+      num_steps=num_steps,
+      steps_per_call=3,
+      checkpoint_every_steps=5,
+      checkpoints=checkpoints,
+      stops=stops,
+      hooks=hooks or trainer.Hooks(),
+      **options,
+    )
+
+
+def test_ten_steps_are_five_and_five_more_bit_for_bit(tmp_path):
+  whole = _train(tmp_path / "whole")
+  _train(tmp_path / "parts", num_steps=5)
+  parts = _train(tmp_path / "parts", num_steps=10)
+  np.testing.assert_array_equal(whole.synthetic.images, parts.synthetic.images)
+  assert int(parts.step) == 10
+  shorter = _train(tmp_path / "other", num_steps=9)
+  assert (shorter.synthetic.images != whole.synthetic.images).all()
+
+
+def test_a_checkpoint_of_four_devices_is_read_on_one(tmp_path):
+  _train(tmp_path / "run", num_steps=5, num_devices=4)
+  resumed = _train(tmp_path / "run", num_steps=10, num_devices=1)
+  assert int(resumed.step) == 10
+
+
+def test_metrics_come_once_a_step_and_in_order(tmp_path):
+  seen, stopped = [], []
+  hooks = trainer.Hooks(
+    on_metrics=lambda first, metrics: seen.extend(first + i for i in range(len(metrics["loss"]))),
+    on_stop=lambda step, state: stopped.append((step, int(state.step))),
+  )
+  _train(tmp_path, stops=(0, 4, 10, 99), hooks=hooks)
+  assert seen == list(range(1, 11))
+  assert stopped == [(0, 0), (4, 4), (10, 10)]
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_last_good_checkpoint(tmp_path):
+  with pytest.raises(trainer.NonFiniteLossError, match="'loss' is nan at step 7.*step 5 in"):
+    _train(tmp_path, fails_at=7)
+  with Checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.latest_step() == 5
+
+
+def test_sigterm_saves_and_the_next_start_goes_on(tmp_path):
+  whole = _train(tmp_path / "whole")
+  hooks = trainer.Hooks(
+    on_stop=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None
+  )
+  with trainer.StopRequest() as stop, pytest.raises(trainer.PreemptedError, match="step 4"):
+    _train(tmp_path / "run", stops=(4,), hooks=hooks, stop_request=stop)
+  with Checkpoints(tmp_path / "run") as checkpoints:
+    assert checkpoints.latest_step() == 4
+  resumed = _train(tmp_path / "run")
+  np.testing.assert_array_equal(whole.synthetic.images, resumed.synthetic.images)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
+  _train(tmp_path, num_steps=5)
+  other = trainer.initialise(
+    _make_walk(), _data(), jax.random.key(0), parallel.make_layout(1)
+  ).replace(extra={"more": jnp.zeros(3)})
+  with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="does not fit"):
+    checkpoints.restore(other)
+
+
+def test_no_checkpoint_is_an_error_that_names_the_folder(tmp_path):
+  with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match=str(tmp_path)):
+    checkpoints.restore(None)
+
+
+def test_batches_that_the_devices_do_not_divide_are_refused():
+  layout = parallel.make_layout(4)
+  with pytest.raises(ValueError, match="batch_size=10 does not divide over 4 devices"):
+    parallel.check_divides(layout, batch_size=10)
+  parallel.check_divides(layout, batch_size=12)
+  with pytest.raises(ValueError, match="num_devices=99"):
+    parallel.make_layout(99)
+
+
+def test_devices_without_a_mean_would_differ():
+  """The data of the four devices do differ: without `mean_across` this is caught."""
+  layout = parallel.make_layout(4)
+  honest, forgetful = _make_walk(layout.axis_name), _make_walk(None)
+  data = parallel.replicate(_data(), layout)
+
+  def first_loss(distiller, keep_rows):
+    def step(state, data, shard):
+      rows = parallel.own_rows(jnp.arange(16), parallel.AXIS)
+      state, metrics = distiller.step(state, data, shard)
+      return state, {"loss": metrics["loss"] + (rows.sum() if keep_rows else 0.0)}
+
+    state = trainer.initialise(distiller, _data(), jax.random.key(0), layout)
+    program = parallel.make_program(step, layout, steps_per_call=1)
+    _, metrics = program(
+      parallel.place_state(state, layout), data, 1, parallel.device_numbers(layout)
+    )
+    shards = [np.asarray(piece.data) for piece in metrics["loss"].addressable_shards]
+    return len({piece.tobytes() for piece in shards})
+
+  assert first_loss(honest, keep_rows=False) == 1
+  assert first_loss(forgetful, keep_rows=True) > 1
