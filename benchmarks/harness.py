@@ -60,7 +60,7 @@ def report(cases: dict[str, Timing], ours: str, theirs: str) -> None:
 
 
 def random_split(num_train: int, image_shape: tuple[int, int, int], num_classes: int = 10):
-  """A real set of random pixels, `(DatasetInfo, DataSplit)`: time does not depend on the content."""
+  """A real set of random pixels: (DatasetInfo, DataSplit). Time does not depend on content."""
   rng = np.random.default_rng(0)
   labels = np.arange(num_train, dtype=np.int32) % num_classes
   class_index, class_counts = rows_by_class(labels, num_classes)

@@ -24,7 +24,7 @@ from ddjax.plots.ablation import kernel_ablation as draw_ablation
 from ddjax.run_folder import RunFolder
 from ddjax.stages import estimate
 from ddjax.stages.evaluate import random_subsets
-from ddjax.stages.prepare import load, prepare
+from ddjax.stages.prepare import Job, load, prepare
 
 TABLE_NAME = "kernel_ablation.csv"
 BASELINE = "random_subset"
@@ -114,7 +114,7 @@ def _unaffordable(config: ConfigDict, real, names: list[str]) -> dict[str, Any]:
   not_run = {}
   for name in names:
     job = prepare(cell_config(config, name), pathlib.Path(), real)
-    minutes = sum(estimate.estimate(job).seconds.values()) / 60
+    minutes = _minutes(job)
     if minutes > config.max_cell_minutes:
       not_run[name] = {"estimated_minutes": round(minutes, 1)}
       logging.warning(
@@ -122,6 +122,11 @@ def _unaffordable(config: ConfigDict, real, names: list[str]) -> dict[str, Any]:
         name, NOT_RUN, minutes, config.max_cell_minutes,
       )  # fmt: skip
   return not_run
+
+
+def _minutes(job: Job) -> float:
+  """Estimated minutes of one cell."""
+  return sum(estimate.estimate(job).seconds.values()) / 60
 
 
 def _transfer(config: ConfigDict, real, sets, names, not_run) -> list[Cell]:
@@ -140,9 +145,7 @@ def _transfer(config: ConfigDict, real, sets, names, not_run) -> list[Cell]:
     }
     models = {name: fitted[PREDICTOR] for name, fitted in fit(entries).items()}
     correct = {
-      name: predict_classes(
-        of_set, real.test_images, real.max_value, rows_per_block=ROWS_PER_BLOCK
-      )
+      name: predict_classes(of_set, real.test_images, real.max_value, rows_per_block=ROWS_PER_BLOCK)
       == real.test_labels
       for name, of_set in models.items()
     }
@@ -156,7 +159,9 @@ def _transfer(config: ConfigDict, real, sets, names, not_run) -> list[Cell]:
     for name, value in estimates.items():
       accuracy[name, test_kernel] = (value.mean, value.low, value.high)
   missing = (None, None, None)
-  return [Cell(row, column, *accuracy.get((row, column), missing)) for row in rows for column in names]
+  return [
+    Cell(row, column, *accuracy.get((row, column), missing)) for row in rows for column in names
+  ]
 
 
 def _write(folder: pathlib.Path, cells: list[Cell], names: list[str]) -> None:

@@ -1,14 +1,15 @@
 """Command line: flags -> config -> pipeline.
 
-  python -m ddjax.main --config=configs/kip.py:cifar10,ipc=10 --config.seed=1
+python -m ddjax.main --config=configs/kip.py:cifar10,ipc=10 --config.seed=1
 """
 
+import os
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ddjax.config.arguments import nearest
+from ddjax.config.command_line import parse
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; default runs/METHOD-DATASET-...")
@@ -27,6 +28,10 @@ def main(argv: list[str]) -> int:
     raise app.UsageError("--config is missing, for example --config=configs/kip.py.")
   from ddjax import errors, tasks  # here, so that --help does not wait for JAX
 
+  if os.environ.get("DDJAX_MULTIHOST") == "1":  # set by launch/slurm.sh and launch/tpu_vm.sh
+    import jax
+
+    jax.distributed.initialize()
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(lambda record: "ddjax" in record.pathname)
   overridden = list(config_flags.get_override_values(flags.FLAGS["config"]))
@@ -50,30 +55,9 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def _parse(argv: list[str]) -> list[str]:
-  """Parses the flags; a wrong one is a sentence on stderr and exit code 2."""
-  try:
-    return flags.FLAGS(argv)
-  except (AttributeError, KeyError) as error:
-    name = str(error).strip("\"'")
-    known = _known_fields()
-    print(f"Error: unknown config field {name!r}. {nearest(name, known)}", file=sys.stderr)
-  except (flags.Error, ValueError, TypeError, OSError, ImportError) as error:
-    print(f"Error: {error}", file=sys.stderr)
-  sys.exit(2)
-
-
-def _known_fields() -> list[str]:
-  """Dotted names of the fields of the config file, as far as it was read."""
-  from ddjax.config.compare import flatten
-
-  config = flags.FLAGS["config"].value
-  return sorted(flatten(config.to_dict())) if config is not None else []
-
-
 def console() -> None:
   """Entry point of the `ddjax` command."""
-  app.run(main, flags_parser=_parse)
+  app.run(main, flags_parser=parse)
 
 
 if __name__ == "__main__":

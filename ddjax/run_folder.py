@@ -4,6 +4,7 @@ A folder belongs to one config. Started again on it, a run resumes or, if finish
 summary; a config that differs in a field that alters the trajectory is refused, by name.
 """
 
+import contextlib
 import fcntl
 import json
 import pathlib
@@ -46,32 +47,35 @@ class RunFolder:
   """One run folder, locked while it is open; a context manager."""
 
   def __init__(self, workdir: str | pathlib.Path, overwrite: bool = False):
-    """Opens or makes the folder.
+    """Entering it opens or makes the folder, locks it, and deletes an earlier run if asked.
 
     Args:
       workdir: the folder.
       overwrite: whether an earlier run in it is deleted.
     Raises:
-      RunFolderError: if it cannot be written, another process uses it, or `overwrite` would
-        delete a folder that holds something else than a run.
+      RunFolderError: on entering, if it cannot be written, another process uses it, or
+        `overwrite` would delete a folder that holds something else than a run.
     """
     self.path = pathlib.Path(workdir)
-    try:
-      self.path.mkdir(parents=True, exist_ok=True)
-      self._lock = (self.path / ".lock").open("w")
-      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise RunFolderError(f"Another process is at work in {self.path}.") from error
-    except OSError as error:
-      raise RunFolderError(f"Cannot write to workdir {self.path}: {error}") from error
-    if overwrite:
-      self._clear()
+    self._overwrite = overwrite
 
   def __enter__(self) -> "RunFolder":
+    with contextlib.ExitStack() as stack:
+      try:
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((self.path / ".lock").open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError as error:
+        raise RunFolderError(f"Another process is at work in {self.path}.") from error
+      except OSError as error:
+        raise RunFolderError(f"Cannot write to workdir {self.path}: {error}") from error
+      if self._overwrite:
+        self._clear()
+      self._stack = stack.pop_all()
     return self
 
   def __exit__(self, *_) -> None:
-    self._lock.close()
+    self._stack.close()
 
   def _clear(self) -> None:
     content = [entry for entry in self.path.iterdir() if entry.name != ".lock"]

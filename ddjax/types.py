@@ -52,7 +52,7 @@ class DataSplit:
 
 @struct.dataclass
 class Synthetic:
-  """What a distiller learns: images f32[n h w c], labels f32[n k], log learning rate f32[] or None."""
+  """What a distiller learns: images f32[n h w c], labels f32[n k], log learning rate f32[]."""
 
   images: Array
   labels: Array
@@ -86,10 +86,14 @@ class DistilledSet:
 
 
 class InitFn(Protocol):
+  """(rng, data) -> state at step 0."""
+
   def __call__(self, rng: Array, data: DataSplit) -> DistillState: ...
 
 
 class StepFn(Protocol):
+  """(state, data, shard) -> (state, metrics)."""
+
   def __call__(
     self, state: DistillState, data: DataSplit, shard: Any
   ) -> tuple[DistillState, Metrics]: ...
@@ -118,7 +122,9 @@ class Distiller(NamedTuple):
 
 
 class Models(NamedTuple):
-  """m fitted predictors of one kind: `predict_fn(params of one, pixels f32[b h w c] in [0, 1]) -> logits f32[b k]`.
+  """m fitted predictors of one kind.
+
+  `predict_fn(params of one, pixels f32[b h w c] in [0, 1]) -> logits f32[b k]`.
 
   `params` has a leading [m] axis on every leaf. `group` says for each model which distillation
   (replica) or which subset it was fitted on, i[m].

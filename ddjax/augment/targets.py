@@ -48,7 +48,7 @@ class Draws:
 
 
 def check_augmentation(options: TargetAugmentation, image_shape: tuple[int, int, int]) -> None:
-  """Raises ValueError for a fraction outside [0, 1], a negative amount, or a shift off the image."""
+  """Raises ValueError for a fraction outside [0, 1], a negative amount, or too far a shift."""
   if not 0 <= options.fraction <= 1:
     raise ValueError(f"augment.fraction={options.fraction} must lie in [0, 1].")
   if min(options[2:]) < 0:

@@ -29,7 +29,7 @@ def parse_argument(
   Raises:
     ValueError: for an unknown name, a value of the wrong type, or a name given twice.
   """
-  values = dict(defaults) | {flag: False for flag in flags}
+  values = dict(defaults) | dict.fromkeys(flags, False)
   given = set()
   for word in filter(None, (part.strip() for part in (arg or "").split(","))):
     name, has_value, text = (part.strip() for part in word.partition("="))

@@ -91,7 +91,7 @@ def kernel_evaluation() -> ConfigDict:
   return ConfigDict(
     dict(
       num_bootstrap=2000,
-      curve_steps=(),  # steps of the running curve and the snapshots; () for the series 1 2 5 10 ...
+      curve_steps=(),  # of the running curve and the snapshots; () for the series 1 2 5 10 ...
     )
   )
 

@@ -68,9 +68,7 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
 
   def init(rng, data) -> DistillState:
     init_rng, step_rng = jax.random.split(rng)
-    start = synthetic.init_synthetic(
-      init_rng, data, info, ipc=ipc, init=init_kind, is_centred=True
-    )
+    start = synthetic.init_synthetic(init_rng, data, info, ipc=ipc, init=init_kind, is_centred=True)
     start = jax.tree.map(lambda leaf: leaf.astype(dtype), start)
     opt_state = {"images": image_optimiser.init(start.images)}
     if learn_labels:

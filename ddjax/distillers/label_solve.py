@@ -49,9 +49,7 @@ def make_label_solve(
 
   def init(rng, data) -> DistillState:
     init_rng, step_rng = jax.random.split(rng)
-    start = synthetic.init_synthetic(
-      init_rng, data, info, ipc=ipc, init=init_kind, is_centred=True
-    )
+    start = synthetic.init_synthetic(init_rng, data, info, ipc=ipc, init=init_kind, is_centred=True)
     start = jax.tree.map(lambda leaf: leaf.astype(dtype), start)
     extra = {"factor": jnp.zeros((width, width), dtype), "num_rows": jnp.zeros((), dtype)}
     return DistillState(jnp.int32(0), step_rng, start, None, extra)
@@ -79,7 +77,9 @@ def make_label_solve(
   def extract(state: DistillState) -> DistilledSet:
     factor = state.extra["factor"]
     with jax.default_matmul_precision("highest"):
-      solved = jnp.linalg.lstsq(factor[:num_support, :num_support], factor[:num_support, num_support:])
+      solved = jnp.linalg.lstsq(
+        factor[:num_support, :num_support], factor[:num_support, num_support:]
+      )
     labels = jnp.where(state.step > 0, solved[0], state.synthetic.labels)
     return DistilledSet(state.synthetic.images.astype(jnp.float32), labels.astype(jnp.float32))
 

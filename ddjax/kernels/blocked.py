@@ -5,11 +5,11 @@ from typing import Callable
 import jax
 import jax.numpy as jnp
 
-from ddjax.kernels.cost import bytes_per_pair
+from ddjax.kernels import cost
 from ddjax.kernels.make import Kernel
 from ddjax.types import Array
 
-_CACHE_BYTES = 8 * 2**20  # of a CPU core; blocks of pixel covariances that fit run twice as fast
+_CACHE_BYTES = 10 * 2**20  # of a CPU core; blocks of pixel covariances that fit run twice as fast
 
 
 def rows_in_blocks(
@@ -30,22 +30,24 @@ def rows_in_blocks(
   Raises:
     ValueError: if not even one pair fits the budget.
   """
-  per_pair = bytes_per_pair(kernel, image_shape)
-  max_pairs = int(memory_budget_bytes // per_pair)
-  if max_pairs >= 1 and kernel.has_pixels and jax.default_backend() == "cpu":
-    max_pairs = min(max_pairs, max(1, _CACHE_BYTES // per_pair))
-  if max_pairs < 1:
+  memory = cost.memory(kernel, image_shape)
+  budget = memory_budget_bytes
+  smallest = memory.per_pair + 2 * memory.per_image
+  if budget < smallest:
     raise ValueError(
-      f"One pair of images needs {per_pair / 2**20:.3g} MiB under the kernel {kernel.name}, more "
-      f"than the memory budget of {memory_budget_bytes / 2**20:.3g} MiB."
+      f"One pair of images needs {smallest / 2**20:.3g} MiB under the kernel {kernel.name}, more "
+      f"than the memory budget of {budget / 2**20:.3g} MiB."
     )
+  if kernel.has_pixels and jax.default_backend() == "cpu":
+    budget = min(budget, max(smallest, _CACHE_BYTES))
 
   def kernel_fn(x1: Array, x2: Array) -> Array:
     num_rows, num_columns = x1.shape[0], x2.shape[0]
-    if num_rows * num_columns <= max_pairs:
+    columns = _even_block(num_columns, (budget - memory.per_image) // sum(memory))
+    row_bytes = columns * memory.per_pair + memory.per_image
+    rows = _even_block(num_rows, (budget - columns * memory.per_image) // row_bytes)
+    if (rows, columns) == (num_rows, num_columns):
       return kernel.kernel_fn(x1, x2)
-    columns = _even_block(num_columns, max_pairs)
-    rows = _even_block(num_rows, max_pairs // columns)
     block_fn = jax.checkpoint(kernel.kernel_fn)
 
     def row_of_blocks(x1_block: Array) -> Array:

@@ -9,8 +9,11 @@ import jax.numpy as jnp
 
 from ddjax.kernels.make import Kernel
 
-_PROBE = 4  # images a side of the block whose operations are counted
-_LIVE_ARRAYS = 16  # covariances alive at once at the peak of a network's kernel, measured
+_PROBE = 64  # images a side of the block whose operations are counted
+_LIVE_ARRAYS = 20  # covariances alive at the peak, gradient included, by the compiler's own figures
+# Share of a matrix product's speed that a kernel reaches without and with its gradient, measured on
+# two CPU cores: products of images, of pixels one by one, and of all pairs of pixels.
+_EFFICIENCY = {"images": (0.7, 0.8), "pixels": (0.09, 0.032), "pixel pairs": (0.02, 0.009)}
 
 
 class Cost(NamedTuple):
@@ -21,10 +24,17 @@ class Cost(NamedTuple):
   bytes: int
 
 
+class Memory(NamedTuple):
+  """Bytes of the temporary arrays of a block: so many a pair and so many an image."""
+
+  per_pair: int
+  per_image: int
+
+
 def estimate(
   kernel: Kernel, num_pairs: int, image_shape: tuple[int, int, int], with_gradient: bool
 ) -> Cost:
-  """Estimates a kernel matrix, within about a factor of two.
+  """Estimates a kernel matrix, within about a factor of two on a CPU.
 
   Args:
     kernel: from `make_kernel`.
@@ -33,40 +43,46 @@ def estimate(
     with_gradient: whether the gradient by the images of one side is wanted as well.
   """
   flops = num_pairs * _flops_per_pair(kernel, tuple(image_shape), with_gradient)
-  seconds = flops / (_efficiency(kernel) * matmul_flops_per_second())
-  return Cost(flops, seconds, num_pairs * bytes_per_pair(kernel, image_shape))
+  kind = "pixel pairs" if kernel.has_pooling else "pixels" if kernel.has_pixels else "images"
+  seconds = flops / (_EFFICIENCY[kind][with_gradient] * matmul_flops_per_second())
+  return Cost(flops, seconds, num_pairs * memory(kernel, image_shape).per_pair)
 
 
-def bytes_per_pair(kernel: Kernel, image_shape: tuple[int, int, int]) -> int:
-  """Memory of the temporary arrays of a block, per pair of images.
+def memory(kernel: Kernel, image_shape: tuple[int, int, int]) -> Memory:
+  """Memory of a block's temporary arrays.
 
-  A covariance holds 1, h*w or, with pooling, (h*w)^2 values a pair; at the peak, gradient
-  included, some 16 such arrays are alive (the compiler's own figures, see the test).
+  A covariance holds 1, h*w or, with pooling, (h*w)^2 values a pair, and in the last case as many
+  for each image with itself; some 20 such arrays are alive at the peak.
   """
   num_pixels = image_shape[0] * image_shape[1]
   values = num_pixels**2 if kernel.has_pooling else num_pixels if kernel.has_pixels else 1
-  return _LIVE_ARRAYS * values * jnp.dtype(kernel.precision).itemsize
+  itemsize = jnp.dtype(kernel.precision).itemsize
+  per_pair = _LIVE_ARRAYS * values * itemsize
+  own_values = 2 * num_pixels * image_shape[2] + kernel.values_per_image
+  return Memory(per_pair, own_values * itemsize + (per_pair if kernel.has_pooling else 0))
 
 
 @functools.cache
 def matmul_flops_per_second() -> float:
   """Floating point operations per second of a float32 matrix product, measured once."""
-  size = 2048 if jax.default_backend() != "cpu" else 1024
+  size = 1024 if jax.default_backend() == "cpu" else 8192
   square = jnp.ones((size, size), jnp.float32)
   with jax.default_matmul_precision("highest"):
     product = jax.jit(lambda x: x @ x)
     jax.block_until_ready(product(square))
-    repeats = []
+    seconds = []
     for _ in range(5):
       start = time.perf_counter()
       jax.block_until_ready(product(square))
-      repeats.append(time.perf_counter() - start)
-  return 2 * size**3 / min(repeats)
+      seconds.append(time.perf_counter() - start)
+  return 2 * size**3 / min(seconds)
 
 
 @functools.cache
-def _flops_per_pair(kernel: Kernel, image_shape: tuple[int, int, int], with_gradient: bool) -> float:
-  """From the compiler's count for a small block, before its optimisations."""
+def _flops_per_pair(
+  kernel: Kernel, image_shape: tuple[int, int, int], with_gradient: bool
+) -> float:
+  """From the compiler's count for a square block, before it optimises."""
   images = jax.ShapeDtypeStruct((_PROBE, *image_shape), kernel.precision)
 
   def total(x1, x2):
@@ -74,8 +90,3 @@ def _flops_per_pair(kernel: Kernel, image_shape: tuple[int, int, int], with_grad
 
   fn = jax.value_and_grad(total, argnums=1) if with_gradient else total
   return jax.jit(fn).lower(images, images).cost_analysis()["flops"] / _PROBE**2
-
-
-def _efficiency(kernel: Kernel) -> float:
-  """Share of the matrix product's speed that the kernel's own operations reach, measured."""
-  return 0.05 if kernel.has_pixels else 0.5

@@ -10,7 +10,7 @@ from ddjax.config.arguments import nearest
 from ddjax.kernels import classical
 from ddjax.kernels.architectures import FAMILIES as NETWORKS
 from ddjax.kernels.architectures import hidden_layers
-from ddjax.kernels.random_feature import random_feature_kernel
+from ddjax.kernels.random_feature import num_activations, random_feature_kernel
 from ddjax.kernels.recursion import network_kernel
 from ddjax.types import Array
 
@@ -28,12 +28,14 @@ class Kernel(NamedTuple):
       between equal images that are two arrays is off by up to 1e-4.
     layers: of the network, or () where there is none.
     precision: of the arrays that it is meant for.
+    values_per_image: how many it holds for each image at the peak, beside those for each pair.
   """
 
   name: str
   kernel_fn: Callable[[Array, Array], Array]
   layers: tuple[str, ...]
   precision: str
+  values_per_image: int = 0
 
   @property
   def has_pixels(self) -> bool:
@@ -61,7 +63,7 @@ def make_kernel(
   """
   family, depth, kind = config.family, config.depth, config.kind
   _check(config, precision)
-  layers = ()
+  layers, values_per_image = (), 0
   if family in NETWORKS:
     layers = hidden_layers(family, depth, image_shape)
     name = f"{family}{depth}-{kind}"
@@ -76,10 +78,11 @@ def make_kernel(
   elif family == "random_feature":
     name = f"random_feature{depth}-{config.num_networks}x{config.num_features}"
     kernel_fn = random_feature_kernel(config, image_shape, precision)
+    values_per_image = num_activations(config, image_shape)
   else:
     name = f"arccos{depth}" if family == "arccos" else family
     kernel_fn = _CLASSICAL[family](config)
-  return Kernel(name, _at_highest_precision(kernel_fn), layers, precision)
+  return Kernel(name, _at_highest_precision(kernel_fn), layers, precision, values_per_image)
 
 
 _CLASSICAL = {

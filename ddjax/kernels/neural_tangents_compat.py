@@ -58,8 +58,8 @@ def load() -> types.ModuleType:
     ImportError: if neural-tangents is not installed or asks JAX for a name not known here.
   """
   import jax
-  import jax.extend.core as extend_core
   from jax._src import util
+  import jax.extend.core as extend_core
   from jax.interpreters import ad
 
   moved = {name: getattr(extend_core, name) for name in _MOVED_TO_EXTEND}

@@ -13,7 +13,6 @@ import math
 from typing import Callable
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from ddjax.models.convolution import average_pool, conv
@@ -64,7 +63,9 @@ def random_feature_kernel(
       x = average_pool(jax.nn.relu(conv(x, weights, 1) + bias[None, None, None]))
     return x.reshape(x.shape[0], -1) / math.sqrt(x[0].size)
 
-  networks = [draw(rng) for rng in jax.random.split(jax.random.key(config.feature_seed), num_networks)]
+  networks = [
+    draw(rng) for rng in jax.random.split(jax.random.key(config.feature_seed), num_networks)
+  ]
   weight_variance, bias_variance = config.readout_weight_std**2, config.readout_bias_std**2
 
   def kernel_fn(x1: Array, x2: Array) -> Array:
@@ -72,3 +73,11 @@ def random_feature_kernel(
     return weight_variance * sum(products) / num_networks + bias_variance
 
   return kernel_fn
+
+
+def num_activations(config: ConfigDict, image_shape: tuple[int, int, int]) -> int:
+  """Values alive at the peak of one network on one image: patches, convolution and its ReLU."""
+  height, width, channels = image_shape
+  first = height * width * (9 * channels + 2 * config.num_features)
+  second = (height // 2) * (width // 2) * 11 * config.num_features if config.depth > 1 else 0
+  return max(first, second)

@@ -71,7 +71,7 @@ def network_kernel(
     readout_weight_std, readout_bias_std: of the readout.
   Returns:
     (x1 f[n1 h w c], x2 f[n2 h w c]) -> f[n1 n2], in the precision of its arguments. Passing the
-    same array twice makes the diagonal exact, which rounding would put off by up to 1e-4 in float32.
+    same array twice makes the diagonal exact, which rounding puts off by up to 1e-4 in float32.
   """
   has_tangent = kind == "ntk"
 
@@ -145,7 +145,8 @@ def _of_pixels(x1: Array, x2: Array, has_tangent: bool, is_full: bool) -> Covari
   """Of the pixels' channels: inner products over the number of channels."""
   num_channels = x1.shape[-1]
   pixels1, pixels2 = (
-    x.transpose(3, 1, 2, 0)[:, :, None, :, None, :, None] for x in (x1, x2)  # [c h 1 w 1 n 1]
+    x.transpose(3, 1, 2, 0)[:, :, None, :, None, :, None]
+    for x in (x1, x2)  # [c h 1 w 1 n 1]
   )
 
   def product(first: Array, second: Array) -> Array:
@@ -172,7 +173,9 @@ def _affine(
   covariance: Covariance, weight_std: float, bias_std: float, is_window: bool
 ) -> Covariance:
   """A dense layer or, with `is_window`, a 3x3 convolution with zeros around the image."""
-  average = functools.partial(_window_mean, is_full=covariance.is_full) if is_window else lambda x: x
+  average = (
+    functools.partial(_window_mean, is_full=covariance.is_full) if is_window else lambda x: x
+  )
   scaled = _map(lambda x: weight_std**2 * average(x), covariance)
   cross = scaled.cross + bias_std**2
   return scaled._replace(

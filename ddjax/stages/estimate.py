@@ -60,6 +60,6 @@ def estimate(job: Job) -> Estimate:
   text = (
     f"{sum(flops.values()) / 1e12:.3g} TFLOP, {memory / 2**30:.2g} GiB, about "
     f"{duration(seconds['distill'])} for {job.num_steps} steps and "
-    f"{duration(seconds['evaluate kernel'])} for the kernel evaluation, finite networks not counted."
+    f"{duration(seconds['evaluate kernel'])} for the kernel evaluation; networks not counted."
   )
   return Estimate(flops, seconds, memory, text)

@@ -78,9 +78,7 @@ def evaluate(
   return reports, seconds
 
 
-def evaluate_saved(
-  distilled: DistilledSet, config: ConfigDict | None = None
-) -> dict[str, Report]:
+def evaluate_saved(distilled: DistilledSet, config: ConfigDict | None = None) -> dict[str, Report]:
   """Evaluates a set from disk, without its step 0.
 
   Args:
@@ -111,7 +109,7 @@ def evaluate_saved(
 
 
 def random_subsets(job: Job) -> DistilledSet:
-  """Class-balanced random subsets of equal size f32[s n h w c], with labels of the method's kind."""
+  """Class-balanced random subsets of equal size f32[s n h w c], labels of the method's kind."""
   ipc, info = job.config.synthetic.ipc, job.real.info
   rngs = jax.random.split(stream(job.config.seed, "random subset"), job.config.num_random_subsets)
   data = jax.tree.map(jnp.asarray, jax.device_get(job.data))

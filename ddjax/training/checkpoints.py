@@ -41,7 +41,7 @@ def from_host(host: Any, like: DistillState) -> DistillState:
 
 
 class Checkpoints:
-  """The checkpoints of one run folder; a context manager that waits for the last save on leaving."""
+  """The checkpoints of one run folder; a context manager that waits for the last save."""
 
   def __init__(self, folder: str | pathlib.Path, keep: int = 2):
     """Opens `folder`, making it if need be; the newest `keep` checkpoints stay."""

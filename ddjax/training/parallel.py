@@ -24,7 +24,7 @@ class Layout(NamedTuple):
   Attributes:
     devices: the devices used, over all hosts.
     num_replicas: distillations at once; 0 where the state has no replica axis.
-    split: "rows" (each device a part of every batch) or "replicas" (each device whole distillations).
+    split: "rows" (each device a part of every batch) or "replicas" (each whole distillations).
   """
 
   devices: tuple[jax.Device, ...]
@@ -185,7 +185,7 @@ def make_program(
 
 
 def device_numbers(layout: Layout) -> Array:
-  """This host's device numbers i32[local devices]: the `shard` of a step that draws its own batch."""
+  """This host's device numbers i32[local]: the `shard` of a step that draws its own batch."""
   process = jax.process_index()
   numbers = [i for i, device in enumerate(layout.devices) if device.process_index == process]
   return np.array(numbers, np.int32)

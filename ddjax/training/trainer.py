@@ -93,7 +93,7 @@ def train(
     steps_per_call: the most steps in one compiled call.
     stops: steps at which `hooks.on_stop` looks at the state (0 included, if not yet passed).
     stop_request: read as a bool between calls; true saves and raises.
-    program: what `parallel.make_program` made of the distiller's step, where it is compiled already.
+    program: from `parallel.make_program`, where the step is compiled already.
   Returns:
     The state at `num_steps`, checkpointed.
   Raises:

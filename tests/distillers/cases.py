@@ -42,9 +42,7 @@ def make_config(case: Case) -> ConfigDict:
   """A config of the case on the fake data set."""
   config = groups.base(case.method, "fake")
   config.kernel = groups.kernel("fc", 1)
-  config.update(
-    groups.kip(ipc=2, num_steps=20, learning_rate=0.02, target_batch_size=32)
-  )
+  config.update(groups.kip(ipc=2, num_steps=20, learning_rate=0.02, target_batch_size=32))
   config.update_from_flattened_dict(case.changes)
   return config
 

@@ -1,0 +1,153 @@
+"""Bad input: a sentence that names the value, exit code non-zero, earlier results intact.
+
+Most cases call the same code as the command line does, in this process; one starts the real thing.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ddjax
+from ddjax import errors, pipeline
+from ddjax.api import get_config
+from ddjax.io import atomic
+from ddjax.training.trainer import NonFiniteLossError
+
+SMALL = {
+  "num_devices": 1,
+  "evaluators": ("kernel",),
+  "outer.schedule": "constant",
+  "outer.num_steps": 4,
+  "trainer.tensorboard": False,
+}
+
+
+def _config(argument="fake,ipc=2", **changes):
+  config = get_config(f"configs/kip.py:{argument}")
+  changes = {name.replace("__", "."): value for name, value in changes.items()}
+  config.update_from_flattened_dict(SMALL | changes)
+  return config
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    (dict(data__name="cifar11"), "'cifar11'.*cifar10"),
+    (dict(kernel__family="fcn"), "'fcn'.*fc"),
+    (dict(kernel__kind="ntkk"), "'ntkk'.*ntk"),
+    (dict(method="kipp"), "'kipp'.*kip"),
+    (dict(evaluators=("acuracy",)), "'acuracy'.*accuracy"),
+    (dict(synthetic__ipc=99), "ipc=99 is larger than class '0' of fake, which has 16"),
+    (dict(synthetic__ipc=0), "ipc=0"),
+    (dict(synthetic__init="reel"), "'reel'.*real"),
+    (dict(outer__target_batch_size=33), "target_batch_size=33.*4 classes"),
+    (dict(outer__target_batch_size=640), "target_batch_size=640.*64 train examples"),
+    (dict(num_devices=3, outer__target_batch_size=32), "32 does not divide over 3 devices"),
+    (dict(num_devices=64), "num_devices=64"),
+    (dict(outer__schedule="cosin"), "'cosin'.*cosine"),
+    (dict(outer__num_steps=0), "num_steps=0"),
+    (dict(ridge=0.0), "ridge=0"),
+    (dict(precision="float16"), "'float16'"),
+    (dict(augment__fraction=1.5), "fraction=1.5"),
+    (dict(augment__max_shift=8, augment__fraction=0.5), "max_shift=8"),
+    (dict(data__preprocessing="zca"), "'zca'"),
+    (dict(data__validation_fraction=1.0), "validation_fraction"),
+    (dict(num_replicas=0), "num_replicas=0"),
+    (dict(trainer__resume_from="nowhere"), "'nowhere'"),
+    (dict(memory_budget_gb=1e-9), "memory budget"),
+  ],
+)
+def test_impossible_settings_are_refused_with_their_value(tmp_path, changes, message):
+  with pytest.raises(errors.EXPECTED, match=message):
+    pipeline.run(_config(**changes), tmp_path)
+
+
+def test_an_unknown_word_or_name_behind_the_colon():
+  with pytest.raises(ValueError, match="'smokey'.*smoke"):
+    get_config("configs/kip.py:digits,smokey")
+  with pytest.raises(ValueError, match="'icp'.*ipc"):
+    get_config("configs/kip.py:digits,icp=3")
+  with pytest.raises(ValueError, match="ipc='ten'.*int"):
+    get_config("configs/kip.py:digits,ipc=ten")
+
+
+def test_a_data_folder_without_the_set_and_no_network(tmp_path):
+  config = _config("svhn_cropped", data__data_dir=str(tmp_path), data__download=False)
+  with pytest.raises(errors.EXPECTED, match=f"svhn_cropped.*{tmp_path}|{tmp_path}.*svhn_cropped"):
+    pipeline.run(config, tmp_path / "run")
+
+
+def test_nan_in_images_names_the_image(tmp_path):
+  images = np.random.default_rng(0).random((40, 4, 4, 1), np.float32)
+  images[7, 2, 2] = np.nan
+  np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(40) % 2)
+  config = _config(data__name="npz", data__path=str(tmp_path / "mine.npz"))
+  with pytest.raises(errors.EXPECTED, match="7"):
+    pipeline.run(config, tmp_path / "run")
+
+
+def test_an_unwritable_workdir(tmp_path):
+  (tmp_path / "file").write_text("in the way")
+  with pytest.raises(errors.EXPECTED, match=str(tmp_path / "file")):
+    pipeline.run(_config(), tmp_path / "file" / "run")
+
+
+def test_a_full_disk_leaves_the_earlier_results(tmp_path, monkeypatch):
+  pipeline.run(_config(), tmp_path)
+  before = {
+    path: path.read_bytes() for path in tmp_path.rglob("*") if path.suffix in (".npz", ".html")
+  }
+
+  def full(*_):
+    raise OSError(28, "No space left on device")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(atomic.os, "fsync", full)
+    with pytest.raises(errors.EXPECTED, match="No space left on device"):
+      pipeline.run(_config(outer__num_steps=8), tmp_path)
+  for path, content in before.items():
+    assert path.read_bytes() == content, path
+  assert ddjax.load(tmp_path).info["step"] == 4
+  pipeline.run(_config(outer__num_steps=8), tmp_path)
+  assert ddjax.load(tmp_path).info["step"] == 8
+
+
+def test_a_diverging_run_stops_and_keeps_what_it_had(tmp_path):
+  pipeline.run(_config(), tmp_path)
+  with pytest.raises(NonFiniteLossError, match="at step .*Last good checkpoint"):
+    config = _config(outer__learning_rate=1e30)
+    pipeline.run(config, tmp_path / "other")
+  assert ddjax.load(tmp_path).info["step"] == 4
+
+
+def test_two_processes_in_one_folder(tmp_path):
+  with pipeline.RunFolder(tmp_path), pytest.raises(errors.EXPECTED, match="Another process"):
+    pipeline.run(_config(), tmp_path)
+
+
+@pytest.mark.parametrize(
+  "arguments, message",
+  [
+    (["--config=configs/kop.py"], "kop.py"),
+    (["--config=configs/kip.py:fake", "--config.outer.lerning_rate=1.0"], "learning_rate"),
+    (["--config=configs/kip.py:fake", "--config.ridge=abc"], "abc"),
+    (["--config=configs/kip.py:fake,ipc=99", "--workdir={tmp}"], "ipc=99"),
+    ([], "--config"),
+  ],
+)
+def test_the_command_line_says_it_in_one_sentence_and_fails(tmp_path, arguments, message):
+  arguments = [argument.format(tmp=tmp_path) for argument in arguments]
+  done = subprocess.run(
+    [sys.executable, "-m", "ddjax.main", *arguments],
+    capture_output=True,
+    text=True,
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    cwd=pathlib.Path(__file__).parents[1],
+  )
+  assert done.returncode != 0
+  assert message in done.stderr + done.stdout
+  assert "Traceback" not in done.stderr

@@ -1,0 +1,170 @@
+"""Whole runs on the fake data set: what lies in the folder, and what a second start does."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import ddjax
+from ddjax import kernel_ablation, pipeline
+from ddjax.api import get_config
+from ddjax.run_folder import RunFolderError
+from ddjax.training.metrics import read_metrics
+
+
+def _config(argument="kip.py:fake,ipc=2", **changes):
+  config = get_config(f"configs/{argument}")
+  config.update_from_flattened_dict(
+    {
+      "num_devices": 1,
+      "accuracy_evaluation.num_seeds": 2,
+      "accuracy_evaluation.width": 4,
+      "accuracy_evaluation.networks": ("mlp",),
+      "trainer.tensorboard": False,
+    }
+    | {name.replace("__", "."): value for name, value in changes.items()}
+  )
+  return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("run")
+  return pipeline.run(_config(num_replicas=2, outer__schedule="constant"), workdir)
+
+
+def test_a_run_leaves_all_that_it_promises(finished):
+  for name in (
+    "config.json", "versions.txt", "metrics.jsonl", "checkpoints", "report.json", "report.html",
+    "distilled/distilled.npz", "distilled/info.json", "distilled/replica_1/distilled.npz",
+    "distilled/steps/00000000/distilled.npz", "figures/images.png", "figures/curves.png",
+    "figures/confusion.png",
+  ):  # fmt: skip
+    assert (finished.workdir / name).exists(), name
+
+
+def test_report_json_has_the_promised_figures(finished):
+  report = json.loads((finished.workdir / "report.json").read_text())
+  kernel, accuracy = report["reports"]["kernel"], report["reports"]["accuracy"]
+  for key in ("test_accuracy", "random_subset_accuracy", "initial_accuracy"):
+    assert 0 <= kernel["scalars"][key] <= 1
+    low, high = kernel["interval"][key]
+    assert low <= kernel["scalars"][key] <= high
+    assert len(kernel["per_class"][key]) == 4
+  for key in ("mlp", "random_subset_mlp", "initial_mlp", "gain_over_random_mlp"):
+    assert key in accuracy["scalars"]
+  assert len(kernel["per_model"]["test_accuracy"]) == 2  # replicas
+  assert len(accuracy["per_model"]["mlp"]) == 4  # replicas x seeds
+  assert len(kernel["per_model"]["random_subset_accuracy"]) == 5
+  assert "2 distillations" in kernel["settings"]["interval_over"]["test_accuracy"]
+  assert kernel["scalars"]["test_accuracy"] == pytest.approx(
+    np.mean(kernel["per_model"]["test_accuracy"])
+  )
+  assert report["run"]["config"]["outer"]["num_steps"] == 20
+
+
+def test_the_published_set_evaluates_to_the_same_accuracy(finished):
+  loaded = ddjax.load(finished.workdir)
+  assert loaded.info["method"] == "kip" and loaded.info["step"] == 20
+  config = _config(num_replicas=2, outer__schedule="constant", evaluators=("kernel",))
+  reports = ddjax.evaluate(finished.workdir, config)
+  whole = finished.report["reports"]["kernel"]["per_model"]["test_accuracy"]
+  assert reports["kernel"].scalars["test_accuracy"] == whole[0]
+  assert "initial_accuracy" not in reports["kernel"].scalars
+
+
+def test_a_finished_run_is_not_run_again(finished):
+  before = (finished.workdir / "report.html").stat().st_mtime_ns
+  again = pipeline.run(_config(num_replicas=2, outer__schedule="constant"), finished.workdir)
+  assert again.report == json.loads((finished.workdir / "report.json").read_text())
+  assert (finished.workdir / "report.html").stat().st_mtime_ns == before
+
+
+def test_a_field_that_alters_the_trajectory_is_refused_by_name(finished):
+  before = (finished.workdir / "report.json").read_bytes()
+  with pytest.raises(RunFolderError, match="outer.learning_rate: 0.04 -> 0.5"):
+    changed = _config(
+      num_replicas=2,
+      outer__schedule="constant",
+      outer__learning_rate=0.5,
+      trainer__tensorboard=True,
+    )
+    pipeline.run(changed, finished.workdir)
+  assert (finished.workdir / "report.json").read_bytes() == before
+
+
+def test_a_longer_run_extends_a_shorter_one_bit_for_bit(tmp_path):
+  constant = dict(outer__schedule="constant", evaluators=("kernel",))
+  pipeline.run(_config(**constant, outer__num_steps=10), tmp_path / "run")
+  extended = pipeline.run(_config(**constant), tmp_path / "run")
+  whole = pipeline.run(_config(**constant), tmp_path / "whole")
+  np.testing.assert_array_equal(
+    ddjax.load(extended.workdir).images, ddjax.load(whole.workdir).images
+  )
+  steps = [record["step"] for record in read_metrics(extended.workdir / "metrics.jsonl")]
+  assert steps == sorted(steps) and steps[-1] == 20
+
+
+def test_evaluators_may_change_afterwards(tmp_path):
+  constant = dict(outer__schedule="constant")
+  pipeline.run(_config(**constant, evaluators=("kernel",)), tmp_path)
+  more = pipeline.run(_config(**constant), tmp_path)
+  assert set(more.report["reports"]) == {"kernel", "accuracy"}
+
+
+def test_overwrite_starts_anew_but_only_on_a_run(tmp_path):
+  pipeline.run(_config(evaluators=("kernel",)), tmp_path / "run")
+  pipeline.run(_config(evaluators=("kernel",), seed=1), tmp_path / "run", overwrite=True)
+  assert ddjax.load(tmp_path / "run").info["seed"] == 1
+  (tmp_path / "mine").mkdir()
+  (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+  with pytest.raises(RunFolderError, match="not a run"):
+    pipeline.run(_config(), tmp_path / "mine", overwrite=True)
+  assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_label_solve_goes_once_over_the_train_set(tmp_path):
+  config = _config("label_solve.py:fake,ipc=2", evaluators=("kernel",))
+  result = pipeline.run(config, tmp_path)
+  loaded = ddjax.load(tmp_path)
+  assert loaded.info["step"] == 2  # 64 examples in blocks of 32
+  assert result.report["run"]["num_steps"] == 2
+  assert np.abs(loaded.labels - (np.repeat(np.eye(4), 2, axis=0) - 0.25)).max() > 0.01
+
+
+def test_float64_by_config(tmp_path):
+  config = _config(evaluators=("kernel",), precision="float64", outer__num_steps=3)
+  result = pipeline.run(config, tmp_path)
+  assert result.report["reports"]["kernel"]["settings"]["precision"] == "float64"
+  assert ddjax.load(tmp_path).images.dtype == np.float32
+
+
+def test_kernel_ablation_marks_what_it_cannot_afford_and_resumes_by_cell(tmp_path):
+  config = get_config("configs/kernel_ablation.py:fake,smoke,pooled")
+  config.num_devices = 1
+  for name in list(config.kernels):
+    if name not in ("fc1-ntk", "rbf", "convnet3-ntk"):
+      del config.kernels[name]
+  config.max_cell_minutes = 1.0
+  cells = _ablate(config, tmp_path, unaffordable={"convnet": 99.0})
+  rows = list(csv.DictReader((tmp_path / "kernel_ablation.csv").read_text().splitlines()))
+  assert list(rows[0]) == ["train_kernel", "test_kernel", "accuracy", "low", "high"]
+  assert len(rows) == len(cells) == 4 * 3
+  not_run = [row for row in rows if "convnet3-ntk" in (row["train_kernel"], row["test_kernel"])]
+  assert len(not_run) == 6 and {row["accuracy"] for row in not_run} == {"not run"}
+  assert all(float(row["accuracy"]) > 0.2 for row in rows if row not in not_run)
+  assert (tmp_path / "figures" / "kernel_ablation.png").exists()
+  before = (tmp_path / "cells" / "rbf" / "report.json").stat().st_mtime_ns
+  _ablate(config, tmp_path, unaffordable={"convnet": 99.0})
+  assert (tmp_path / "cells" / "rbf" / "report.json").stat().st_mtime_ns == before
+  assert {"fc1-ntk", "rbf"} == {path.name for path in (tmp_path / "cells").iterdir()}
+
+
+def _ablate(config, workdir, unaffordable):
+  """Runs the ablation with the named estimates in minutes, so that speed decides nothing here."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(
+      kernel_ablation, "_minutes", lambda job: unaffordable.get(job.config.kernel.family, 0.1)
+    )
+    return kernel_ablation.run(config, workdir)
