@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from ddjax.config.arguments import nearest
 from ddjax.kernels import classical
 from ddjax.kernels.architectures import FAMILIES as NETWORKS
-from ddjax.kernels.architectures import hidden_layers
+from ddjax.kernels.architectures import hidden_layers, stax_kernel
 from ddjax.kernels.random_feature import num_activations, random_feature_kernel
 from ddjax.kernels.recursion import network_kernel
 from ddjax.types import Array
@@ -67,7 +67,7 @@ def make_kernel(
   if family in NETWORKS:
     layers = hidden_layers(family, depth, image_shape)
     name = f"{family}{depth}-{kind}"
-    kernel_fn = network_kernel(
+    kernel_fn = _ENGINES[config.engine](
       layers,
       kind,
       config.weight_std,
@@ -85,6 +85,7 @@ def make_kernel(
   return Kernel(name, _at_highest_precision(kernel_fn), layers, precision, values_per_image)
 
 
+_ENGINES = {"neural_tangents": stax_kernel, "closed_form": network_kernel}
 _CLASSICAL = {
   "rbf": lambda config: classical.rbf(config.bandwidth),
   "laplace": lambda config: classical.laplace(config.bandwidth),
@@ -99,12 +100,19 @@ def _check(config: ConfigDict, precision: str) -> None:
   for field, value, known in (
     ("kernel.family", config.family, families),
     ("kernel.kind", config.kind, KINDS),
+    ("kernel.engine", config.engine, _ENGINES),
     ("precision", precision, PRECISIONS),
   ):
     if value not in known:
       raise ValueError(f"Unknown {field} {value!r}. {nearest(value, known)}")
   if precision == "float64" and not jax.config.jax_enable_x64:
     raise ValueError("precision='float64' needs JAX's 64-bit mode: set JAX_ENABLE_X64=1.")
+  is_crashing = precision == "float64" and config.engine == "neural_tangents"
+  if is_crashing and config.family in ("convnet", "myrtle") and jax.default_backend() == "cpu":
+    raise ValueError(
+      f"kernel.family={config.family!r} in float64 on the CPU: neural-tangents' pooled kernels run "
+      "into a crash of XLA's float64 convolution there. Use kernel.engine='closed_form'."
+    )
   if config.depth < 1:
     raise ValueError(f"kernel.depth={config.depth} must be at least 1.")
   for field in ("bandwidth", "weight_std", "readout_weight_std"):
