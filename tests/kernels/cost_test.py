@@ -1,0 +1,47 @@
+"""Estimates: in the right order, from the shapes alone."""
+
+import pytest
+
+from ddjax.config import groups
+from ddjax.kernels import cost, make_kernel
+
+SHAPE = (8, 8, 3)
+
+
+def _estimate(family, depth=1, num_pairs=1000, with_gradient=False, shape=SHAPE):
+  kernel = make_kernel(groups.kernel(family, depth), shape)
+  return cost.estimate(kernel, num_pairs, shape, with_gradient)
+
+
+def test_dense_products_are_counted():
+  size = 32 * 32 * 3
+  forward = _estimate("linear", shape=(32, 32, 3))
+  gradient = _estimate("linear", shape=(32, 32, 3), with_gradient=True)
+  assert forward.flops == pytest.approx(1000 * 2 * size, rel=0.1)
+  assert gradient.flops == pytest.approx(2 * forward.flops, rel=0.1)
+
+
+def test_kernels_are_ordered_by_what_they_compute():
+  costs = [_estimate("fc"), _estimate("conv"), _estimate("conv", 2), _estimate("convnet")]
+  assert all(a.flops < b.flops and a.seconds < b.seconds for a, b in zip(costs, costs[1:]))
+  assert costs[0].bytes < costs[1].bytes < costs[3].bytes
+  assert costs[3].bytes == 64 * costs[1].bytes
+
+
+def test_everything_grows_with_the_pairs():
+  one, ten = _estimate("fc", num_pairs=100), _estimate("fc", num_pairs=1000)
+  assert [b / a for a, b in zip(one, ten)] == pytest.approx([10, 10, 10])
+
+
+def test_memory_is_near_the_compilers_own():
+  import jax
+  import jax.numpy as jnp
+
+  for family in ("conv", "convnet"):
+    kernel = make_kernel(groups.kernel(family), SHAPE)
+    images = jax.ShapeDtypeStruct((8, *SHAPE), jnp.float32)
+    gradient = jax.grad(lambda x2, x1, kernel=kernel: jnp.sum(kernel.kernel_fn(x1, x2)))
+    analysis = jax.jit(gradient).lower(images, images).compile().memory_analysis()
+    memory = cost.memory(kernel, SHAPE)
+    ratio = (64 * memory.per_pair + 16 * memory.per_image) / analysis.temp_size_in_bytes
+    assert 0.7 < ratio < 3

@@ -1,0 +1,79 @@
+"""make_kernel: every family, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ddjax.config import groups
+from ddjax.kernels import make_kernel
+
+SHAPE = (4, 4, 1)
+FAMILIES = {
+  "fc": 1, "conv": 1, "convnet": 1, "myrtle": 5, "rbf": 1, "laplace": 1, "linear": 1, "arccos": 2,
+  "random_feature": 1,
+}  # fmt: skip
+
+
+def _config(family="fc", **fields):
+  config = groups.kernel(family, FAMILIES.get(family, 1))
+  config.update({"num_features": 8} | fields)
+  return config
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shapes_dtypes_and_names(family):
+  kernel = make_kernel(_config(family), SHAPE)
+  images = [jax.ShapeDtypeStruct((n, *SHAPE), jnp.float32) for n in (3, 5)]
+  matrix = jax.eval_shape(kernel.kernel_fn, *images)
+  assert matrix.shape == (3, 5) and matrix.dtype == jnp.float32
+  assert kernel.name.startswith(family)
+  assert kernel.has_pooling == (family in ("convnet", "myrtle"))
+
+
+def test_names_tell_depth_and_kind():
+  config = _config("conv", kind="nngp")
+  assert make_kernel(config, SHAPE).name == "conv1-nngp"
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    (dict(family="fcc"), "'fcc'. Did you mean 'fc'"),
+    (dict(kind="ntkk"), "'ntkk'. Did you mean 'ntk'"),
+    (dict(depth=0), "kernel.depth=0"),
+    (dict(family="rbf", bandwidth=-1.0), "kernel.bandwidth=-1.0"),
+    (dict(weight_std=0.0), "kernel.weight_std=0.0"),
+  ],
+)
+def test_refusals_name_the_value(fields, message):
+  with pytest.raises(ValueError, match=message):
+    make_kernel(_config(**fields), SHAPE)
+
+
+def test_precision_is_checked():
+  with pytest.raises(ValueError, match="'float46'. Did you mean 'float64'"):
+    make_kernel(_config(), SHAPE, precision="float46")
+  with pytest.raises(ValueError, match="64-bit"):
+    make_kernel(_config(), SHAPE, precision="float64")
+
+
+def test_products_are_exact_whatever_the_default_precision():
+  kernel = make_kernel(_config("linear"), SHAPE)
+  images = jax.ShapeDtypeStruct((2, *SHAPE), jnp.float32)
+  with jax.default_matmul_precision("bfloat16"):
+    text = str(jax.make_jaxpr(kernel.kernel_fn)(images, images))
+  assert "Precision.HIGHEST" in text
+
+
+def test_float32_and_float64_networks_agree():
+  x = np.random.default_rng(0).normal(size=(5, *SHAPE))
+  with jax.enable_x64(True):
+    exact = make_kernel(_config(), SHAPE, precision="float64").kernel_fn(
+      *[jnp.asarray(x, jnp.float64)] * 2
+    )
+    assert exact.dtype == jnp.float64
+  single = jnp.asarray(x, jnp.float32)
+  np.testing.assert_allclose(
+    make_kernel(_config(), SHAPE).kernel_fn(single, single), exact, rtol=1e-4
+  )
