@@ -1,4 +1,4 @@
-"""kill -9 at random moments, again and again: the same bits in the end, and no torn file between."""
+"""kill -9 at random moments, again and again: the same bits in the end, no torn file between."""
 
 import json
 import os

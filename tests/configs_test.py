@@ -1,0 +1,52 @@
+"""Every file in configs/ builds, for every data set, and runs one step on fake data."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from ddjax import kernel_ablation
+from ddjax.api import get_config
+from ddjax.data.facts import FACTS
+from ddjax.data.load import load_real_data
+from ddjax.stages.prepare import prepare
+from ddjax.tasks import TASKS
+from ddjax.training import parallel
+
+CONFIGS = sorted(path.name for path in pathlib.Path("configs").glob("*.py"))
+
+
+def test_there_are_configs():
+  assert {"kip.py", "label_solve.py", "kernel_ablation.py"} <= set(CONFIGS)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("dataset", sorted(set(FACTS) - {"npz", "folder"}))
+def test_builds_for_every_data_set(name, dataset):
+  for ipc in (1, 10, 50):
+    config = get_config(f"configs/{name}:{dataset},ipc={ipc}")
+    assert config.data.name == dataset and config.synthetic.ipc == ipc
+    assert config.task in TASKS
+    config.lock()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_one_step_on_fake_data(name):
+  config = get_config(f"configs/{name}:fake,ipc=1,smoke")
+  config.num_devices = 1
+  if config.task == "kernel_ablation":
+    config = kernel_ablation.cell_config(config, "fc1-ntk")
+  job = prepare(config, pathlib.Path(), load_real_data(config.data))
+  state = job.initial_state()
+  program = parallel.make_program(job.distiller.step, job.layout, steps_per_call=1)
+  numbers = parallel.device_numbers(job.layout)
+  placed = parallel.place_state(state, job.layout)
+  after, metrics = program(placed, job.data, 1, numbers)
+  assert int(np.ravel(after.step)[0]) == 1
+  assert all(np.isfinite(value).all() for value in metrics.values())
+
+
+def test_the_ablation_as_it_stands_has_twelve_kernels_without_pooling():
+  config = get_config("configs/kernel_ablation.py")
+  families = [kernel.family for kernel in config.kernels.values()]
+  assert len(families) == 12 and not {"convnet", "myrtle"} & set(families)
