@@ -22,6 +22,7 @@ from ddjax.stages import estimate, present
 from ddjax.stages.distill import distill, initial_set
 from ddjax.stages.evaluate import check_evaluators, evaluate
 from ddjax.stages.prepare import load, prepare
+from ddjax.training.parallel import is_main_process
 from ddjax.training.trainer import StopRequest
 
 
@@ -49,7 +50,11 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   Raises:
     RunFolderError, DataError, ValueError, NonFiniteLossError, PreemptedError: see there.
   """
-  with _precision(config), RunFolder(workdir, overwrite) as folder, StopRequest() as stop:
+  with (
+    _precision(config),
+    RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder,
+    StopRequest() as stop,
+  ):
     check_evaluators(config.evaluators)
     plain = compare.plain(config)
     started = time.monotonic()
@@ -61,7 +66,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     seconds = {"data": time.monotonic() - started}
     planned = estimate.estimate(job)
     logging.info("Estimate: %s", planned.text)
-    present.write_versions(job)
+    if is_main_process():
+      present.write_versions(job)
 
     started = time.monotonic()
     distilled = distill(job, stop)

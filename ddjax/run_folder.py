@@ -46,20 +46,25 @@ def default_workdir(config: ConfigDict, overridden: Iterable[str] = ()) -> pathl
 class RunFolder:
   """One run folder, locked while it is open; a context manager."""
 
-  def __init__(self, workdir: str | pathlib.Path, overwrite: bool = False):
+  def __init__(self, workdir: str | pathlib.Path, overwrite: bool = False, is_writer: bool = True):
     """Entering it opens or makes the folder, locks it, and deletes an earlier run if asked.
 
     Args:
       workdir: the folder.
       overwrite: whether an earlier run in it is deleted.
+      is_writer: false on all hosts but the first, which then neither lock nor write.
     Raises:
       RunFolderError: on entering, if it cannot be written, another process uses it, or
         `overwrite` would delete a folder that holds something else than a run.
     """
     self.path = pathlib.Path(workdir)
     self._overwrite = overwrite
+    self._is_writer = is_writer
+    self._stack = contextlib.ExitStack()
 
   def __enter__(self) -> "RunFolder":
+    if not self._is_writer:
+      return self
     with contextlib.ExitStack() as stack:
       try:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -103,7 +108,8 @@ class RunFolder:
           f"{self.path} holds a run with another config; differing: {'; '.join(changes)}. "
           "Choose another --workdir, or --overwrite to start anew."
         )
-    atomic.write_json(path, {"config": config, "data_fingerprint": data_fingerprint})
+    if self._is_writer:
+      atomic.write_json(path, {"config": config, "data_fingerprint": data_fingerprint})
 
   def read_json(self, name: str) -> Any:
     """The content of a JSON file of the folder, or None where it is missing.

@@ -13,7 +13,8 @@ _PROBE = 64  # images a side of the block whose operations are counted
 _LIVE_ARRAYS = 20  # covariances alive at the peak, gradient included, by the compiler's own figures
 # Share of a matrix product's speed that a kernel reaches without and with its gradient, measured on
 # two CPU cores: products of images, of pixels one by one, and of all pairs of pixels.
-_EFFICIENCY = {"images": (0.7, 0.8), "pixels": (0.09, 0.032), "pixel pairs": (0.02, 0.009)}
+_EFFICIENCY = {"images": (0.4, 0.5), "pixels": (0.01, 0.01), "pixel pairs": (0.008, 0.009)}
+_CLOSED_FORM_PIXELS = (0.05, 0.025)
 
 
 class Cost(NamedTuple):
@@ -43,8 +44,8 @@ def estimate(
     with_gradient: whether the gradient by the images of one side is wanted as well.
   """
   flops = num_pairs * _flops_per_pair(kernel, tuple(image_shape), with_gradient)
-  kind = "pixel pairs" if kernel.has_pooling else "pixels" if kernel.has_pixels else "images"
-  seconds = flops / (_EFFICIENCY[kind][with_gradient] * matmul_flops_per_second())
+  efficiency = _efficiency(kernel)[with_gradient]
+  seconds = flops / (efficiency * matmul_flops_per_second())
   return Cost(flops, seconds, num_pairs * memory(kernel, image_shape).per_pair)
 
 
@@ -60,6 +61,16 @@ def memory(kernel: Kernel, image_shape: tuple[int, int, int]) -> Memory:
   per_pair = _LIVE_ARRAYS * values * itemsize
   own_values = 2 * num_pixels * image_shape[2] + kernel.values_per_image
   return Memory(per_pair, own_values * itemsize + (per_pair if kernel.has_pooling else 0))
+
+
+def _efficiency(kernel: Kernel) -> tuple[float, float]:
+  """Without and with the gradient."""
+  if kernel.has_pooling:
+    return _EFFICIENCY["pixel pairs"]
+  if kernel.has_pixels:
+    is_closed_form = kernel.engine == "closed_form"
+    return _CLOSED_FORM_PIXELS if is_closed_form else _EFFICIENCY["pixels"]
+  return _EFFICIENCY["images"]
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Second stage: the distillation itself, resumed where it was left, and the published set."""
 
+import contextlib
 import pathlib
 
 from absl import logging
@@ -19,7 +20,6 @@ from ddjax.training.progress import Progress
 from ddjax.types import DistilledSet, DistillState
 
 CURVE = "eval/running_test_accuracy"
-CURVE_SPREAD = "eval/running_test_accuracy_std"
 VALIDATION_CURVE = "eval/running_validation_accuracy"
 
 
@@ -37,7 +37,7 @@ def distill(job: Job, stop_request=False) -> DistilledSet:
   config, settings = job.config, job.config.trainer
   with Checkpoints(job.workdir / "checkpoints", settings.keep_checkpoints) as checkpoints:
     state = _start_state(job, checkpoints)
-    start_step = first_step = int(np.ravel(state.step)[0])
+    start_step = int(np.ravel(state.step)[0])
     if start_step > job.num_steps:
       raise ValueError(
         f"num_steps={job.num_steps}, but {job.workdir} has already gone {start_step} steps."
@@ -47,24 +47,23 @@ def distill(job: Job, stop_request=False) -> DistilledSet:
     stops = [step for step in stops if step > start_step or step == start_step == 0]
     label = f"{config.method} {job.real.info.name} ipc {config.synthetic.ipc}"
     with (
-      MetricsWriter(job.workdir, settings.tensorboard, first_step) as writer,
+      _metrics_writer(job, start_step) as writer,
       Progress(job.num_steps, first_step, label) as progress,
     ):
       curve = _make_curve(job)
 
       def on_metrics(first, metrics):
-        rows = len(next(iter(metrics.values())))
-        for step in range(first, first + rows):
-          values = {f"train/{k}": float(np.mean(v[step - first])) for k, v in metrics.items()}
-          if step % settings.log_every_steps == 0 or step in (1, job.num_steps):
-            writer.write(step, values)
-        progress.update(first + rows - 1, values)
+        last = first + len(next(iter(metrics.values()))) - 1
+        for step in range(first, last + 1):
+          if writer and (step % settings.log_every_steps == 0 or step in (1, job.num_steps)):
+            writer.write(step, {f"train/{k}": v[step - first].tolist() for k, v in metrics.items()})
+        progress.update(last, {name: float(rows[-1].mean()) for name, rows in metrics.items()})
 
       def on_stop(step, state):
-        distilled = extract(job, state)
-        if is_main_process():
+        if writer:
+          distilled = extract(job, state)
           save(job, distilled, step, job.workdir / "distilled" / "steps" / f"{step:08d}")
-        writer.write(step, curve(distilled))
+          writer.write(step, curve(distilled))
 
       state = trainer.train(
         job.distiller,
@@ -130,6 +129,13 @@ def curve_steps(wanted: tuple[int, ...], num_steps: int) -> list[int]:
   return [0, *(step for step in series if step < num_steps), num_steps]
 
 
+def _metrics_writer(job: Job, start_step: int):
+  """The writer on the process that writes, None elsewhere; a context manager."""
+  if is_main_process():
+    return MetricsWriter(job.workdir, job.config.trainer.tensorboard, start_step)
+  return contextlib.nullcontext()
+
+
 def _start_state(job: Job, checkpoints: Checkpoints) -> DistillState:
   """Resume order: own last checkpoint, `config.trainer.resume_from`, fresh."""
   initial = job.initial_state()
@@ -150,22 +156,21 @@ def _start_state(job: Job, checkpoints: Checkpoints) -> DistillState:
 
 
 def _make_curve(job: Job):
-  """(distilled) -> {name: accuracy} of the kernel predictor, for the running curve."""
+  """(distilled) -> {name: accuracy, or one a replica} of the kernel predictor, for the curve."""
   if "kernel" not in job.config:
     return lambda distilled: {}
   real = job.real
   fit = make_kernel_fit(job.config, real.info, real.preprocessing)
 
-  def curve(distilled: DistilledSet) -> dict[str, float]:
+  def curve(distilled: DistilledSet) -> dict[str, float | list[float]]:
     models = fit({"running": distilled})["running"][PREDICTOR]
-    classes = predict_classes(models, real.test_images, real.max_value)
-    accuracy = (classes == real.test_labels).mean(axis=1)
-    values = {CURVE: float(accuracy.mean())}
-    if len(accuracy) > 1:
-      values[CURVE_SPREAD] = float(accuracy.std(ddof=1))
+    splits = {CURVE: (real.test_images, real.test_labels)}
     if len(real.validation_labels):
-      classes = predict_classes(models, real.validation_images, real.max_value)
-      values[VALIDATION_CURVE] = float((classes == real.validation_labels).mean())
+      splits[VALIDATION_CURVE] = (real.validation_images, real.validation_labels)
+    values = {}
+    for name, (images, labels) in splits.items():
+      accuracies = (predict_classes(models, images, real.max_value) == labels).mean(axis=1)
+      values[name] = accuracies.tolist() if len(accuracies) > 1 else float(accuracies[0])
     return values
 
   return curve

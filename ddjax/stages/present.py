@@ -14,6 +14,7 @@ from ddjax.plots import confusion, curves, figures, grids
 from ddjax.stages import distill, prepare
 from ddjax.stages.prepare import Job
 from ddjax.training.metrics import read_metrics, series
+from ddjax.training.parallel import is_main_process
 from ddjax.types import DistilledSet, Report
 
 _PACKAGES = (
@@ -37,7 +38,7 @@ def write_versions(job: Job) -> None:
 def present(
   job: Job, distilled: DistilledSet, reports: dict[str, Report], run: dict[str, Any]
 ) -> dict[str, Any]:
-  """Draws the figures and writes the reports.
+  """Draws the figures and writes the reports, on the process that writes.
 
   Args:
     run: facts that only the pipeline knows: `seconds` and `estimates`.
@@ -61,11 +62,12 @@ def present(
     "hardware": prepare.hardware(),
     **run,
   }
-  paths = {}
-  for name, figure in _figures(job, distilled, reports).items():
-    paths[name] = job.workdir / "figures" / f"{name}.png"
-    figures.save_figure(figure, paths[name])
-  write_report(job.workdir, facts, reports, paths)
+  if is_main_process():
+    paths = {}
+    for name, figure in _figures(job, distilled, reports).items():
+      paths[name] = job.workdir / "figures" / f"{name}.png"
+      figures.save_figure(figure, paths[name])
+    write_report(job.workdir, facts, reports, paths)
   return report_to_json(facts, reports)
 
 

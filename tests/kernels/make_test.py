@@ -40,6 +40,7 @@ def test_names_tell_depth_and_kind():
   ("fields", "message"),
   [
     (dict(family="fcc"), "'fcc'. Did you mean 'fc'"),
+    (dict(engine="closed"), "'closed'. Did you mean 'closed_form'"),
     (dict(kind="ntkk"), "'ntkk'. Did you mean 'ntk'"),
     (dict(depth=0), "kernel.depth=0"),
     (dict(family="rbf", bandwidth=-1.0), "kernel.bandwidth=-1.0"),
@@ -49,6 +50,22 @@ def test_names_tell_depth_and_kind():
 def test_refusals_name_the_value(fields, message):
   with pytest.raises(ValueError, match=message):
     make_kernel(_config(**fields), SHAPE)
+
+
+def test_engines_give_the_same_numbers():
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(6, *SHAPE)), jnp.float32)
+  ours, theirs = (
+    make_kernel(_config("conv", engine=engine), SHAPE).kernel_fn(x[:3], x[3:])
+    for engine in ("closed_form", "neural_tangents")
+  )
+  np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_pooling_in_float64_needs_the_closed_form():
+  with jax.enable_x64(True):
+    with pytest.raises(ValueError, match="'convnet' in float64"):
+      make_kernel(_config("convnet", engine="neural_tangents"), SHAPE, precision="float64")
+    make_kernel(_config("convnet", engine="closed_form"), SHAPE, precision="float64")
 
 
 def test_precision_is_checked():

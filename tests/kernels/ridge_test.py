@@ -69,6 +69,7 @@ def test_gradient_against_finite_differences():
     target = SimpleNamespace(**target)
     direction = jnp.asarray(np.random.default_rng(2).normal(size=(8, 3, 3, 1)), jnp.float64)
 
+    @jax.jit
     def loss(step):
       moved = SimpleNamespace(**support | {"images": support["images"] + step * direction})
       return kernel_ridge.kernel_ridge_loss(KERNEL, moved, target, RIDGE)[0]
