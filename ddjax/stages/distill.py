@@ -48,7 +48,7 @@ def distill(job: Job, stop_request=False) -> DistilledSet:
     label = f"{config.method} {job.real.info.name} ipc {config.synthetic.ipc}"
     with (
       _metrics_writer(job, start_step) as writer,
-      Progress(job.num_steps, first_step, label) as progress,
+      Progress(job.num_steps, start_step, label) as progress,
     ):
       curve = _make_curve(job)
 
