@@ -14,7 +14,7 @@ _LIVE_ARRAYS = 20  # covariances alive at the peak, gradient included, by the co
 # Share of a matrix product's speed that a kernel reaches without and with its gradient, measured on
 # two CPU cores: products of images, of pixels one by one, and of all pairs of pixels.
 _EFFICIENCY = {"images": (0.4, 0.5), "pixels": (0.01, 0.01), "pixel pairs": (0.008, 0.009)}
-_CLOSED_FORM_PIXELS = (0.05, 0.025)
+_CLOSED_FORM_PIXELS = (0.05, 0.02)
 
 
 class Cost(NamedTuple):
