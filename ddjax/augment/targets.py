@@ -89,14 +89,19 @@ def take_augmented(
   Returns:
     f32[b h w c] in network units; zero where a shift or rotation uncovers.
   """
-  images = data.images[index]
+  # Mirrored and padded sets do not change from step to step: the compiler makes them once per call,
+  # and a step gathers from them, which is far cheaper than mirroring and padding its own batch.
+  pool = data.images
+  if options.flip:
+    pool = jnp.concatenate([pool, pool[:, :, ::-1]])
+    index = index + draws.flip * data.images.shape[0]
   if options.max_shift:
-    images, is_covered = _shifted(images, draws.shift, options.max_shift)
+    images, is_covered = _shifted(pool, index, draws.shift, options.max_shift)
+  else:
+    images = pool[index]
   images = standardise(images, data)
   if options.max_shift:
     images = jnp.where(is_covered, images, 0.0)
-  if options.flip:
-    images = jnp.where(draws.flip[:, None, None, None], images[:, :, ::-1], images)
   if options.max_rotation:
     images = jax.vmap(_rotated)(images, draws.angle)
   if options.channel_shift:
@@ -104,20 +109,25 @@ def take_augmented(
   return images
 
 
-def _shifted(images: Array, shift: Array, limit: int) -> tuple[Array, Array]:
-  """Windows `[b h w c]` moved by `shift`, and where they lie on the image, `[b h w 1]`."""
+def _shifted(images: Array, index: Array, shift: Array, limit: int) -> tuple[Array, Array]:
+  """Rows `index` of `images`, moved by `shift`: `[b h w c]`, and where they lie, `[b h w 1]`."""
   _, height, width, channels = images.shape
   padded = jnp.pad(images, ((0, 0), (limit, limit), (limit, limit), (0, 0)))
-
-  def window(image, start):
-    return jax.lax.dynamic_slice(image, (start[0], start[1], 0), (height, width, channels))
-
+  starts = jnp.concatenate([index[:, None], limit - shift, jnp.zeros_like(index)[:, None]], axis=1)
+  windows = jax.lax.gather(
+    padded,
+    starts,
+    jax.lax.GatherDimensionNumbers(
+      offset_dims=(1, 2, 3), collapsed_slice_dims=(0,), start_index_map=(0, 1, 2, 3)
+    ),
+    slice_sizes=(1, height, width, channels),
+    mode="clip",
+  )
   rows = jnp.arange(height)[None, :] - shift[:, :1]
   columns = jnp.arange(width)[None, :] - shift[:, 1:]
   is_row = (rows >= 0) & (rows < height)
   is_column = (columns >= 0) & (columns < width)
-  is_covered = is_row[:, :, None, None] & is_column[:, None, :, None]
-  return jax.vmap(window)(padded, limit - shift), is_covered
+  return windows, is_row[:, :, None, None] & is_column[:, None, :, None]
 
 
 def _rotated(image: Array, angle: Array) -> Array:
