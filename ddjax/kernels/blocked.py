@@ -39,7 +39,7 @@ def rows_in_blocks(
       f"One pair of images needs {smallest / 2**20:.3g} MiB under the kernel {kernel.name}, more "
       f"than the memory budget of {budget / 2**20:.3g} MiB."
     )
-  if kernel.has_pixels and jax.default_backend() == "cpu":
+  if kernel.has_pixels and not kernel.has_pooling and jax.default_backend() == "cpu":
     budget = min(budget, max(smallest, _CACHE_BYTES))
 
   def kernel_fn(x1: Array, x2: Array) -> Array:
