@@ -24,30 +24,41 @@ _STEPS = flags.DEFINE_integer("num_steps", 3000, "Steps of every recipe.")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/recipes", "Where the runs lie.")
 _ONLY = flags.DEFINE_list("only", [], "Names of the recipes to run; all by default.")
 
-_SHIFT = {"augment.fraction": 0.5, "augment.max_shift": 2}
-_FLIP_SHIFT = {"augment.fraction": 0.5, "augment.flip": True, "augment.max_shift": 3}
+
+def _recipe(depth: int, learning_rate: float = 0.04, **changes) -> dict:
+  """Flat fields of one recipe."""
+  base = {
+    "kernel.depth": depth,
+    "outer.learning_rate": learning_rate,
+    "outer.label_learning_rate": learning_rate,
+    "augment.fraction": 0.0,
+    "outer.schedule": "cosine",
+  }
+  return base | {name.replace("__", "."): value for name, value in changes.items()}
+
+
+_SHIFT = dict(augment__fraction=0.5, augment__max_shift=2)
+_FLIP_SHIFT = dict(augment__fraction=0.5, augment__flip=True, augment__max_shift=3)
+_SMALL_BIAS = dict(kernel__bias_std=0.01, kernel__readout_bias_std=0.01)
+_WHITENED = dict(data__preprocessing="zca_frepo", data__zca_regularisation=10.0)
 RECIPES = {
   "digits on white": {  # MNIST and its like: no flips
-    "fc1": {},
-    "fc1 shift": _SHIFT,
-    "fc2 shift": _SHIFT | {"kernel.depth": 2},
-    "fc2 shift lr.04": _SHIFT
-    | {"kernel.depth": 2, "outer.learning_rate": 0.04, "outer.label_learning_rate": 0.04},
-    "fc3 shift lr.04": _SHIFT
-    | {"kernel.depth": 3, "outer.learning_rate": 0.04, "outer.label_learning_rate": 0.04},
+    "fc1 lr.01": _recipe(1, 0.01),
+    "fc1 shift lr.01": _recipe(1, 0.01, **_SHIFT),
+    "fc2 shift lr.01": _recipe(2, 0.01, **_SHIFT),
+    "fc2 shift": _recipe(2, **_SHIFT),
+    "fc3 shift": _recipe(3, **_SHIFT),
   },
   "photographs": {
-    "fc1": {"augment.fraction": 0.0},
-    "fc1 flip shift": _FLIP_SHIFT,
-    "fc2 flip shift": _FLIP_SHIFT | {"kernel.depth": 2},
-    "fc3 flip shift": _FLIP_SHIFT | {"kernel.depth": 3},
-    "fc2 flip shift all": _FLIP_SHIFT | {"kernel.depth": 2, "augment.fraction": 1.0},
-    "fc2 flip shift constant": _FLIP_SHIFT | {"kernel.depth": 2, "outer.schedule": "constant"},
-    "fc2 flip shift lr.12": _FLIP_SHIFT | {"kernel.depth": 2, "outer.learning_rate": 0.12},
-    "fc2 flip shift b.01": _FLIP_SHIFT
-    | {"kernel.depth": 2, "kernel.bias_std": 0.01, "kernel.readout_bias_std": 0.01},
-    "fc2 flip shift zca": _FLIP_SHIFT
-    | {"kernel.depth": 2, "data.preprocessing": "zca_frepo", "data.zca_regularisation": 10.0},
+    "fc1": _recipe(1),
+    "fc1 flip shift": _recipe(1, **_FLIP_SHIFT),
+    "fc2 flip shift": _recipe(2, **_FLIP_SHIFT),
+    "fc3 flip shift": _recipe(3, **_FLIP_SHIFT),
+    "fc2 flip shift all": _recipe(2, **_FLIP_SHIFT | dict(augment__fraction=1.0)),
+    "fc2 flip shift constant": _recipe(2, **_FLIP_SHIFT, outer__schedule="constant"),
+    "fc2 flip shift lr.12": _recipe(2, 0.12, **_FLIP_SHIFT),
+    "fc2 flip shift b.01": _recipe(2, **_FLIP_SHIFT, **_SMALL_BIAS),
+    "fc2 flip shift zca": _recipe(2, **_FLIP_SHIFT, **_WHITENED),
   },
 }
 
