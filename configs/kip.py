@@ -31,6 +31,8 @@ _RECIPES = {
     num_steps=300, schedule="constant", target_batch_size=1000, num_replicas=3, learn_labels=False
   ),
   ("fake", None): dict(num_steps=20, target_batch_size=32, learn_labels=False),
+  ("npz", None): dict(target_batch_size=0),  # a user's own data: as large as it allows
+  ("folder", None): dict(target_batch_size=0),
   ("mnist", None): dict(depth=2, num_steps=3000, fraction=0.5, max_shift=2),
   ("fashion_mnist", None): dict(learning_rate=0.01, label_learning_rate=0.01),
   ("cifar10", None): dict(depth=2, num_steps=7000, fraction=0.5, flip=True, max_shift=3),

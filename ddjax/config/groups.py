@@ -134,7 +134,7 @@ def kip(
         learning_rate=learning_rate,
         label_learning_rate=label_learning_rate,
         schedule=schedule,  # constant or cosine
-        target_batch_size=target_batch_size,  # over all devices, class-balanced
+        target_batch_size=target_batch_size,  # over all devices, class-balanced; 0: up to 5000
       ),
       augment=dict(  # of target batches; see ddjax.augment.targets
         fraction=fraction,  # of the examples of a batch

@@ -6,6 +6,7 @@ Nguyen, Novak, Xiao, Lee 2021, "Dataset Distillation with Infinitely Wide Convol
 class-balanced target batch that is drawn anew each step.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -40,7 +41,7 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   Raises:
     ValueError: for a batch that the classes do not divide, and other impossible settings.
   """
-  outer, batch_size = config.outer, config.outer.target_batch_size
+  outer, batch_size = config.outer, target_batch_size(config, info)
   ipc, init_kind = config.synthetic.ipc, config.synthetic.init
   learn_labels = config.synthetic.learn_labels
   num_classes = info.num_classes
@@ -118,6 +119,14 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     return DistilledSet(images.astype(jnp.float32), labels.astype(jnp.float32))
 
   return Distiller(init, step, extract, label_kind="centred")
+
+
+def target_batch_size(config: ConfigDict, info: DatasetInfo) -> int:
+  """The config's, or for 0 the largest up to 5000 that the classes and up to 8 devices divide."""
+  if config.outer.target_batch_size:
+    return config.outer.target_batch_size
+  unit = math.lcm(info.num_classes, 8)
+  return min(5000, info.num_train) // unit * unit or info.num_classes
 
 
 def _schedule(learning_rate: float, outer: ConfigDict) -> optax.Schedule:

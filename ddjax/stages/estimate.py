@@ -34,7 +34,7 @@ def estimate(job: Job) -> Estimate:
   kernel = make_kernel(config.kernel, info.image_shape, precision=config.precision)
   num_support = config.synthetic.ipc * info.num_classes
   num_test = len(job.real.test_labels)
-  batch = config.outer.target_batch_size
+  batch = config.outer.target_batch_size or min(5000, info.num_train)
   step_pairs = (batch + num_support) * num_support * config.num_replicas
   curve = curve_steps(config.kernel_evaluation.curve_steps, job.num_steps)
   sets = 2 * config.num_replicas + config.num_random_subsets

@@ -10,7 +10,7 @@ from ddjax.config import groups
 from ddjax.data.batches import standardise
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.distillers import synthetic
-from ddjax.distillers.kip import make_kip
+from ddjax.distillers.kip import make_kip, target_batch_size
 from ddjax.distillers.label_solve import make_label_solve
 from tests.distillers.cases import Case, make_config, make_distiller
 
@@ -163,3 +163,12 @@ def test_a_config_is_read_once():
   config.outer.learning_rate = 100.0
   again, _ = distiller.step(distiller.init(jax.random.key(0), data), data, jnp.int32(0))
   np.testing.assert_array_equal(expected.synthetic.images, again.synthetic.images)
+
+
+def test_a_batch_size_of_zero_is_as_large_as_the_data_allow():
+  config = make_config(Case("own", "kip", {"outer.target_batch_size": 0}))
+  real, _ = _fake()
+  assert target_batch_size(config, real.info) == 64
+  assert target_batch_size(config, real.info._replace(num_train=70, num_classes=3)) == 48
+  assert target_batch_size(config, real.info._replace(num_train=60000, num_classes=10)) == 5000
+  assert target_batch_size(config, real.info._replace(num_train=20, num_classes=3)) == 3
