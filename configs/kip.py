@@ -35,8 +35,9 @@ _RECIPES = {
   ("folder", None): dict(target_batch_size=0),
   ("mnist", None): dict(depth=2, num_steps=3000, fraction=0.5, max_shift=2),
   ("fashion_mnist", None): dict(learning_rate=0.01, label_learning_rate=0.01),
-  ("cifar10", None): dict(depth=2, num_steps=7000, fraction=0.5, flip=True, max_shift=3),
+  ("cifar10", None): dict(depth=2, fraction=0.5, flip=True, max_shift=3),
   ("cifar10", 1): dict(depth=3, num_steps=3000),
+  ("cifar10", 10): dict(num_steps=8000),
   ("cifar10", 50): dict(num_steps=2500),
 }
 _CURVE = dict(
