@@ -33,7 +33,10 @@ _RECIPES = {
   ("fake", None): dict(num_steps=20, target_batch_size=32, learn_labels=False),
   ("npz", None): dict(target_batch_size=0),  # a user's own data: as large as it allows
   ("folder", None): dict(target_batch_size=0),
-  ("mnist", None): dict(depth=2, num_steps=3000, fraction=0.5, max_shift=2),
+  ("mnist", None): dict(depth=3, num_steps=3000, fraction=0.5, max_shift=2),
+  ("mnist", 50): dict(num_steps=2000),
+  ("mnist", 10): dict(),
+  ("mnist", 1): dict(),
   ("fashion_mnist", None): dict(learning_rate=0.01, label_learning_rate=0.01),
   ("cifar10", None): dict(depth=2, fraction=0.5, flip=True, max_shift=3),
   ("cifar10", 1): dict(depth=3, num_steps=3000),
@@ -41,7 +44,7 @@ _RECIPES = {
   ("cifar10", 50): dict(num_steps=2500),
 }
 _CURVE = dict(
-  depth=1, num_steps=300, learning_rate=0.04, target_batch_size=5000
+  depth=1, num_steps=300, learning_rate=0.04, target_batch_size=0
 )  # fixed labels, constant rate, no augmentation
 _CURVE_STEPS = (0, 20, 100, 300)
 

@@ -40,6 +40,8 @@ def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool =
   from ddjax.config import compare
   from ddjax.run_folder import default_workdir
 
+  if config.task != "distill":
+    raise ValueError(f"distill() runs configs of task 'distill', not {config.task!r}.")
   if workdir is None:
     workdir = default_workdir(config, compare.trajectory_fields(compare.plain(config)))
   return pipeline.run(config, pathlib.Path(workdir), overwrite=overwrite)

@@ -5,26 +5,30 @@ Every cell is a run folder of its own, so a second start goes on where the first
 
 import csv
 import io
+import itertools
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from absl import logging
+import jax
 from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax import pipeline
 from ddjax.config import compare
+from ddjax.data.load import RealData
 from ddjax.evaluators import statistics
 from ddjax.evaluators.kernel import PREDICTOR, ROWS_PER_BLOCK, make_kernel_fit
 from ddjax.evaluators.predictions import predict_classes
 from ddjax.io import atomic
 from ddjax.io.distilled import load_distilled
+from ddjax.io.report import JSON_NAME
 from ddjax.plots import figures
 from ddjax.plots.ablation import kernel_ablation as draw_ablation
 from ddjax.run_folder import RunFolder
 from ddjax.stages import estimate
 from ddjax.stages.evaluate import random_subsets
-from ddjax.stages.prepare import Job, load, prepare
+from ddjax.stages.prepare import Job, data_fingerprint, load, precision, prepare
 
 TABLE_NAME = "kernel_ablation.csv"
 BASELINE = "random_subset"
@@ -32,13 +36,23 @@ NOT_RUN = "not run"
 
 
 class Cell(NamedTuple):
-  """Accuracy of a set under a kernel, with its 95 % interval; None where it was not run."""
+  """Accuracy of a set under a kernel, with its 95 % interval; None where it was not run.
+
+  `minutes` is the estimate for which it was not run.
+  """
 
   train_kernel: str
   test_kernel: str
   accuracy: float | None
   low: float | None
   high: float | None
+  minutes: float | None = None
+
+  def text(self) -> str:
+    """The accuracy, or "not run" with the estimate."""
+    if self.accuracy is None:
+      return f"{NOT_RUN} (estimate: {self.minutes:.0f} min)"
+    return f"{self.accuracy:.4f}"
 
 
 def cell_config(config: ConfigDict, name: str) -> ConfigDict:
@@ -58,17 +72,18 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
 
   Writes `kernel_ablation.csv`, `figures/kernel_ablation.png`, and one run folder per kernel under
   `cells/`. A kernel whose distillation is estimated above `max_cell_minutes` is marked "not run",
-  with the estimate in the log and in `not_run.json`.
+  with the estimate, in the log and in the table.
 
   Returns:
     The cells of the table, row by row; the first row is a random subset of equal size.
   """
-  with RunFolder(workdir, overwrite) as folder:
+  if jax.process_count() > 1:
+    raise ValueError("The kernel ablation runs on one host.")
+  with precision(config), RunFolder(workdir, overwrite) as folder:
     real = load(config)
-    folder.claim(compare.plain(config), real.fingerprint)
+    folder.claim(compare.plain(config), data_fingerprint(real))
     names = list(config.kernels)
-    not_run = _unaffordable(config, real, names)
-    atomic.write_json(folder.path / "not_run.json", not_run)
+    not_run = _unaffordable(config, real, names, folder.path)
     sets = {}
     for name in names:
       if name not in not_run:
@@ -84,11 +99,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
 
 def estimate_text(config: ConfigDict) -> str:
   """What the ablation would cost, kernel by kernel, in words."""
-  real = load(config)
   lines = ["by kernel"]
-  for name in config.kernels:
-    job = prepare(cell_config(config, name), pathlib.Path(), real)
-    lines.append(f"  {name}: {estimate.estimate(job).text}")
+  with precision(config):
+    real = load(config)
+    for name in config.kernels:
+      job = prepare(cell_config(config, name), pathlib.Path(), real)
+      lines.append(f"  {name}: {estimate.estimate(job).text}")
   return "\n".join(lines)
 
 
@@ -98,7 +114,7 @@ def summary(cells: list[Cell]) -> str:
   for train in dict.fromkeys(cell.train_kernel for cell in cells):
     row = [cell for cell in cells if cell.train_kernel == train and cell.accuracy is not None]
     if not row:
-      lines.append(f"{train:24}{NOT_RUN:>12}")
+      lines.append(f"{train:24}{next(c for c in cells if c.train_kernel == train).text()}")
       continue
     own = next((cell for cell in row if cell.test_kernel == train), None)
     others = [cell.accuracy for cell in row if cell is not own]
@@ -109,14 +125,18 @@ def summary(cells: list[Cell]) -> str:
   return "\n".join(lines)
 
 
-def _unaffordable(config: ConfigDict, real, names: list[str]) -> dict[str, Any]:
-  """{kernel: estimated minutes} of the cells that are not run."""
+def _unaffordable(
+  config: ConfigDict, real: RealData, names: list[str], workdir: pathlib.Path
+) -> dict[str, float]:
+  """{kernel: estimated minutes} of the cells that are neither finished nor affordable."""
   not_run = {}
   for name in names:
+    if (workdir / "cells" / name / JSON_NAME).exists():
+      continue
     job = prepare(cell_config(config, name), pathlib.Path(), real)
     minutes = _minutes(job)
     if minutes > config.max_cell_minutes:
-      not_run[name] = {"estimated_minutes": round(minutes, 1)}
+      not_run[name] = minutes
       logging.warning(
         "%s: %s, estimated at %.0f minutes, above max_cell_minutes=%g.",
         name, NOT_RUN, minutes, config.max_cell_minutes,
@@ -158,20 +178,24 @@ def _transfer(config: ConfigDict, real, sets, names, not_run) -> list[Cell]:
     )
     for name, value in estimates.items():
       accuracy[name, test_kernel] = (value.mean, value.low, value.high)
-  missing = (None, None, None)
-  return [
-    Cell(row, column, *accuracy.get((row, column), missing)) for row in rows for column in names
-  ]
+  cells = []
+  for row, column in itertools.product(rows, names):
+    if (row, column) in accuracy:
+      cells.append(Cell(row, column, *accuracy[row, column]))
+    else:
+      minutes = max(not_run.get(row, 0.0), not_run.get(column, 0.0))
+      cells.append(Cell(row, column, None, None, None, minutes))
+  return cells
 
 
 def _write(folder: pathlib.Path, cells: list[Cell], names: list[str]) -> None:
   """The table and the figure."""
   text = io.StringIO()
   table = csv.writer(text, lineterminator="\n")
-  table.writerow(Cell._fields)
+  table.writerow(["train_kernel", "test_kernel", "accuracy", "low", "high"])
   for cell in cells:
-    figures_of_cell = [NOT_RUN if value is None else f"{value:.4f}" for value in cell[2:]]
-    table.writerow([*cell[:2], *figures_of_cell])
+    interval = ["" if end is None else f"{end:.4f}" for end in (cell.low, cell.high)]
+    table.writerow([cell.train_kernel, cell.test_kernel, cell.text(), *interval])
   atomic.write_text(folder / TABLE_NAME, text.getvalue())
   rows = [BASELINE, *names]
   values = np.array([np.nan if cell.accuracy is None else cell.accuracy for cell in cells])

@@ -16,6 +16,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; default runs/METHOD
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start anew, deleting an earlier run.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the config and an estimate, and stop.")
 
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))  # whose log lines are shown
 _INTERRUPTED = 130
 _PREEMPTED = 143  # 128 + SIGTERM, which schedulers know
 
@@ -33,7 +34,7 @@ def main(argv: list[str]) -> int:
 
     jax.distributed.initialize()
   logging.set_verbosity(logging.INFO)
-  logging.get_absl_handler().addFilter(lambda record: "ddjax" in record.pathname)
+  logging.get_absl_handler().addFilter(lambda record: record.pathname.startswith(_PACKAGE))
   overridden = list(config_flags.get_override_values(flags.FLAGS["config"]))
   try:
     tasks.start(

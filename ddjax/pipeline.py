@@ -2,17 +2,15 @@
 
 Resume rules, in this order: a finished run prints its summary; a folder of another config is
 refused by name; a distillation goes on from its own last checkpoint, else from
-`config.trainer.resume_from`, else it starts fresh; evaluation and report are made anew whenever
+`config.resume_from`, else it starts fresh; evaluation and report are made anew whenever
 the distillation, the evaluators or their settings are not those of the report on disk.
 """
 
-import contextlib
 import pathlib
 import time
 from typing import Any, NamedTuple
 
 from absl import logging
-import jax
 from ml_collections import ConfigDict
 
 from ddjax.config import compare
@@ -20,8 +18,8 @@ from ddjax.io.report import JSON_NAME
 from ddjax.run_folder import RunFolder
 from ddjax.stages import estimate, present
 from ddjax.stages.distill import distill, initial_set
-from ddjax.stages.evaluate import check_evaluators, evaluate
-from ddjax.stages.prepare import load, prepare
+from ddjax.stages.evaluate import evaluate, plan
+from ddjax.stages.prepare import data_fingerprint, load, precision, prepare
 from ddjax.training.parallel import is_main_process
 from ddjax.training.trainer import StopRequest
 
@@ -35,9 +33,10 @@ class Result(NamedTuple):
 
 def estimate_text(config: ConfigDict) -> str:
   """What a run would cost, in words; reads the data, computes nothing."""
-  with _precision(config):
-    check_evaluators(config.evaluators)
-    return estimate.estimate(prepare(config, pathlib.Path(), load(config))).text
+  with precision(config):
+    job = prepare(config, pathlib.Path(), load(config))
+    plan(job)
+    return estimate.estimate(job).text
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> Result:
@@ -51,15 +50,14 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     RunFolderError, DataError, ValueError, NonFiniteLossError, PreemptedError: see there.
   """
   with (
-    _precision(config),
+    precision(config),
     RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder,
-    StopRequest() as stop,
   ):
-    check_evaluators(config.evaluators)
     plain = compare.plain(config)
     started = time.monotonic()
     job = prepare(config, folder.path, load(config))
-    folder.claim(plain, job.real.fingerprint)
+    evaluators = plan(job)
+    folder.claim(plain, data_fingerprint(job.real), job.num_steps)
     if (report := _finished_report(folder, plain)) is not None:
       logging.info("%s is finished; nothing to do.", folder.path)
       return Result(folder.path, report)
@@ -70,14 +68,16 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       present.write_versions(job)
 
     started = time.monotonic()
-    distilled = distill(job, stop)
+    with StopRequest() as stop:
+      distilled = distill(job, stop)
     seconds["distill"] = time.monotonic() - started
     logging.info("Distilled in %.1f s.", seconds["distill"])
 
-    reports, evaluation_seconds = evaluate(job, distilled, initial_set(job))
+    initial = initial_set(job)
+    reports, evaluation_seconds = evaluate(job, evaluators, distilled, initial)
     seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
     facts = {"seconds": seconds, "estimates": planned._asdict()}
-    return Result(folder.path, present.present(job, distilled, reports, facts))
+    return Result(folder.path, present.present(job, distilled, initial, reports, facts))
 
 
 def _finished_report(folder: RunFolder, plain: dict[str, Any]) -> dict[str, Any] | None:
@@ -89,12 +89,3 @@ def _finished_report(folder: RunFolder, plain: dict[str, Any]) -> dict[str, Any]
   for fields in (old, new):
     fields.pop("trainer", None)
   return report if old == new else None
-
-
-@contextlib.contextmanager
-def _precision(config: ConfigDict):
-  """64-bit numbers where the config asks for them."""
-  if config.precision not in ("float32", "float64"):
-    raise ValueError(f"precision={config.precision!r} must be 'float32' or 'float64'.")
-  with jax.enable_x64(config.precision == "float64"):
-    yield

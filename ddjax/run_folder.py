@@ -36,6 +36,7 @@ def default_workdir(config: ConfigDict, overridden: Iterable[str] = ()) -> pathl
   if "synthetic" in config:
     parts.append(f"ipc{config.synthetic.ipc}")
   parts += [config.variant] if config.variant else []
+  parts += [compare.short_hash({"path": config.data.path})] if config.data.path else []
   parts.append(f"seed{config.seed}")
   fields = compare.trajectory_fields(plain)
   changed = {name: fields[name] for name in overridden if name in fields and name != "seed"}
@@ -57,6 +58,8 @@ class RunFolder:
       RunFolderError: on entering, if it cannot be written, another process uses it, or
         `overwrite` would delete a folder that holds something else than a run.
     """
+    if "://" in str(workdir):
+      raise RunFolderError(f"workdir {workdir} is an address; a run needs a mounted folder.")
     self.path = pathlib.Path(workdir)
     self._overwrite = overwrite
     self._is_writer = is_writer
@@ -88,14 +91,20 @@ class RunFolder:
       raise RunFolderError(
         f"--overwrite: {self.path} holds no {CONFIG_NAME}, so it is not a run; nothing was deleted."
       )
-    for entry in content:
+    # What makes it a run goes last, so that a broken-off clearing can be finished.
+    for entry in sorted(content, key=lambda entry: entry.name == CONFIG_NAME):
       shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
-  def claim(self, config: Mapping[str, Any], data_fingerprint: str) -> None:
+  def claim(self, config: Mapping[str, Any], data_fingerprint: str, num_steps: int = 0) -> None:
     """Records the plain config, or holds it against the one on record.
 
+    Args:
+      config: as `compare.plain` gives it.
+      data_fingerprint: of all data of the run.
+      num_steps: the length of the distillation.
     Raises:
-      RunFolderError: naming every field that alters the trajectory and differs, or the data.
+      RunFolderError: naming every field that alters the trajectory and differs, or the data; or if
+        the run has already gone further than `num_steps`.
     """
     path = self.path / CONFIG_NAME
     if path.exists():
@@ -108,6 +117,16 @@ class RunFolder:
           f"{self.path} holds a run with another config; differing: {'; '.join(changes)}. "
           "Choose another --workdir, or --overwrite to start anew."
         )
+    elif (self.path / "checkpoints").exists():
+      raise RunFolderError(
+        f"{self.path} holds checkpoints but no {CONFIG_NAME} that says of what. Choose another "
+        "--workdir."
+      )
+    reached = [int(entry.name) for entry in self.path.glob("checkpoints/*") if entry.name.isdigit()]
+    if num_steps and max(reached, default=0) > num_steps:
+      raise RunFolderError(
+        f"{self.path} has already gone {max(reached)} steps, more than num_steps={num_steps}."
+      )
     if self._is_writer:
       atomic.write_json(path, {"config": config, "data_fingerprint": data_fingerprint})
 

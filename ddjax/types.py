@@ -4,6 +4,7 @@ Axis letters in shapes: b batch, n support examples, N real examples, k classes,
 m models, r replicas (whole distillations, vmapped).
 """
 
+from types import MappingProxyType
 from typing import Any, Callable, Mapping, NamedTuple, Protocol
 
 from flax import struct
@@ -110,6 +111,7 @@ class Distiller(NamedTuple):
     batch_at: (rng, step) -> host batch of one step, a function of its arguments alone, or None
       where the step draws its own examples from `data`.
     label_kind: what the published labels are: one_hot, centred, probabilities or logits.
+    batch_sizes: {config field: global size} of what is split over devices, as resolved.
     num_steps: the natural length where the method has one (Label Solve: one pass), else None.
   """
 
@@ -118,6 +120,7 @@ class Distiller(NamedTuple):
   extract: Callable[[DistillState], DistilledSet]
   batch_at: Callable[[Array, int], Any] | None = None
   label_kind: str = "one_hot"
+  batch_sizes: Mapping[str, int] = MappingProxyType({})
   num_steps: int | None = None
 
 

@@ -16,6 +16,8 @@ _FREE_FIELDS = (
   "kernel_evaluation",
   "accuracy_evaluation",
   "trainer",
+  "kernels",  # of an ablation, whose cells are each held against their own config
+  "max_cell_minutes",
   "data.path",  # what the data hold is compared by fingerprint
   "data.data_dir",
   "data.download",

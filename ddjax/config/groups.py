@@ -23,6 +23,7 @@ def base(method: str, dataset: str) -> ConfigDict:
       seed=0,
       num_replicas=1,  # distillations at once: seeds seed to seed + num_replicas - 1
       num_devices=0,  # 0: all there are
+      resume_from=placeholder(str),  # a run folder whose last checkpoint starts this run
       precision="float32",  # or float64, for kernels without pooling
       memory_budget_gb=4.0,  # what one blocked kernel call may need
       data=data(dataset),
@@ -61,7 +62,6 @@ def trainer() -> ConfigDict:
       checkpoint_every_steps=200,
       log_every_steps=10,
       keep_checkpoints=2,
-      resume_from=placeholder(str),  # a run folder whose last checkpoint starts this run
       tensorboard=True,
     )
   )

@@ -18,8 +18,7 @@ from ddjax.augment import targets
 from ddjax.config.arguments import nearest
 from ddjax.data.batches import draw_class_balanced
 from ddjax.distillers import synthetic
-from ddjax.kernels.blocked import rows_in_blocks
-from ddjax.kernels.make import make_kernel
+from ddjax.kernels.blocked import make_blocked_kernel
 from ddjax.kernels.ridge import check_ridge, kernel_ridge_loss
 from ddjax.training.parallel import mean_across, own_rows
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
@@ -61,8 +60,7 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
       f"outer.target_batch_size={batch_size} is more than the {info.num_train} train examples of "
       f"{info.name}."
     )
-  kernel = make_kernel(config.kernel, info.image_shape, precision=config.precision)
-  kernel_fn = rows_in_blocks(kernel, info.image_shape, int(config.memory_budget_gb * 2**30))
+  kernel_fn = make_blocked_kernel(config, info.image_shape)
   image_optimiser = optax.adam(_schedule(outer.learning_rate, outer))
   label_optimiser = optax.adam(_schedule(outer.label_learning_rate, outer))
   identity = jnp.eye(num_classes, dtype=dtype)
@@ -118,7 +116,8 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     images, labels = state.synthetic.images, state.synthetic.labels
     return DistilledSet(images.astype(jnp.float32), labels.astype(jnp.float32))
 
-  return Distiller(init, step, extract, label_kind="centred")
+  sizes = {"outer.target_batch_size": batch_size}
+  return Distiller(init, step, extract, label_kind="centred", batch_sizes=sizes)
 
 
 def target_batch_size(config: ConfigDict, info: DatasetInfo) -> int:

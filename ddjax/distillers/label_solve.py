@@ -16,8 +16,7 @@ from ml_collections import ConfigDict
 
 from ddjax.data.batches import standardise
 from ddjax.distillers import synthetic
-from ddjax.kernels.blocked import rows_in_blocks
-from ddjax.kernels.make import make_kernel
+from ddjax.kernels.blocked import make_blocked_kernel
 from ddjax.kernels.ridge import check_ridge, predict
 from ddjax.training.parallel import gather_across, own_rows
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
@@ -43,8 +42,7 @@ def make_label_solve(
   check_ridge(ridge)
   if block_size < 1:
     raise ValueError(f"outer.target_batch_size={block_size} must be at least 1.")
-  kernel = make_kernel(config.kernel, info.image_shape, precision=config.precision)
-  kernel_fn = rows_in_blocks(kernel, info.image_shape, int(config.memory_budget_gb * 2**30))
+  kernel_fn = make_blocked_kernel(config, info.image_shape)
   width = num_support + num_classes
 
   def init(rng, data) -> DistillState:
@@ -84,7 +82,10 @@ def make_label_solve(
     return DistilledSet(state.synthetic.images.astype(jnp.float32), labels.astype(jnp.float32))
 
   num_steps = math.ceil(num_train / block_size)
-  return Distiller(init, step, extract, label_kind="centred", num_steps=num_steps)
+  sizes = {"outer.target_batch_size": block_size}
+  return Distiller(
+    init, step, extract, label_kind="centred", batch_sizes=sizes, num_steps=num_steps
+  )
 
 
 def _identity_labels(support: Synthetic) -> Synthetic:

@@ -21,7 +21,7 @@ def check_init(init: str, ipc: int) -> None:
 def draw_members(rng: Array, data: DataSplit, ipc: int) -> Array:
   """Rows of random members, without replacement within a class: i32[k ipc].
 
-  A class with fewer than `ipc` members is refused on the host before (see `ddjax.pipeline`).
+  A class with fewer than `ipc` members is refused before, on the host (`stages.prepare.check_ipc`).
   """
   is_real = jnp.arange(data.class_index.shape[1])[None] < data.class_counts[:, None]
   is_member = data.mask[data.class_index] & is_real

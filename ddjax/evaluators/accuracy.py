@@ -52,6 +52,8 @@ def make_accuracy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[.
       "loss": "by the kind of labels, the random subset like the distilled set",
       "loss_by_label_kind": dict(protocols.LOSSES),
       "width": config.width,
+      "networks": "convnet: `width` channels; mlp: two hidden layers of 4 * `width` units",
+      "pairing": "gains by test example; over step 0 by distillation and seed too",
       "num_test": len(dataset.test_labels),
       "num_models": {name: len(next(iter(fits.values())).group) for name, fits in models.items()},
       "epoch": "last",

@@ -10,8 +10,7 @@ import numpy as np
 from ddjax.data.load import RealData
 from ddjax.evaluators import statistics
 from ddjax.evaluators.predictions import predict_classes
-from ddjax.kernels.blocked import rows_in_blocks
-from ddjax.kernels.make import make_kernel
+from ddjax.kernels.blocked import make_blocked_kernel
 from ddjax.kernels.ridge import coefficients
 from ddjax.types import Array, DatasetInfo, DistilledSet, Models, Report
 
@@ -30,8 +29,7 @@ def make_kernel_fit(config: ConfigDict, info: DatasetInfo, preprocessing):
     fit(sets, rng) -> {set name: {"kernel": Models}}, one model per leading entry of the sets
     (images f32[r n h w c], labels f32[r n k], one-hot or centred as they are); deterministic.
   """
-  kernel = make_kernel(config.kernel, info.image_shape, precision=config.precision)
-  kernel_fn = rows_in_blocks(kernel, info.image_shape, int(config.memory_budget_gb * 2**30))
+  kernel_fn = make_blocked_kernel(config, info.image_shape)
   dtype = jnp.dtype(config.precision)
   ridge = config.ridge
 
@@ -100,12 +98,16 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
       "precision": config.precision,
       "num_test": len(dataset.test_labels),
       "interval_over": {named[source]: estimate.over for source, estimate in estimates.items()},
+      "not_measured": {
+        named: f"there is no set {name!r}" for name, named in keys.items() if name not in models
+      },
       "confusion": _confusion(dataset.test_labels, predicted["distilled"], info.num_classes),
     }
     classes = np.eye(info.num_classes, dtype=bool)[dataset.test_labels]
     return Report(
       kind="kernel",
-      scalars={named[source]: estimate.mean for source, estimate in estimates.items()},
+      scalars={named[source]: estimate.mean for source, estimate in estimates.items()}
+      | dict.fromkeys(settings["not_measured"]),
       spread={
         named[source]: estimate.std
         for source, estimate in estimates.items()
@@ -114,13 +116,17 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
       interval={named[source]: [e.low, e.high] for source, e in estimates.items()},
       per_model={keys[name]: rows.mean(axis=1).tolist() for name, rows in correct.items()},
       per_class={
-        keys[name]: (rows.mean(axis=0) @ classes / classes.sum(axis=0)).tolist()
-        for name, rows in correct.items()
+        keys[name]: _per_class(rows.mean(axis=0), classes) for name, rows in correct.items()
       },
       settings=settings,
     )
 
   return measure
+
+
+def _per_class(accuracy: np.ndarray, classes: np.ndarray) -> list[float | None]:
+  """Mean of f[T] over each class of bool[T k]; None for a class without test examples."""
+  return [float(accuracy[members].mean()) if members.any() else None for members in classes.T]
 
 
 def _confusion(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> list[list[int]]:

@@ -83,8 +83,8 @@ def write_report(
   """
   report_json = report_to_json(run, reports)
   html = page.render(report_json, figures or {})
-  atomic.write_json(Path(workdir) / JSON_NAME, report_json)
   atomic.write_text(Path(workdir) / HTML_NAME, html)
+  atomic.write_json(Path(workdir) / JSON_NAME, report_json)  # last: it marks the run as finished
   return report_json
 
 

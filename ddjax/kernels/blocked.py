@@ -4,12 +4,27 @@ from typing import Callable
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from ddjax.kernels import cost
-from ddjax.kernels.make import Kernel
+from ddjax.kernels.make import Kernel, make_kernel
 from ddjax.types import Array
 
 _CACHE_BYTES = 16 * 2**20  # CPU caches; blocks of pixel covariances that fit run twice as fast
+
+
+def make_blocked_kernel(
+  config: ConfigDict, image_shape: tuple[int, int, int]
+) -> Callable[[Array, Array], Array]:
+  """The kernel of a whole config within its memory budget; see `rows_in_blocks`.
+
+  Args:
+    config: for `kernel`, `precision`, `memory_budget_gb` and `num_replicas`, sharing it.
+    image_shape: (h, w, c).
+  """
+  kernel = make_kernel(config.kernel, image_shape, precision=config.precision)
+  budget = int(config.memory_budget_gb * 2**30 / max(config.num_replicas, 1))
+  return rows_in_blocks(kernel, image_shape, budget)
 
 
 def rows_in_blocks(

@@ -38,10 +38,6 @@ def distill(job: Job, stop_request=False) -> DistilledSet:
   with Checkpoints(job.workdir / "checkpoints", settings.keep_checkpoints) as checkpoints:
     state = _start_state(job, checkpoints)
     start_step = int(np.ravel(state.step)[0])
-    if start_step > job.num_steps:
-      raise ValueError(
-        f"num_steps={job.num_steps}, but {job.workdir} has already gone {start_step} steps."
-      )
     stops = curve_steps(config.kernel_evaluation.curve_steps, job.num_steps)
     # A snapshot at the step of a checkpoint is written before the checkpoint: no need to repeat it.
     stops = [step for step in stops if step > start_step or step == start_step == 0]
@@ -60,8 +56,8 @@ def distill(job: Job, stop_request=False) -> DistilledSet:
         progress.update(last, {name: float(rows[-1].mean()) for name, rows in metrics.items()})
 
       def on_stop(step, state):
+        distilled = extract(job, state)  # on all hosts: it computes where the state lies
         if writer:
-          distilled = extract(job, state)
           save(job, distilled, step, job.workdir / "distilled" / "steps" / f"{step:08d}")
           writer.write(step, curve(distilled))
 
@@ -137,17 +133,17 @@ def _metrics_writer(job: Job, start_step: int):
 
 
 def _start_state(job: Job, checkpoints: Checkpoints) -> DistillState:
-  """Resume order: own last checkpoint, `config.trainer.resume_from`, fresh."""
+  """Resume order: own last checkpoint, `config.resume_from`, fresh."""
   initial = job.initial_state()
   if checkpoints.latest_step() is not None:
     state = checkpoints.restore(initial)
     logging.info("Resuming %s at step %d.", job.workdir, checkpoints.latest_step())
     return state
-  other = job.config.trainer.resume_from
+  other = job.config.resume_from
   if other:
     folder = pathlib.Path(other) / "checkpoints"
     if not folder.is_dir():
-      raise FileNotFoundError(f"trainer.resume_from={other!r} has no folder 'checkpoints'.")
+      raise FileNotFoundError(f"resume_from={other!r} has no folder 'checkpoints'.")
     with Checkpoints(folder) as others:
       logging.info("Starting from %s at step %s.", other, others.latest_step())
       return others.restore(initial)

@@ -2,11 +2,18 @@
 
 from typing import NamedTuple
 
+import jax
+import numpy as np
+
+from ddjax.evaluators.protocols import find_protocol
 from ddjax.kernels import cost
 from ddjax.kernels.make import make_kernel
+from ddjax.models.build import build
 from ddjax.stages.distill import curve_steps
 from ddjax.stages.prepare import Job
 from ddjax.training.progress import duration
+
+_NETWORK_EFFICIENCY = 0.1  # share of a matrix product's speed, small networks, two CPU cores
 
 
 class Estimate(NamedTuple):
@@ -26,40 +33,57 @@ class Estimate(NamedTuple):
 
 
 def estimate(job: Job) -> Estimate:
-  """Estimates the kernel work of a run: the distillation with its curve, and the evaluation.
+  """Estimates a run: the distillation with its curve, and the evaluators of the config.
 
-  Finite networks are not included; the text says so.
+  Kernels by `ddjax.kernels.cost`; networks by the compiler's count for one image.
   """
   config, info = job.config, job.real.info
-  kernel = make_kernel(config.kernel, info.image_shape, precision=config.precision)
   num_support = config.synthetic.ipc * info.num_classes
-  num_test = len(job.real.test_labels)
-  batch = config.outer.target_batch_size or min(5000, info.num_train)
+  kernel = make_kernel(config.kernel, info.image_shape, precision=config.precision)
+
+  def of_pairs(num_pairs: int, with_gradient: bool = False) -> np.ndarray:
+    one = cost.estimate(kernel, num_pairs, info.image_shape, with_gradient)
+    return np.array([one.flops, one.seconds, one.bytes])
+
+  batch = job.distiller.batch_sizes["outer.target_batch_size"]
   step_pairs = (batch + num_support) * num_support * config.num_replicas
-  curve = curve_steps(config.kernel_evaluation.curve_steps, job.num_steps)
-  sets = 2 * config.num_replicas + config.num_random_subsets
-  predict_pairs = (num_test + num_support) * num_support
-  budget = int(config.memory_budget_gb * 2**30)
-
-  def of(num_pairs, with_gradient):
-    return cost.estimate(kernel, num_pairs, info.image_shape, with_gradient)
-
-  with_gradient = job.distiller.num_steps is None  # Label Solve learns in one pass, by algebra
-  step = of(step_pairs, with_gradient)
-  look = of(predict_pairs * config.num_replicas, False)
-  final = of(predict_pairs * sets, False)
-  flops = {
-    "distill": job.num_steps * step.flops + len(curve) * look.flops,
-    "evaluate kernel": final.flops,
+  predict_pairs = (len(job.real.test_labels) + num_support) * num_support
+  num_looks = len(curve_steps(config.kernel_evaluation.curve_steps, job.num_steps))
+  num_sets = 2 * config.num_replicas + config.num_random_subsets
+  learns_images = job.distiller.num_steps is None  # Label Solve is one pass of algebra
+  step = of_pairs(step_pairs, learns_images)
+  stages = {
+    "distill": job.num_steps * step + num_looks * config.num_replicas * of_pairs(predict_pairs)
   }
-  seconds = {
-    "distill": job.num_steps * step.seconds + len(curve) * look.seconds,
-    "evaluate kernel": final.seconds,
-  }
-  memory = min(step.bytes, budget) + job.real.train_images.nbytes
+  if "kernel" in config.evaluators:
+    stages["evaluate kernel"] = num_sets * of_pairs(predict_pairs)
+  if "accuracy" in config.evaluators:
+    stages["evaluate accuracy"] = _networks(job)
+  flops = {name: float(one[0]) for name, one in stages.items()}
+  seconds = {name: float(one[1]) for name, one in stages.items()}
+  budget = config.memory_budget_gb * 2**30
+  memory = int(min(step[2], budget)) + sum(leaf.nbytes for leaf in jax.tree.leaves(job.data))
   text = (
     f"{sum(flops.values()) / 1e12:.3g} TFLOP, {memory / 2**30:.2g} GiB, about "
-    f"{duration(seconds['distill'])} for {job.num_steps} steps and "
-    f"{duration(seconds['evaluate kernel'])} for the kernel evaluation; networks not counted."
+    f"{duration(sum(seconds.values()))} ("
+    + ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
+    + ")."
   )
   return Estimate(flops, seconds, memory, text)
+
+
+def _networks(job: Job) -> np.ndarray:
+  """[flops, seconds, 0] of training and testing the finite networks."""
+  config, info = job.config.accuracy_evaluation, job.real.info
+  num_networks = 2 * job.config.num_replicas * config.num_seeds + job.config.num_random_subsets
+  num_epochs = find_protocol(config.protocol).num_epochs
+  num_support = job.config.synthetic.ipc * info.num_classes
+  num_passes = 3 * num_epochs * num_support + len(job.real.test_labels)
+  image = jax.ShapeDtypeStruct((1, *info.image_shape), np.float32)
+  flops = 0.0
+  for name in config.networks:
+    network = build(name, num_classes=info.num_classes, width=config.width)
+    params = jax.eval_shape(network.init, jax.random.key(0), image)
+    forward = jax.jit(network.apply).lower(params, image).cost_analysis()["flops"]
+    flops += num_networks * num_passes * forward
+  return np.array([flops, flops / (_NETWORK_EFFICIENCY * cost.matmul_flops_per_second()), 0.0])

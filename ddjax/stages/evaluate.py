@@ -17,7 +17,7 @@ from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fit import make_fit
 from ddjax.evaluators.kernel import make_kernel_evaluator, make_kernel_fit
 from ddjax.random_streams import stream
-from ddjax.stages.prepare import Job, load, prepare
+from ddjax.stages.prepare import Job, load, precision, prepare
 from ddjax.types import DistilledSet, Report
 
 
@@ -43,37 +43,62 @@ EVALUATORS: dict[str, Evaluation] = {
 }
 
 
-def check_evaluators(names) -> None:
-  """Raises ValueError for an unknown evaluator."""
-  for name in names:
-    registry.look_up(EVALUATORS, name, "evaluator")
+class Plan(NamedTuple):
+  """The evaluators of a run, built: {models: fit}, and {evaluator: (models, measure)}."""
+
+  fits: dict[str, Callable]
+  measures: dict[str, tuple[str, Callable]]
+
+
+def plan(job: Job) -> Plan:
+  """Builds the config's evaluators, so that a wrong setting is refused before anything is spent.
+
+  Raises:
+    ValueError: for an unknown evaluator, network or protocol, or fewer than one random subset or
+      bootstrap replicate.
+  """
+  config = job.config
+  counts = {
+    "num_random_subsets": config.num_random_subsets,
+    "kernel_evaluation.num_bootstrap": config.kernel_evaluation.num_bootstrap,
+    "accuracy_evaluation.num_bootstrap": config.accuracy_evaluation.num_bootstrap,
+    "accuracy_evaluation.num_seeds": config.accuracy_evaluation.num_seeds,
+    "accuracy_evaluation.width": config.accuracy_evaluation.width,
+  }
+  for name, count in counts.items():
+    if count < 1:
+      raise ValueError(f"{name}={count} must be at least 1.")
+  chosen = {name: registry.look_up(EVALUATORS, name, "evaluator") for name in config.evaluators}
+  fits = {evaluation.models: FITS[evaluation.models](job) for evaluation in chosen.values()}
+  measures = {name: (one.models, one.make(job)) for name, one in chosen.items()}
+  return Plan(fits, measures)
 
 
 def evaluate(
-  job: Job, distilled: DistilledSet, initial: DistilledSet | None = None
+  job: Job, plan: Plan, distilled: DistilledSet, initial: DistilledSet | None = None
 ) -> tuple[dict[str, Report], dict[str, float]]:
-  """Runs the config's evaluators on a distilled set, beside its step 0 and random subsets.
+  """Runs the evaluators on a distilled set, beside its step 0 and random subsets.
 
   Args:
     job: from `prepare`.
+    plan: the evaluators, from `plan`.
     distilled: leading replica axis.
     initial: the same at step 0, where it is known.
   Returns:
-    {evaluator: Report}, and the seconds of each.
+    {evaluator: Report}, and the seconds of each, the fitting of models with the first that needs
+    them.
   """
   sets = {"distilled": distilled, "random_subset": random_subsets(job)}
   if initial is not None:
     sets["initial"] = initial
   reports, seconds, fitted = {}, {}, {}
-  for name in job.config.evaluators:
-    evaluation = registry.look_up(EVALUATORS, name, "evaluator")
+  for name, (models, measure) in plan.measures.items():
     started = time.monotonic()
-    if evaluation.models not in fitted:
-      logging.info("Fitting %s models on %s.", evaluation.models, ", ".join(sets))
-      rng = stream(job.config.seed, f"fit {evaluation.models}")
-      fitted[evaluation.models] = FITS[evaluation.models](job)(sets, rng)
+    if models not in fitted:
+      logging.info("Fitting %s models on %s.", models, ", ".join(sets))
+      fitted[models] = plan.fits[models](sets, stream(job.config.seed, f"fit {models}"))
     rng = stream(job.config.seed, f"measure {name}")
-    reports[name] = evaluation.make(job)(fitted[evaluation.models], job.real, rng, None)
+    reports[name] = measure(fitted[models], job.real, rng, None)
     seconds[name] = time.monotonic() - started
   return reports, seconds
 
@@ -91,21 +116,28 @@ def evaluate_saved(distilled: DistilledSet, config: ConfigDict | None = None) ->
   """
   info = distilled.info
   config = ConfigDict(info["config"]) if config is None else config
-  check_evaluators(config.evaluators)
-  job = prepare(config, pathlib.Path(), load(config))
-  shape = (*distilled.images.shape[1:], distilled.labels.shape[1])
-  expected = (*job.real.info.image_shape, job.real.info.num_classes)
-  if shape != expected:
-    raise ValueError(f"The set has [h w c k] = {shape}, but {config.data.name} has {expected}.")
-  if not job.real.preprocessing.same_as(info["preprocessing"]):
-    raise ValueError(
-      f"The set was made with preprocessing {info['preprocessing'].kind!r}, fitted on its own "
-      f"data; the config's is {job.real.preprocessing.kind!r}."
+  with precision(config):
+    job = prepare(config, pathlib.Path(), load(config))
+    _check_suits(distilled, job)
+    batch = DistilledSet(
+      distilled.images[None], distilled.labels[None], {"label_kind": info["label_kind"]}
     )
-  batch = DistilledSet(
-    distilled.images[None], distilled.labels[None], {"label_kind": info["label_kind"]}
-  )
-  return evaluate(job, batch)[0]
+    return evaluate(job, plan(job), batch)[0]
+
+
+def _check_suits(distilled: DistilledSet, job: Job) -> None:
+  """Raises ValueError where a set and a job differ in shapes, classes or preprocessing."""
+  info = job.real.info
+  shape = (*distilled.images.shape, distilled.labels.shape[1])
+  expected = (job.config.synthetic.ipc * info.num_classes, *info.image_shape, info.num_classes)
+  if shape != expected:
+    raise ValueError(f"The set has [n h w c k] = {shape}, but {info.name}'s config {expected}.")
+  own = distilled.info["preprocessing"]
+  if not job.real.preprocessing.same_as(own):
+    raise ValueError(
+      f"The set was made with preprocessing {own.kind!r}, fitted on its own data; the config's is "
+      f"{job.real.preprocessing.kind!r}."
+    )
 
 
 def random_subsets(job: Job) -> DistilledSet:

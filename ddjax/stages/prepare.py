@@ -1,5 +1,7 @@
 """First stage: config and data become a distiller on devices, checked before anything is spent."""
 
+import contextlib
+import hashlib
 import pathlib
 from typing import NamedTuple
 
@@ -55,10 +57,13 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
   if config.num_replicas < 1:
     raise ValueError(f"num_replicas={config.num_replicas} must be at least 1.")
   check_ipc(config.synthetic.ipc, real)
+  for field in ("steps_per_call", "checkpoint_every_steps", "log_every_steps", "keep_checkpoints"):
+    if config.trainer[field] < 1:
+      raise ValueError(f"trainer.{field}={config.trainer[field]} must be at least 1.")
   num_replicas = config.num_replicas if config.num_replicas > 1 else 0
   layout = parallel.make_layout(config.num_devices, num_replicas)
   distiller = make(config, real.info, axis_name=layout.axis_name)
-  parallel.check_divides(layout, target_batch_size=config.outer.target_batch_size)
+  parallel.check_divides(layout, distiller.batch_sizes)
   data = parallel.replicate(make_data_split(real), layout)
   num_steps = distiller.num_steps or config.outer.num_steps
   if num_steps < 1:
@@ -69,6 +74,29 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
 def load(config: ConfigDict) -> RealData:
   """The real set of a config."""
   return load_real_data(config.data)
+
+
+def data_fingerprint(real: RealData) -> str:
+  """Of all that a run computes with: train, validation and test images and labels."""
+  digest = hashlib.sha256(real.fingerprint.encode())
+  for array in (
+    real.validation_images, real.validation_labels, real.test_images, real.test_labels
+  ):  # fmt: skip
+    digest.update(np.ascontiguousarray(array))
+  return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def precision(config: ConfigDict):
+  """64-bit numbers where the config asks for them.
+
+  Raises:
+    ValueError: for another precision than float32 or float64.
+  """
+  if config.precision not in ("float32", "float64"):
+    raise ValueError(f"precision={config.precision!r} must be 'float32' or 'float64'.")
+  with jax.enable_x64(config.precision == "float64"):
+    yield
 
 
 def check_ipc(ipc: int, real: RealData) -> None:
@@ -82,12 +110,12 @@ def check_ipc(ipc: int, real: RealData) -> None:
     )
 
 
-def hardware() -> dict[str, object]:
+def hardware(layout: parallel.Layout) -> dict[str, object]:
   """What the run computes on."""
-  device = jax.devices()[0]
+  device = layout.devices[0]
   return {
     "platform": device.platform,
     "device": device.device_kind,
-    "num_devices": jax.device_count(),
+    "num_devices": len(layout.devices),
     "num_hosts": jax.process_count(),
   }

@@ -17,6 +17,7 @@ from ddjax.training.metrics import read_metrics, series
 from ddjax.training.parallel import is_main_process
 from ddjax.types import DistilledSet, Report
 
+_APPROXIMATE_IMAGES = "Images before and after; brightness and contrast are the train medians"
 _PACKAGES = (
   "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "neural-tangents", "tensorflow-datasets",
   "numpy", "ml-collections", "scikit-learn", "scipy",
@@ -36,11 +37,19 @@ def write_versions(job: Job) -> None:
 
 
 def present(
-  job: Job, distilled: DistilledSet, reports: dict[str, Report], run: dict[str, Any]
+  job: Job,
+  distilled: DistilledSet,
+  initial: DistilledSet,
+  reports: dict[str, Report],
+  run: dict[str, Any],
 ) -> dict[str, Any]:
   """Draws the figures and writes the reports, on the process that writes.
 
   Args:
+    job: from `prepare`.
+    distilled: leading replica axis.
+    initial: the same at step 0.
+    reports: of the evaluators.
     run: facts that only the pipeline knows: `seconds` and `estimates`.
   Returns:
     What `report.json` holds.
@@ -59,21 +68,24 @@ def present(
     "data_fingerprint": job.real.fingerprint,
     "config": compare.plain(config),
     "versions": versions(),
-    "hardware": prepare.hardware(),
+    "hardware": prepare.hardware(job.layout),
     **run,
   }
   if is_main_process():
     paths = {}
-    for name, figure in _figures(job, distilled, reports).items():
-      paths[name] = job.workdir / "figures" / f"{name}.png"
-      figures.save_figure(figure, paths[name])
+    for name, figure in _figures(job, distilled, initial, reports).items():
+      is_exact = name != "images" or job.real.preprocessing.is_exactly_invertible
+      path = job.workdir / "figures" / f"{name}.png"
+      figures.save_figure(figure, path)
+      paths[name if is_exact else _APPROXIMATE_IMAGES] = path
     write_report(job.workdir, facts, reports, paths)
   return report_to_json(facts, reports)
 
 
-def _figures(job: Job, distilled: DistilledSet, reports: dict[str, Report]) -> dict[str, Any]:
+def _figures(
+  job: Job, distilled: DistilledSet, initial: DistilledSet, reports: dict[str, Report]
+) -> dict[str, Any]:
   names = job.real.class_names
-  initial = distill.initial_set(job)
   classes = np.repeat(np.arange(len(names)), job.config.synthetic.ipc)
 
   def pixels(images):

@@ -30,12 +30,12 @@ def to_host(state: DistillState) -> Any:
 
 
 def from_host(host: Any, like: DistillState) -> DistillState:
-  """The inverse of `to_host`; `like` says which leaves are keys."""
+  """The inverse of `to_host`, ready to be placed; `like` says which leaves are keys."""
 
   def restore(leaf, template):
     if jnp.issubdtype(template.dtype, jax.dtypes.prng_key):
       return jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(template))
-    return jnp.asarray(leaf, template.dtype)
+    return np.asarray(leaf, template.dtype)
 
   return jax.tree.map(restore, host, like)
 
@@ -56,8 +56,10 @@ class Checkpoints:
     return self
 
   def __exit__(self, *_) -> None:
-    self._manager.wait_until_finished()
-    self._manager.close()
+    try:
+      self.wait()
+    finally:
+      self._manager.close()
 
   def latest_step(self) -> int | None:
     """Step of the newest complete checkpoint, or None."""
@@ -102,4 +104,12 @@ class Checkpoints:
     except (OSError, ValueError, KeyError, TypeError) as error:
       message = f"Checkpoint {step} in {self.folder} does not fit this run: {error}"
       raise CheckpointError(message) from error
+    for (path, saved), wanted in zip(
+      jax.tree_util.tree_leaves_with_path(host), jax.tree.leaves(target), strict=True
+    ):
+      if saved.shape != wanted.shape:
+        raise CheckpointError(
+          f"Checkpoint {step} in {self.folder} does not fit this run: "
+          f"{jax.tree_util.keystr(path)} has shape {saved.shape}, not {wanted.shape}."
+        )
     return from_host(host, like)

@@ -6,9 +6,10 @@ and the devices divide them, each device runs its own ones instead, without comm
 """
 
 import functools
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
 import jax
+from jax.experimental import multihost_utils
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
@@ -55,10 +56,11 @@ def make_layout(num_devices: int = 0, num_replicas: int = 0) -> Layout:
     raise ValueError(f"num_devices={num_devices}, but there are only {len(devices)} devices.")
   devices = tuple(devices[: num_devices or len(devices)])
   whole = num_replicas > 1 and len(devices) > 1 and num_replicas % len(devices) == 0
+  whole &= jax.process_count() == 1  # states of other hosts' replicas could not be saved here
   return Layout(devices, num_replicas, "replicas" if whole else "rows")
 
 
-def check_divides(layout: Layout, **sizes: int) -> None:
+def check_divides(layout: Layout, sizes: Mapping[str, int]) -> None:
   """Raises ValueError for a global batch size that the devices do not divide, naming both."""
   if layout.split == "replicas":
     return
@@ -93,6 +95,8 @@ def own_rows(tree: Any, axis_name: str | None) -> Any:
   num_shards = jax.lax.axis_size(axis_name)
 
   def part(leaf):
+    if leaf.shape[0] % num_shards:
+      raise ValueError(f"{leaf.shape[0]} rows do not divide over {num_shards} devices.")
     size = leaf.shape[0] // num_shards
     return jax.lax.dynamic_slice_in_dim(leaf, jax.lax.axis_index(axis_name) * size, size)
 
@@ -101,7 +105,26 @@ def own_rows(tree: Any, axis_name: str | None) -> Any:
 
 def replicate(tree: Any, layout: Layout) -> Any:
   """Places every leaf on every device, once; later calls find it there."""
-  return jax.device_put(tree, NamedSharding(layout.mesh, PartitionSpec()))
+  sharding = NamedSharding(layout.mesh, PartitionSpec())
+  if jax.process_count() == 1:
+    return jax.device_put(tree, sharding)
+
+  def place(leaf):  # on several hosts only what lies on the host can be placed on all devices
+    if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+      return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      words = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
+      return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+    return jax.device_put(np.asarray(leaf), sharding)
+
+  return jax.tree.map(place, tree)
+
+
+def any_process(flag: bool) -> bool:
+  """Whether the flag is true on any host; all hosts must ask together."""
+  if jax.process_count() == 1:
+    return bool(flag)
+  return bool(multihost_utils.process_allgather(np.array(bool(flag))).any())
 
 
 def place_state(state: DistillState, layout: Layout) -> DistillState:

@@ -128,7 +128,7 @@ def train(
   if step in stops:
     hooks.on_stop(step, parallel.collect_state(state, layout))
   while step < num_steps:
-    if stop_request:
+    if parallel.any_process(stop_request):
       emit()
       save()
       checkpoints.wait()

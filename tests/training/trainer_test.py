@@ -130,8 +130,8 @@ def test_no_checkpoint_is_an_error_that_names_the_folder(tmp_path):
 def test_batches_that_the_devices_do_not_divide_are_refused():
   layout = parallel.make_layout(4)
   with pytest.raises(ValueError, match="batch_size=10 does not divide over 4 devices"):
-    parallel.check_divides(layout, batch_size=10)
-  parallel.check_divides(layout, batch_size=12)
+    parallel.check_divides(layout, {"batch_size": 10})
+  parallel.check_divides(layout, {"batch_size": 12})
   with pytest.raises(ValueError, match="num_devices=99"):
     parallel.make_layout(99)
 
@@ -158,3 +158,42 @@ def test_devices_without_a_mean_would_differ():
 
   assert first_loss(honest, keep_rows=False) == 1
   assert first_loss(forgetful, keep_rows=True) > 1
+
+
+def test_host_batches_come_by_step_and_device(tmp_path):
+  """A method that is fed by the host sees the batch of its own step, whatever the call length."""
+  layout = parallel.make_layout(4)
+  walk = _make_walk(layout.axis_name)
+
+  def step(state, data, shard):
+    mean = parallel.mean_across(shard.astype(jnp.float32), layout.axis_name)
+    images = state.synthetic.images + mean
+    new = state.replace(step=state.step + 1, synthetic=state.synthetic.replace(images=images))
+    return new, {"loss": mean}
+
+  fed = walk._replace(step=step, batch_at=lambda rng, step: np.arange(4) + 10 * step)
+  losses = []
+  with Checkpoints(tmp_path) as checkpoints:
+    trainer.train(
+      fed,
+      _data(),
+      trainer.initialise(fed, _data(), jax.random.key(0), layout),
+      layout,
+      num_steps=8,
+      steps_per_call=3,
+      checkpoint_every_steps=5,
+      checkpoints=checkpoints,
+      hooks=trainer.Hooks(on_metrics=lambda first, metrics: losses.extend(metrics["loss"])),
+    )
+  np.testing.assert_allclose(losses, [1.5 + 10 * step for step in range(8)])
+
+
+def test_a_checkpoint_of_another_size_is_refused(tmp_path):
+  _train(tmp_path, num_steps=5)
+  like = trainer.initialise(_make_walk(), _data(), jax.random.key(0), parallel.make_layout(1))
+  larger = like.replace(synthetic=like.synthetic.replace(images=jnp.zeros((8, 2, 2, 1))))
+  with (
+    Checkpoints(tmp_path) as checkpoints,
+    pytest.raises(CheckpointError, match=r"\(4, 2, 2, 1\)"),
+  ):
+    checkpoints.restore(larger)
