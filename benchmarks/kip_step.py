@@ -7,6 +7,8 @@ standardising the batch, the NTK, the solve, the gradient and Adam. The products
 no kernel of inner products can do without: K = X_t X_s' and the gradient G' X_t.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 
@@ -20,11 +22,12 @@ NUM_TARGETS = 5000
 NUM_STEPS = 10
 
 
-def _steps(depth: int):
+def _steps(depth: int, engine: str):
   """A call of ten compiled steps, as the trainer makes it."""
   info, data = harness.random_split(50000, SHAPE)
   config = groups.base("kip", "cifar10")
   config.kernel = groups.kernel("fc", depth)
+  config.kernel.engine = engine
   config.update(
     groups.kip(ipc=10, num_steps=100, learning_rate=0.04, target_batch_size=NUM_TARGETS)
   )
@@ -56,14 +59,15 @@ def _products(support, targets):
 
 
 def main() -> None:
-  """Times FC-1, FC-2 and FC-3."""
+  """Times FC-1, FC-2 and FC-3 under both kernel engines."""
   size = SHAPE[0] * SHAPE[1] * SHAPE[2]
   support = jax.random.normal(jax.random.key(1), (100, size), jnp.float32)
   targets = jax.random.normal(jax.random.key(2), (NUM_TARGETS, size), jnp.float32)
   cases = {}
-  for depth in (1, 2, 3):
-    cases[f"fc{depth}"] = harness.alternate(
-      _steps(depth), lambda: jax.block_until_ready(_products(support, targets))
+  for depth, engine in itertools.product((1, 2, 3), ("neural_tangents", "closed_form")):
+    name = f"fc{depth}" + (" closed form" if engine == "closed_form" else "")
+    cases[name] = harness.alternate(
+      _steps(depth, engine), lambda: jax.block_until_ready(_products(support, targets))
     )
   harness.report(cases, "10 KIP steps", "20 matrix products")
 

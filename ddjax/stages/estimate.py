@@ -67,7 +67,7 @@ def estimate(job: Job) -> Estimate:
     f"{sum(flops.values()) / 1e12:.3g} TFLOP, {memory / 2**30:.2g} GiB, about "
     f"{duration(sum(seconds.values()))} ("
     + ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
-    + ")."
+    + "; compilation apart)."
   )
   return Estimate(flops, seconds, memory, text)
 
