@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ddjax.training import parallel, trainer
-from tests.distillers.cases import CASES, make_config, make_distiller
+from tests.distillers.cases import CASES, make_distiller
 
 pytestmark = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -123,8 +123,6 @@ def test_examples_that_are_no_members_have_no_influence(case):
     noise = np.random.default_rng(0).permuted(data.images)
     return data.replace(images=np.where(data.mask[:, None, None, None], data.images, noise))
 
-  if make_config(case).synthetic.init == "kmeans":
-    pytest.skip("k-means uses members only; tested beside it")
   _, clean, _ = _run(case, data_change=half)
   _, noisy, _ = _run(case, data_change=half_with_noise)
   _, whole, _ = _run(case)
