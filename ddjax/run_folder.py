@@ -17,6 +17,7 @@ from ddjax.config import compare
 from ddjax.io import atomic
 
 CONFIG_NAME = "config.json"
+LOCK_NAME = ".lock"
 
 
 class RunFolderError(RuntimeError):
@@ -71,7 +72,7 @@ class RunFolder:
     with contextlib.ExitStack() as stack:
       try:
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context((self.path / ".lock").open("w"))
+        lock = stack.enter_context((self.path / LOCK_NAME).open("w"))
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError as error:
         raise RunFolderError(f"Another process is at work in {self.path}.") from error
@@ -83,10 +84,13 @@ class RunFolder:
     return self
 
   def __exit__(self, *_) -> None:
+    if self._is_writer and [entry.name for entry in self.path.iterdir()] == [LOCK_NAME]:
+      (self.path / LOCK_NAME).unlink()  # refused before anything was written: leave no trace
+      self.path.rmdir()
     self._stack.close()
 
   def _clear(self) -> None:
-    content = [entry for entry in self.path.iterdir() if entry.name != ".lock"]
+    content = [entry for entry in self.path.iterdir() if entry.name != LOCK_NAME]
     if content and not (self.path / CONFIG_NAME).exists():
       raise RunFolderError(
         f"--overwrite: {self.path} holds no {CONFIG_NAME}, so it is not a run; nothing was deleted."

@@ -68,7 +68,8 @@ def _config(argument="fake,ipc=2", **changes):
 )
 def test_impossible_settings_are_refused_with_their_value(tmp_path, changes, message):
   with pytest.raises(errors.EXPECTED, match=message):
-    pipeline.run(_config(**changes), tmp_path)
+    pipeline.run(_config(**changes), tmp_path / "run")
+  assert (tmp_path / "run").exists() == ("resume_from" in changes)  # nothing left where refused
 
 
 def test_an_unknown_word_or_name_behind_the_colon():
