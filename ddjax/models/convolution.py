@@ -14,9 +14,9 @@ from ddjax.types import Array
 
 
 def conv(
-  x: Float[Array, "b h w c"], kernel: Float[Array, "s s c o"], padding: int
+  x: Float[Array, "b h w c"], kernel: Float[Array, "s s c o"], padding: int, stride: int = 1
 ) -> Float[Array, "b y x o"]:
-  """Convolution with stride 1 (cross-correlation, as in every network library).
+  """Convolution (cross-correlation, as in every network library).
 
   Both forms, and their gradients, are equal to rounding.
 
@@ -24,29 +24,35 @@ def conv(
     x: f32[b h w c].
     kernel: f32[s s c o].
     padding: zeros added on each side.
+    stride: pixels from one window to the next.
   Returns:
-    f32[b y x o], y = h + 2 padding - s + 1, x likewise.
+    f32[b y x o], y = (h + 2 padding - s) // stride + 1, x likewise.
   """
   form = conv_patches if jax.default_backend() == "cpu" else conv_primitive
-  return form(x, kernel, padding)
+  return form(x, kernel, padding, stride)
 
 
-def conv_patches(x: Array, kernel: Array, padding: int) -> Array:
-  """`conv` as one product of the patch matrix [b h' w', s s c] with the kernel."""
+def conv_patches(x: Array, kernel: Array, padding: int, stride: int = 1) -> Array:
+  """`conv` as one product of the patch matrix [b y x, s s c] with the kernel."""
   rows, columns, _, outputs = kernel.shape
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
   patches = jnp.concatenate(
-    [x[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)], axis=-1
+    [
+      x[:, i : i + height : stride, j : j + width : stride]
+      for i in range(rows)
+      for j in range(columns)
+    ],
+    axis=-1,
   )
   return patches @ kernel.reshape(-1, outputs)
 
 
-def conv_primitive(x: Array, kernel: Array, padding: int) -> Array:
+def conv_primitive(x: Array, kernel: Array, padding: int, stride: int = 1) -> Array:
   """`conv` through XLA's convolution."""
   pads = [(padding, padding)] * 2
   return lax.conv_general_dilated(
-    x, kernel, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
   )
 
 
