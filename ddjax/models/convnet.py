@@ -3,43 +3,62 @@
 import math
 
 import flax.linen as nn
-from jaxtyping import Float
 
-from ddjax.models.convolution import average_pool
-from ddjax.models.layers import Conv3x3, dense
-from ddjax.types import Array
+from ddjax.models.layers import (
+  Conv,
+  Images,
+  Mask,
+  Output,
+  check_side,
+  choose,
+  first_padding,
+  make_norm,
+  readout,
+)
 
 
 class ConvNet(nn.Module):
-  """D blocks of [3x3 convolution, instance norm, ReLU, 2x2 average pool], then a linear layer.
+  """D blocks of [3x3 convolution, norm, activation, 2x2 pool], then a linear layer.
 
-  28x28 images are padded to 32x32 by the first convolution. Instance norm is affine, eps 1e-5.
+  28x28 images are padded to 32x32 by the first convolution.
 
   Attributes:
     num_classes: k.
     width: channels of every block; 128 in the papers.
     depth: number of blocks D; None takes the papers' 3 up to 32 px, 4 at 64, 5 at 128.
+    norm: instance (the papers' default), batch, layer, group or none.
+    activation: relu (the papers' default), leaky_relu, sigmoid, tanh, gelu or swish.
+    pooling: average (the papers' default), max or none.
   """
 
   num_classes: int
   width: int = 128
   depth: int | None = None
+  norm: str = "instance"
+  activation: str = "relu"
+  pooling: str = "average"
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
-    """f32[b h w c] as preprocessed -> logits f32[b k].
+  def __call__(
+    self,
+    x: Images,
+    *,
+    is_training: bool = False,
+    mask: Mask = None,
+    return_features: bool = False,
+  ) -> Output:
+    """f32[b h w c] as preprocessed -> logits f32[b k]; see `ddjax.models.build`.
 
     Raises:
       ValueError: if the image is too small for so many halvings.
     """
-    side = min(x.shape[1:3])
-    depth = self.depth or max(3, round(math.log2(side)) - 2)
-    if side < 2**depth:
-      raise ValueError(f"A ConvNet of {depth} blocks needs {2**depth} px a side, not {side}.")
+    depth = self.depth or max(3, round(math.log2(min(x.shape[1:3]))) - 2)
+    if self.pooling != "none":
+      check_side(x, 2**depth, f"A ConvNet of {depth} blocks")
+    activation, pool = choose("activation", self.activation), choose("pooling", self.pooling)
+    normalise = make_norm(self.norm, is_training, mask)
     for block in range(depth):
-      padding = 3 if block == 0 and x.shape[1:3] == (28, 28) else 1
-      x = Conv3x3(self.width, padding, name=f"conv_{block}")(x)
-      x = nn.InstanceNorm(epsilon=1e-5, use_fast_variance=False, name=f"norm_{block}")(x)
-      x = average_pool(nn.relu(x))
-    x = x.reshape(len(x), -1)
-    return dense(x.shape[-1], self.num_classes, name="readout")(x)
+      padding = 1 if block else first_padding(x, 1)
+      x = Conv(self.width, padding=padding, name=f"conv_{block}")(x)
+      x = pool(activation(normalise(x, f"norm_{block}")))
+    return readout(x.reshape(len(x), -1), self.num_classes, return_features)

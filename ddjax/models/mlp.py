@@ -1,14 +1,12 @@
-"""The multilayer perceptron of the accuracy evaluation."""
+"""The multilayer perceptron of the accuracy evaluation (the one of DC's released networks)."""
 
 import flax.linen as nn
-from jaxtyping import Float
 
-from ddjax.models.layers import dense
-from ddjax.types import Array
+from ddjax.models.layers import Images, Mask, Output, dense, readout
 
 
 class MLP(nn.Module):
-  """Two hidden layers of 4 * width ReLU units (128 at the evaluation's width 32), then a readout.
+  """Two hidden layers of 4 * width ReLU units (128 at width 32, as published), then a readout.
 
   Attributes:
     num_classes: k.
@@ -19,9 +17,17 @@ class MLP(nn.Module):
   width: int = 32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
-    """f32[b h w c] as preprocessed -> logits f32[b k]."""
+  def __call__(
+    self,
+    x: Images,
+    *,
+    is_training: bool = False,
+    mask: Mask = None,
+    return_features: bool = False,
+  ) -> Output:
+    """f32[b h w c] as preprocessed -> logits f32[b k]; see `ddjax.models.build`."""
+    del is_training, mask  # every image is on its own
     x = x.reshape(len(x), -1)
     for layer in range(2):
       x = nn.relu(dense(x.shape[-1], 4 * self.width, name=f"hidden_{layer}")(x))
-    return dense(x.shape[-1], self.num_classes, name="readout")(x)
+    return readout(x, self.num_classes, return_features)
