@@ -241,10 +241,12 @@ def _crop(image, shift):
 
 
 def _cutout(image, centre):
-  height, width, _ = image.shape
   out = image.clone()
-  top, left = centre[0] - height // 4, centre[1] - width // 4
-  out[max(top, 0) : centre[0] + height // 4, max(left, 0) : centre[1] + width // 4] = 0
+  (top, bottom), (left, right) = (
+    (max(middle - side // 2, 0), middle - side // 2 + side)
+    for middle, side in zip(centre, [int(0.5 * n + 0.5) for n in image.shape[:2]], strict=True)
+  )
+  out[top:bottom, left:right] = 0
   return out
 
 
