@@ -1,16 +1,30 @@
 """Convolution and pooling in the form that is fast on the backend at hand.
 
-Inside compiled loops XLA's CPU backend runs its convolution primitive far slower than outside, and
-turns `vmap` over networks into grouped convolutions. There a 3x3 convolution is nine shifted
-slices side by side and one matrix product; other backends use the primitive.
+XLA's CPU backend has a fast convolution, but takes it only for operands in one order of axes
+(images [b h w c], kernels [s s c o]). Outside loops the compiler reorders the others; inside
+compiled loops it does not, and the gradients, whose operands automatic differentiation leaves in
+other orders, run up to a hundred times slower. `conv_ordered` therefore writes its gradients as
+convolutions in that order. `vmap` over networks would make grouped convolutions, which are slow
+too; there the networks are taken one after another, or, where they are small, as one batched
+product of patches.
 """
+
+import functools
 
 import jax
 from jax import lax
+from jax.custom_batching import custom_vmap
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from ddjax.types import Array
+
+_FEW_NUMBERS = 64
+"""Up to so many numbers in a window, the patches are cheaper than the convolution (CPU)."""
+_PIXELS_AT_ONCE = 2560
+"""Output pixels of one piece of a kernel gradient: the piece and its copies stay in the cache."""
+_SMALL_FLOPS = 5e7
+"""Below this many operations a network, vmapped networks share one batched product (CPU)."""
 
 
 def conv(
@@ -18,7 +32,8 @@ def conv(
 ) -> Float[Array, "b y x o"]:
   """Convolution (cross-correlation, as in every network library).
 
-  Both forms, and their gradients, are equal to rounding.
+  All forms, and their gradients of first and second order, are equal to rounding. On CPUs it has
+  no forward-mode derivative.
 
   Args:
     x: f32[b h w c].
@@ -28,24 +43,17 @@ def conv(
   Returns:
     f32[b y x o], y = (h + 2 padding - s) // stride + 1, x likewise.
   """
-  form = conv_patches if jax.default_backend() == "cpu" else conv_primitive
-  return form(x, kernel, padding, stride)
+  if jax.default_backend() != "cpu":
+    return conv_primitive(x, kernel, padding, stride)
+  if stride == 1 and x.dtype == jnp.float32:
+    return conv_ordered(x, kernel, padding)
+  return conv_patches(x, kernel, padding, stride)
 
 
 def conv_patches(x: Array, kernel: Array, padding: int, stride: int = 1) -> Array:
   """`conv` as one product of the patch matrix [b y x, s s c] with the kernel."""
-  rows, columns, _, outputs = kernel.shape
-  x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-  height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
-  patches = jnp.concatenate(
-    [
-      x[:, i : i + height : stride, j : j + width : stride]
-      for i in range(rows)
-      for j in range(columns)
-    ],
-    axis=-1,
-  )
-  return patches @ kernel.reshape(-1, outputs)
+  patches = _patches(x, kernel.shape[0], padding, stride)
+  return patches @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def conv_primitive(x: Array, kernel: Array, padding: int, stride: int = 1) -> Array:
@@ -54,6 +62,113 @@ def conv_primitive(x: Array, kernel: Array, padding: int, stride: int = 1) -> Ar
   return lax.conv_general_dilated(
     x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
   )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv_ordered(x: Array, kernel: Array, padding: int) -> Array:
+  """`conv` with stride 1, whose gradients are convolutions in XLA's preferred order too."""
+  return _over_networks(_conv, padding)(x, kernel)
+
+
+def _conv_forward(x, kernel, padding):
+  return conv_ordered(x, kernel, padding), (x, kernel)
+
+
+def _conv_backward(padding, saved, cotangent):
+  x, kernel = saved
+  return _input_gradient(cotangent, kernel, padding), kernel_gradient(x, cotangent, padding)
+
+
+conv_ordered.defvjp(_conv_forward, _conv_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:
+  """Gradient of <conv(x, kernel), cotangent> with respect to the kernel, f32[s s c o].
+
+  Args:
+    x: f32[b h w c].
+    cotangent: f32[b y x o].
+    padding: of the convolution, stride 1.
+  """
+  return _over_networks(_kernel_gradient, padding)(x, cotangent)
+
+
+def _kernel_gradient_forward(x, cotangent, padding):
+  return kernel_gradient(x, cotangent, padding), (x, cotangent)
+
+
+def _kernel_gradient_backward(padding, saved, kernel):
+  x, cotangent = saved
+  return _input_gradient(cotangent, kernel, padding), conv_ordered(x, kernel, padding)
+
+
+kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+
+
+def _input_gradient(cotangent: Array, kernel: Array, padding: int) -> Array:
+  """Gradient with respect to the images: a convolution with the turned kernel."""
+  turned = kernel[::-1, ::-1].swapaxes(2, 3)
+  padding = kernel.shape[0] - 1 - padding
+  if padding < 0:  # windows wholly outside the images
+    cotangent, padding = cotangent[:, -padding:padding, -padding:padding], 0
+  return conv_ordered(cotangent, turned, padding)
+
+
+def _conv(x: Array, kernel: Array, padding: int) -> Array:
+  size, _, channels, _ = kernel.shape
+  form = conv_patches if size * size * channels <= _FEW_NUMBERS else conv_primitive
+  return form(x, kernel, padding)
+
+
+def _kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:
+  """In pieces of the batch that stay in the cache; the batch takes the place of the channels."""
+
+  def of_piece(x, cotangent):
+    x, cotangent = x.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3)
+    return conv_primitive(x, cotangent, padding).transpose(1, 2, 0, 3)
+
+  batch, height, width, _ = cotangent.shape
+  num_pieces = min(batch, max(1, round(batch * height * width / _PIXELS_AT_ONCE)))
+  size = batch // num_pieces
+  whole = num_pieces * size
+  if num_pieces == 1:
+    return of_piece(x, cotangent)
+  pieces = tuple(a[:whole].reshape(num_pieces, size, *a.shape[1:]) for a in (x, cotangent))
+  first = of_piece(*(a[0] for a in pieces))
+  total, _ = lax.scan(
+    lambda total, piece: (total + of_piece(*piece), None), first, tuple(a[1:] for a in pieces)
+  )
+  return total if whole == batch else total + of_piece(x[whole:], cotangent[whole:])
+
+
+def _over_networks(fn, padding: int):
+  """`fn` of two arrays, with a rule of its own for a leading axis of networks."""
+  fn = functools.partial(fn, padding=padding)
+  mapped = custom_vmap(fn)
+
+  @mapped.def_vmap
+  def rule(axis_size, in_batched, x, other):
+    out = lax.map(
+      lambda pair: mapped(*pair),
+      tuple(
+        a if is_batched else jnp.broadcast_to(a, (axis_size, *a.shape))
+        for a, is_batched in zip((x, other), in_batched)
+      ),
+    )
+    return out, True
+
+  return mapped
+
+
+def _patches(x: Array, size: int, padding: int, stride: int = 1) -> Array:
+  """Windows side by side, [b y x, s s c]."""
+  x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+  height, width = x.shape[1] - size + 1, x.shape[2] - size + 1
+  windows = [
+    x[:, i : i + height : stride, j : j + width : stride] for i in range(size) for j in range(size)
+  ]
+  return jnp.concatenate(windows, axis=-1)
 
 
 def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
