@@ -198,7 +198,7 @@ def first_padding(x: Images, padding: int) -> int:
 
 
 def check_side(x: Images, least: int, network: str) -> None:
-  """Raises ValueError where an image's shorter side is below `least` pixels; 28x28 passes for 32."""
+  """Raises ValueError for an image with a side below `least` pixels; 28x28 passes for 32x32."""
   side = min(x.shape[1:3])
   if side < least and not (x.shape[1:3] == (28, 28) and least <= 32):
     raise ValueError(f"{network} needs {least} px a side, not {side}.")
