@@ -1,11 +1,10 @@
 import jax
-import jax.numpy as jnp
-from jax.test_util import check_grads
 import numpy as np
 import pytest
 from scipy import special
 
 from ddjax.models.build import build
+from tests.models.draws import draw, draw_variables
 
 ACTIVATIONS = {
   "relu": lambda x: np.maximum(x, 0),
@@ -21,8 +20,11 @@ POOLINGS = {
 }
 
 
-def _draw(shape, seed):
-  return jax.random.normal(jax.random.key(seed), shape, jnp.float32)
+def _apply(network, variables, x):
+  """((logits, features), intermediates)."""
+  return jax.jit(
+    lambda x: network.apply(variables, x, return_features=True, capture_intermediates=True)
+  )(x)
 
 
 def _caught(state):
@@ -33,31 +35,17 @@ def _caught(state):
   }
 
 
-def test_norm_is_per_image_and_channel_with_the_papers_epsilon():
-  network = build("convnet", num_classes=3, width=4, depth=1)
-  x = _draw((2, 4, 4, 2), 0)
-  params = jax.jit(network.init)(jax.random.key(1), x)
-  _, state = network.apply(params, x, capture_intermediates=True)
-  before, after = (_caught(state)[name] for name in ("conv_0", "norm_0"))
-  mean, variance = before.mean((1, 2), keepdims=True), before.var((1, 2), keepdims=True)
-  np.testing.assert_allclose(
-    after, (before - mean) / np.sqrt(variance + 1e-5), rtol=1e-4, atol=1e-5
-  )
-
-
-@pytest.mark.parametrize("pooling", ["average", "max", "none"])
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "swish"])
+@pytest.mark.parametrize(
+  "activation,pooling",
+  [(name, "average") for name in ACTIVATIONS] + [("leaky_relu", "max"), ("tanh", "none")],
+)
 def test_activation_then_pool_then_readout(activation, pooling):
-  if activation not in ("leaky_relu", "tanh") and pooling != "average":
-    pytest.skip("each activation once, each pooling twice")
   network = build(
     "convnet", num_classes=3, width=4, depth=1, activation=activation, pooling=pooling
   )
-  x = _draw((2, 4, 6, 1), 0)
-  variables = jax.jit(network.init)(jax.random.key(1), x)
-  (logits, features), state = network.apply(
-    variables, x, return_features=True, capture_intermediates=True
-  )
+  x = draw((2, 4, 6, 1), 0)
+  variables = draw_variables(network, x)
+  (logits, features), state = _apply(network, variables, x)
   y = ACTIVATIONS[activation](_caught(state)["norm_0"])
   if pooling != "none":
     y = POOLINGS[pooling](y.reshape(2, 2, 2, 3, 2, 4))
@@ -69,24 +57,21 @@ def test_activation_then_pool_then_readout(activation, pooling):
 
 def test_without_norm_a_block_is_affine_before_its_activation():
   network = build("convnet(norm=none,depth=1)", num_classes=3, width=4)
-  x = _draw((2, 4, 4, 1), 0)
-  variables = jax.jit(network.init)(jax.random.key(1), x)
+  x = draw((2, 4, 4, 1), 0)
+  variables = draw_variables(network, x)
   assert set(variables["params"]) == {"conv_0", "readout"}
-  _, features = network.apply(variables, x, return_features=True)
-  _, state = network.apply(variables, x, capture_intermediates=True)
+  (_, features), state = _apply(network, variables, x)
   y = np.maximum(_caught(state)["conv_0"], 0).reshape(2, 2, 2, 2, 2, 4).mean((2, 4))
   np.testing.assert_allclose(features, y.reshape(2, -1), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-  "name",
-  ["convnet(activation=swish)", "convnet(activation=tanh,norm=batch,pooling=max)"],
-)
-def test_second_derivatives_as_in_gradient_matching(name):
+def test_second_derivatives_as_in_gradient_matching():
   """d/dx of |d loss / d params|^2 against finite differences."""
-  network = build(name, num_classes=2, width=2, depth=1)
-  x = _draw((2, 4, 4, 1), 0)
-  variables = jax.jit(network.init)(jax.random.key(1), x)
+  network = build(
+    "convnet(activation=swish,norm=batch,pooling=max)", num_classes=2, width=2, depth=1
+  )
+  x = draw((2, 4, 4, 1), 0)
+  variables = draw_variables(network, x)
 
   def gradient_norm(x):
     def loss(params):
@@ -98,5 +83,10 @@ def test_second_derivatives_as_in_gradient_matching(name):
     grads = jax.grad(loss)(variables["params"])
     return sum((leaf**2).sum() for leaf in jax.tree.leaves(grads))
 
-  check_grads(jax.jit(gradient_norm), (x,), order=1, modes=["rev"], eps=3e-3, rtol=2e-2, atol=1e-3)
-  assert float(jnp.abs(jax.grad(gradient_norm)(x)).max()) > 1e-2
+  second = np.asarray(jax.jit(jax.grad(gradient_norm))(x))
+  direction = second / np.linalg.norm(second)
+  value = jax.jit(gradient_norm)
+  for towards in (direction, draw(x.shape, 1)):
+    slope = (value(x + 3e-3 * towards) - value(x - 3e-3 * towards)) / 6e-3
+    np.testing.assert_allclose(slope, (second * towards).sum(), rtol=1e-2)
+  assert np.linalg.norm(second) > 1e-2

@@ -1,20 +1,20 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
 from ddjax.models.build import build
+from tests.models.draws import draw, draw_variables
 
 HEADS, UNITS = 2, 3
 
 
 def _linear(layer, x):
-  return x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+  return x @ layer["kernel"] + layer["bias"]
 
 
 def _norm(layer, x):
   y = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-  return y * np.asarray(layer["scale"]) + np.asarray(layer["bias"])
+  return y * layer["scale"] + layer["bias"]
 
 
 def _attention(block, tokens):
@@ -31,7 +31,7 @@ def _attention(block, tokens):
 
 def _features(params, image):
   patches = [image[i : i + 2, j : j + 2].ravel() for i in (0, 2) for j in (0, 2, 4)]
-  tokens = _linear(params["embedding"], np.stack(patches)) + np.asarray(params["positions"])[0]
+  tokens = _linear(params["embedding"], np.stack(patches)) + params["positions"][0]
   for number in range(2):
     block = params[f"block_{number}"]
     tokens = tokens + _attention(block, tokens)
@@ -42,10 +42,8 @@ def _features(params, image):
 
 def test_vit_against_a_loop_over_tokens_and_heads():
   network = build(f"vit(depth=2,heads={HEADS},patch=2)", num_classes=4, width=HEADS * UNITS)
-  x = jax.random.normal(jax.random.key(0), (2, 4, 6, 3), jnp.float32)
-  params = jax.jit(network.init)(jax.random.key(1), x)["params"]
-  rng = np.random.default_rng(0)
-  params = jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.3, leaf.shape).astype("f"), params)
+  x = draw((2, 4, 6, 3))
+  params = draw_variables(network, x)["params"]
   logits, features = jax.jit(lambda x: network.apply({"params": params}, x, return_features=True))(
     x
   )
