@@ -84,7 +84,7 @@ class BatchNorm(nn.Module):
 
   In training the batch's mean and biased variance normalise; the running mean and the running
   *unbiased* variance, n / (n - 1) times that one over n = rows * h * w values, take a tenth of the
-  new value. `flax.linen.BatchNorm` keeps the biased one: 1/15 less at 4 rows of 2x2 pixels.
+  new value. `flax.linen.BatchNorm` keeps the biased one: 1/16 less at 4 rows of 2x2 pixels.
 
   Attributes:
     momentum: weight of the new value in the running statistics.

@@ -16,12 +16,15 @@ class ResNet18(nn.Module):
   """A 3x3 convolution, four stages of two basic blocks, the mean over pixels, a readout.
 
   The stages have 1, 2, 4 and 8 times `width` channels; all but the first begin by halving the size.
-  No convolution has a bias. 28x28 images are not padded, they halve to 14, 7 and 4.
+  No convolution has a bias. 28x28 images are not padded, they halve to 14, 7 and 4. The published
+  4x4 pool before the readout is the mean over all pixels at 28 and 32 px, and so here at any size.
 
   Attributes:
     num_classes: k.
     width: channels of the first stage; 64 as published.
     norm: instance (the default in DC's code), batch (He et al.), layer, group or none.
+    averages: whether stages halve by average pooling and the readout sees every pixel; a variant's,
+      not an option.
   """
 
   num_classes: int
