@@ -59,9 +59,14 @@ class ConvNet(torch.nn.Module):
     return {path: value.detach().clone() for path, value in out.items()}
 
 
+def _coarse(*shape):
+  """Normal values in steps of 1/64, so that the files are small."""
+  return torch.round(64 * torch.randn(shape)) / 64
+
+
 def _draw(image_shape, num_images, std=1.0):
   """Random images and labels; at a small std the epsilon of the first norm shows."""
-  images = std * torch.randn(num_images, *image_shape)
+  images = std * _coarse(num_images, *image_shape)
   return images, torch.randint(NUM_CLASSES, (num_images,))
 
 
@@ -197,13 +202,20 @@ AUGMENTATIONS = dict(
 
 
 def augmentations():
-  """Every operation on a colour, a grey and an oblong image, each drawn from AUGMENTATIONS."""
+  """Every operation on a colour, a grey and an oblong image; of the small ones also the gradient.
+
+  The gradient is that of sum(output * cotangent).
+  """
   out = {f"parameters/{name}": torch.tensor(value) for name, value in AUGMENTATIONS.items()}
   for name, shape in dict(rgb=(32, 32, 3), grey=(8, 8, 1), oblong=(10, 7, 3)).items():
-    image = torch.randn(shape)
+    image, cotangent = _coarse(*shape).requires_grad_(), _coarse(*shape)
     out[f"{name}/image"] = image
     for operation, value in AUGMENTATIONS.items():
-      out[f"{name}/{operation}"] = globals()[f"_{operation}"](image, value)
+      result = globals()[f"_{operation}"](image, value)
+      out[f"{name}/output/{operation}"] = result
+      if name != "rgb":
+        (gradient,) = torch.autograd.grad(result, image, cotangent)
+        out |= {f"{name}/cotangent": cotangent, f"{name}/gradient/{operation}": gradient}
   _save("augmentations", out)
 
 
