@@ -1,0 +1,135 @@
+"""CutMix and MixUp against counted pixels and plain NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ddjax.augment import mix
+
+NUM, HEIGHT, WIDTH, CLASSES = 8, 12, 10, 3
+
+
+def _batch():
+  """Images that hold their row's number, and random soft labels."""
+  images = jnp.broadcast_to(
+    jnp.arange(NUM, dtype=jnp.float32)[:, None, None, None], (NUM, 12, 10, 1)
+  )
+  labels = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(CLASSES), NUM), jnp.float32)
+  return images, labels
+
+
+def _cutmix_draws(num_draws, **options):
+  keys = jax.random.split(jax.random.key(0), num_draws)
+  draw = jax.jit(
+    jax.vmap(lambda rng: mix.draw_cutmix(rng, NUM, height=HEIGHT, width=WIDTH, **options))
+  )
+  return jax.device_get(draw(keys))
+
+
+def test_cutmix_labels_are_the_pixels_shares():
+  images, labels = _batch()
+  draws = _cutmix_draws(20, probability=1.0)
+  mixed, mixed_labels = jax.jit(jax.vmap(mix.apply_cutmix, (None, None, 0)))(images, labels, draws)
+  shares = []
+  for index in range(20):
+    for row in range(NUM):
+      numbers, counts = np.unique(np.asarray(mixed[index, row]), return_counts=True)
+      assert set(numbers) <= {row, draws.partner[index, row]}
+      expected = sum(
+        count / (HEIGHT * WIDTH) * np.asarray(labels)[int(number)]
+        for number, count in zip(numbers, counts)
+      )
+      np.testing.assert_allclose(mixed_labels[index, row], expected, atol=1e-6)
+      shares.append(counts.max() / counts.sum())
+  assert min(shares) < 0.8
+
+
+def test_cutmix_boxes_have_the_papers_sizes_and_places():
+  draws = _cutmix_draws(4000, probability=1.0)
+  sides = draws.stop - draws.start
+  assert (draws.start >= 0).all() and (draws.stop <= [HEIGHT, WIDTH]).all() and (sides >= 0).all()
+  # An independent draw with NumPy: beta 1 makes lam uniform.
+  rng = np.random.default_rng(0)
+  half = (np.sqrt(1 - rng.uniform(size=(4000, 1))) * [HEIGHT, WIDTH]).astype(int) // 2
+  centre = rng.integers(0, [HEIGHT, WIDTH], size=(4000, 2))
+  edges = [np.clip(centre + sign * half, 0, [HEIGHT, WIDTH]) for sign in (-1, 1)]
+  expected = edges[1] - edges[0]
+  error = np.sqrt((expected.var(axis=0) + sides.var(axis=0)) / 4000)
+  assert (np.abs(sides.mean(axis=0) - expected.mean(axis=0)) < 5 * error).all()
+  assert (np.abs(2 * half.mean(axis=0) - sides.mean(axis=0)) > 5 * error).all()  # unclipped: no
+  area = sides.prod(axis=1), expected.prod(axis=1)
+  assert abs(area[0].mean() - area[1].mean()) < 5 * np.sqrt(2 * area[1].var() / 4000)
+
+
+def test_cutmix_happens_with_its_probability():
+  images, labels = _batch()
+  draws = _cutmix_draws(2000, probability=0.25)
+  is_on = (draws.stop > 0).any(axis=1)
+  assert abs(is_on.mean() - 0.25) < 0.05
+  off = jax.tree.map(lambda x: x[np.flatnonzero(~is_on)[0]], draws)
+  for after, before in zip(mix.apply_cutmix(images, labels, off), (images, labels)):
+    np.testing.assert_array_equal(after, before)
+
+
+def test_mixup_blends_images_and_labels():
+  images, labels = _batch()
+  draws = mix.draw_mixup(jax.random.key(1), NUM, alpha=0.4)
+  mixed, mixed_labels = jax.jit(mix.apply_mixup)(images, labels, draws)
+  share, partner = float(draws.share), np.asarray(draws.partner)
+  assert 0 < share < 1
+  for after, before in ((mixed, images), (mixed_labels, labels)):
+    before = np.asarray(before)
+    np.testing.assert_allclose(after, share * before + (1 - share) * before[partner], atol=1e-6)
+
+
+def test_mixup_share_has_its_distribution():
+  keys = jax.random.split(jax.random.key(0), 3000)
+  draw = jax.jit(jax.vmap(lambda rng: mix.draw_mixup(rng, 2, alpha=0.4).share))
+  share = np.asarray(draw(keys))
+  variance = 1 / (4 * (2 * 0.4 + 1))
+  assert abs(share.mean() - 0.5) < 0.04
+  assert abs(share.var() - variance) < 0.01 and abs(share.var() - 1 / 12) > 0.01
+
+
+@pytest.mark.parametrize("mask", [None, [1, 0, 1, 1, 0, 1, 1, 0], [0] * 8])
+def test_partners_permute_the_rows_that_count(mask):
+  counts = np.ones(NUM, bool) if mask is None else np.array(mask, bool)
+  given = None if mask is None else jnp.array(counts)
+  draw = jax.jit(jax.vmap(lambda rng: mix.draw_mixup(rng, NUM, mask=given).partner))
+  partner = np.asarray(draw(jax.random.split(jax.random.key(0), 50)))
+  rows = np.arange(NUM)
+  for one in partner:
+    assert sorted(one[counts]) == rows[counts].tolist()
+    assert one[~counts].tolist() == rows[~counts].tolist()
+  for row in rows[counts]:
+    assert set(partner[:, row]) == set(rows[counts])
+
+
+def test_gradients_reach_images_and_labels():
+  images, labels = _batch()
+  draws = (
+    mix.CutMix(jnp.roll(jnp.arange(NUM), 1), jnp.array([1, 2]), jnp.array([4, 9])),
+    mix.MixUp(jnp.roll(jnp.arange(NUM), 1), jnp.float32(0.3)),
+  )
+  for apply, draw, share in zip((mix.apply_cutmix, mix.apply_mixup), draws, (1 - 21 / 120, 0.3)):
+    slopes = jax.grad(lambda x, y: sum(z[0].sum() for z in apply(x, y, draw)), (0, 1))  # noqa: B023
+    by_image, by_label = slopes(images, labels)
+    np.testing.assert_allclose(
+      by_image.sum(axis=(1, 2, 3)) / 120, [share, *[0] * 6, 1 - share], atol=1e-6
+    )
+    np.testing.assert_allclose(by_label[0], [share] * CLASSES, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("options", "match"),
+  [({"beta": 0.0}, "beta=0.0"), ({"probability": 1.5}, r"probability=1.5 must lie in \[0, 1\]")],
+)
+def test_bad_cutmix_options_are_named(options, match):
+  with pytest.raises(ValueError, match=match):
+    mix.draw_cutmix(jax.random.key(0), 4, height=8, width=8, **options)
+
+
+def test_bad_mixup_option_is_named():
+  with pytest.raises(ValueError, match="alpha=-1.0"):
+    mix.draw_mixup(jax.random.key(0), 4, alpha=-1.0)
