@@ -1,5 +1,7 @@
 """CutMix and MixUp against counted pixels and plain NumPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,26 +21,31 @@ def _batch():
   return images, labels
 
 
-def _cutmix_draws(num_draws, **options):
-  keys = jax.random.split(jax.random.key(0), num_draws)
+@functools.cache
+def _cutmix_draws():
+  """4000 draws that mix with probability .7: which of them do, and the draws."""
   draw = jax.jit(
-    jax.vmap(lambda rng: mix.draw_cutmix(rng, NUM, height=HEIGHT, width=WIDTH, **options))
+    jax.vmap(
+      lambda rng: mix.draw_cutmix(rng, NUM, height=HEIGHT, width=WIDTH, beta=1.0, probability=0.7)
+    )
   )
-  return jax.device_get(draw(keys))
+  draws = jax.device_get(draw(jax.random.split(jax.random.key(0), 4000)))
+  return (draws.stop > 0).any(axis=1), draws
 
 
 def test_cutmix_labels_are_the_pixels_shares():
   images, labels = _batch()
-  draws = _cutmix_draws(20, probability=1.0)
+  is_on, draws = _cutmix_draws()
+  draws = jax.tree.map(lambda x: x[is_on][:20], draws)
   mixed, mixed_labels = jax.jit(jax.vmap(mix.apply_cutmix, (None, None, 0)))(images, labels, draws)
   shares = []
+  mixed, mixed_labels, labels = (np.asarray(x) for x in (mixed, mixed_labels, labels))
   for index in range(20):
     for row in range(NUM):
-      numbers, counts = np.unique(np.asarray(mixed[index, row]), return_counts=True)
+      numbers, counts = np.unique(mixed[index, row], return_counts=True)
       assert set(numbers) <= {row, draws.partner[index, row]}
       expected = sum(
-        count / (HEIGHT * WIDTH) * np.asarray(labels)[int(number)]
-        for number, count in zip(numbers, counts)
+        count / (HEIGHT * WIDTH) * labels[int(number)] for number, count in zip(numbers, counts)
       )
       np.testing.assert_allclose(mixed_labels[index, row], expected, atol=1e-6)
       shares.append(counts.max() / counts.sum())
@@ -46,8 +53,8 @@ def test_cutmix_labels_are_the_pixels_shares():
 
 
 def test_cutmix_boxes_have_the_papers_sizes_and_places():
-  draws = _cutmix_draws(4000, probability=1.0)
-  sides = draws.stop - draws.start
+  is_on, draws = _cutmix_draws()
+  sides = (draws.stop - draws.start)[is_on]
   assert (draws.start >= 0).all() and (draws.stop <= [HEIGHT, WIDTH]).all() and (sides >= 0).all()
   # An independent draw with NumPy: beta 1 makes lam uniform.
   rng = np.random.default_rng(0)
@@ -55,18 +62,17 @@ def test_cutmix_boxes_have_the_papers_sizes_and_places():
   centre = rng.integers(0, [HEIGHT, WIDTH], size=(4000, 2))
   edges = [np.clip(centre + sign * half, 0, [HEIGHT, WIDTH]) for sign in (-1, 1)]
   expected = edges[1] - edges[0]
-  error = np.sqrt((expected.var(axis=0) + sides.var(axis=0)) / 4000)
+  error = np.sqrt(expected.var(axis=0) / len(expected) + sides.var(axis=0) / len(sides))
   assert (np.abs(sides.mean(axis=0) - expected.mean(axis=0)) < 5 * error).all()
   assert (np.abs(2 * half.mean(axis=0) - sides.mean(axis=0)) > 5 * error).all()  # unclipped: no
   area = sides.prod(axis=1), expected.prod(axis=1)
-  assert abs(area[0].mean() - area[1].mean()) < 5 * np.sqrt(2 * area[1].var() / 4000)
+  assert abs(area[0].mean() - area[1].mean()) < 5 * np.sqrt(2 * area[1].var() / len(sides))
 
 
 def test_cutmix_happens_with_its_probability():
   images, labels = _batch()
-  draws = _cutmix_draws(2000, probability=0.25)
-  is_on = (draws.stop > 0).any(axis=1)
-  assert abs(is_on.mean() - 0.25) < 0.05
+  is_on, draws = _cutmix_draws()
+  assert abs(is_on.mean() - 0.7) < 5 * np.sqrt(0.7 * 0.3 / len(is_on))
   off = jax.tree.map(lambda x: x[np.flatnonzero(~is_on)[0]], draws)
   for after, before in zip(mix.apply_cutmix(images, labels, off), (images, labels)):
     np.testing.assert_array_equal(after, before)
