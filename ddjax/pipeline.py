@@ -7,6 +7,7 @@ the distillation, the evaluators or their settings are not those of the report o
 """
 
 import pathlib
+import shutil
 import time
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from ddjax.stages import estimate, present
 from ddjax.stages.distill import distill, initial_set
 from ddjax.stages.evaluate import evaluate, plan
 from ddjax.stages.prepare import data_fingerprint, load, precision, prepare
+from ddjax.training.fitting import Watch
 from ddjax.training.parallel import is_main_process
 from ddjax.training.trainer import StopRequest
 
@@ -70,14 +72,19 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     started = time.monotonic()
     with StopRequest() as stop:
       distilled = distill(job, stop)
-    seconds["distill"] = time.monotonic() - started
-    logging.info("Distilled in %.1f s.", seconds["distill"])
+      seconds["distill"] = time.monotonic() - started
+      logging.info("Distilled in %.1f s.", seconds["distill"])
 
-    initial = initial_set(job)
-    reports, evaluation_seconds = evaluate(job, evaluators, distilled, initial)
+      initial = initial_set(job)
+      watch = Watch(folder.path / "fits" if is_main_process() else None, stop, is_main_process())
+      reports, evaluation_seconds = evaluate(
+        job, evaluators, distilled, initial if config.evaluate_initial else None, watch
+      )
     seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
     facts = {"seconds": seconds, "estimates": planned._asdict()}
-    return Result(folder.path, present.present(job, distilled, initial, reports, facts))
+    report = present.present(job, distilled, initial, reports, facts)
+    shutil.rmtree(folder.path / "fits", ignore_errors=True)  # what unfinished fits left to resume
+    return Result(folder.path, report)
 
 
 def _finished_report(folder: RunFolder, plain: dict[str, Any]) -> dict[str, Any] | None:

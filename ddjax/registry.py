@@ -3,11 +3,13 @@
 from typing import Callable
 
 from ddjax.config.arguments import nearest
+from ddjax.distillers.coreset import make_coreset
 from ddjax.distillers.kip import make_kip
 from ddjax.distillers.label_solve import make_label_solve
 from ddjax.types import Distiller
 
 DISTILLERS: dict[str, Callable[..., Distiller]] = {
+  "coreset": make_coreset,
   "kip": make_kip,
   "label_solve": make_label_solve,
 }

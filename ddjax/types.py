@@ -130,12 +130,14 @@ class Models(NamedTuple):
   `predict_fn(params of one, pixels f32[b h w c] in [0, 1]) -> logits f32[b k]`.
 
   `params` has a leading [m] axis on every leaf. `group` says for each model which distillation
-  (replica) or which subset it was fitted on, i[m].
+  (replica) or which subset it was fitted on, i[m]. `images_at_once` is how many images one model
+  takes at best in one call, None where it does not matter.
   """
 
   predict_fn: Callable[[Any, Array], Array]
   params: Any
   group: Any
+  images_at_once: int | None = None
 
 
 class Report(NamedTuple):

@@ -60,7 +60,7 @@ class Draws:
 
   Attributes:
     drawn: i32[], the one operation drawn, by its place in the augmentation's `ops`; -1 where the
-      mode draws none.
+      mode draws none. Without the leading axes of the others where all share it.
     is_flipped: bool[].
     scale: f32[2], rows and columns, from output to source.
     angle: f32[], radians.
@@ -112,7 +112,13 @@ def without_flip(strategy: str) -> str:
 
 
 def draw(
-  rng: Array, augmentation: Augmentation, shape: tuple[int, ...] = (), *, height: int, width: int
+  rng: Array,
+  augmentation: Augmentation,
+  shape: tuple[int, ...] = (),
+  *,
+  height: int,
+  width: int,
+  shares_op: bool = False,
 ) -> Draws:
   """Draws parameters.
 
@@ -122,23 +128,27 @@ def draw(
     shape: () for one draw that all images share, (k,) per class, (b,) per example, and so on.
     height: of the images, pixels; crop, translate and cutout depend on it.
     width: likewise.
+    shares_op: whether one operation is drawn for all of `shape`, and only its parameters apart: so
+      DC, DSA, DM and MTT train networks on a batch.
   Returns:
     `Draws` with leading `shape`.
   """
   choices = _choices(augmentation)
   keys = dict(zip(("drawn", "flip", *_PARAMETERS), jax.random.split(rng, 2 + len(_PARAMETERS))))
-  drawn = jnp.full(shape, -1, jnp.int32)
+  op_shape = () if shares_op else shape
+  drawn = jnp.full(op_shape, -1, jnp.int32)
   if choices:
     index = jnp.array([augmentation.ops.index(name) for name in choices], jnp.int32)
-    drawn = index[jax.random.randint(keys["drawn"], shape, 0, len(choices), jnp.int32)]
+    drawn = index[jax.random.randint(keys["drawn"], op_shape, 0, len(choices), jnp.int32)]
 
   def where_drawn(name, value, otherwise):
     if name not in augmentation.ops:
       return jnp.full(value.shape, otherwise, value.dtype)
     if name not in choices:
       return value
-    is_on = (drawn == augmentation.ops.index(name)).reshape(
-      shape + (1,) * (value.ndim - len(shape))
+    is_on = drawn == augmentation.ops.index(name)
+    is_on = jnp.broadcast_to(
+      is_on.reshape(is_on.shape + (1,) * (value.ndim - is_on.ndim)), value.shape
     )
     return jnp.where(is_on, value, jnp.array(otherwise, value.dtype))
 
@@ -189,8 +199,8 @@ def apply(
   """Applies drawn operations.
 
   Images f32[b h w c] with draws of shape () are all treated alike, with draws of shape (b,) each
-  by its own; images f32[k b h w c] with draws of shape (k,) class by class. With shape () only the
-  operations that were drawn run, unless the call is itself under `vmap`.
+  by its own; images f32[k b h w c] with draws of shape (k,) class by class. Where one operation was
+  drawn for all, no other runs, unless the call is itself under `vmap`.
 
   Args:
     images: f32[*batch h w c].
@@ -199,16 +209,18 @@ def apply(
   Raises:
     ValueError: where the leading axes of the draws are not those of the images.
   """
-  shape, batch = draws.drawn.shape, images.shape[:-3]
+  shape, batch = draws.angle.shape, images.shape[:-3]
   if images.ndim < 3 or batch[: len(shape)] != shape:
     raise ValueError(f"Draws of shape {shape} do not fit images of shape {images.shape}.")
+  drawn = draws.drawn
+  draws = draws.replace(drawn=jnp.broadcast_to(drawn, shape))
   for stage in _stages(augmentation):
     one = partial(_apply_stage, stage)
     for axis in reversed(range(len(batch))):
       one = jax.vmap(one, in_axes=(0, 0 if axis < len(shape) else None))
-    if not shape and set(stage) <= set(_choices(augmentation)):
+    if not drawn.shape and set(stage) <= set(_choices(augmentation)):
       indices = [augmentation.ops.index(name) for name in stage]
-      is_drawn = jnp.any(draws.drawn == jnp.array(indices, jnp.int32))
+      is_drawn = jnp.any(drawn == jnp.array(indices, jnp.int32))
       images = jax.lax.cond(is_drawn, one, lambda images, _: images, images, draws)
     else:
       images = one(images, draws)
@@ -256,7 +268,7 @@ def _apply_stage(stage: tuple[str, ...], image: Array, draws: Draws) -> Array:
 def augment(
   rng: Array, images: Float[Array, "b h w c"], augmentation: Augmentation, per_example: bool
 ) -> Float[Array, "b h w c"]:
-  """Draws and applies: one draw for the batch, or one for each image.
+  """Draws and applies: one draw for the batch, or one operation with parameters for each image.
 
   Args:
     rng: one key; used up.
@@ -266,4 +278,5 @@ def augment(
   """
   shape = images.shape[:1] if per_example else ()
   height, width = images.shape[-3:-1]
-  return apply(images, draw(rng, augmentation, shape, height=height, width=width), augmentation)
+  draws = draw(rng, augmentation, shape, height=height, width=width, shares_op=True)
+  return apply(images, draws, augmentation)

@@ -12,6 +12,7 @@ _FREE_FIELDS = (
   "num_devices",
   "memory_budget_gb",
   "evaluators",
+  "evaluate_initial",
   "num_random_subsets",
   "kernel_evaluation",
   "accuracy_evaluation",

@@ -29,6 +29,7 @@ def base(method: str, dataset: str) -> ConfigDict:
       data=data(dataset),
       trainer=trainer(),
       evaluators=("kernel", "accuracy"),
+      evaluate_initial=True,  # the set at step 0 too
       num_random_subsets=5,  # of the real set, of equal size: the baseline beside every figure
       kernel_evaluation=kernel_evaluation(),
       accuracy_evaluation=accuracy_evaluation(),
@@ -101,10 +102,20 @@ def accuracy_evaluation() -> ConfigDict:
   """Finite networks trained on the distilled set."""
   return ConfigDict(
     dict(
-      networks=("mlp", "convnet"),
-      width=32,
+      networks=("mlp", "convnet"),  # names may carry options: "convnet(norm=batch,depth=4)"
+      width=32,  # of every network that names none itself; 0: its published width
       num_seeds=5,  # networks per distilled set; a random subset has one each
-      protocol="quick",
+      protocol="quick",  # or dc, mtt, idc, kip, frepo: see ddjax.evaluators.protocols
+      num_epochs=placeholder(int),  # these five: None keeps the protocol's own
+      batch_size=placeholder(int),
+      learning_rate=placeholder(float),
+      augmentation=placeholder(str),  # operations joined by "_", or "none"
+      labels=placeholder(str),  # own or hard
+      ema_decay=0.0,  # of an exponential average of the weights, which is then tested; 0: none
+      full_set="cached",  # networks on the full train set: cached, train (may take days), or none
+      full_epochs=placeholder(int),  # of the full set; None for as many as the small sets get
+      full_seeds=1,  # networks on the full set
+      use_robust_scores=False,  # label- and augmentation-robust scores: three more fits of the set
       num_bootstrap=2000,
     )
   )

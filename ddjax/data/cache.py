@@ -34,18 +34,32 @@ def cached(key: str, make: Callable[[], Arrays]) -> Arrays:
   Returns:
     {name: array}, equal to what `make` returns.
   """
+  arrays = find(key)
+  if arrays is None:
+    arrays = make()
+    keep(key, arrays)
+  return arrays
+
+
+def find(key: str) -> Arrays | None:
+  """The arrays under `key`, or None where they are not there or damaged."""
   path = cache_dir() / f"{key}.npz"
-  if path.exists():
-    try:
-      return _read(path)
-    except Exception as error:  # damage can surface as any error of zip, NumPy or the disk
-      logging.warning("Cache file %s is damaged (%s); making it again.", path, error)
-  arrays = make()
+  if not path.exists():
+    return None
+  try:
+    return _read(path)
+  except Exception as error:  # damage can surface as any error of zip, NumPy or the disk
+    logging.warning("Cache file %s is damaged (%s); making it again.", path, error)
+    return None
+
+
+def keep(key: str, arrays: Arrays) -> None:
+  """Writes the arrays under `key`; a failure is logged, not raised."""
+  path = cache_dir() / f"{key}.npz"
   try:
     _write(path, arrays)
   except OSError as error:
     logging.warning("Cannot write the cache file %s (%s); going on without it.", path, error)
-  return arrays
 
 
 def folder_stamp(folder: Path) -> str:

@@ -52,7 +52,7 @@ def init_images(rng: Array, data: DataSplit, info: DatasetInfo, ipc: int, init: 
   def centres_of(class_start, class_index, class_count):
     rows = standardise(data.images[class_index], data).reshape(class_index.shape[0], -1)
     weights = data.mask[class_index] & (jnp.arange(class_index.shape[0]) < class_count)
-    return _kmeans(class_start.reshape(ipc, -1), rows, weights.astype(jnp.float32))
+    return kmeans(class_start.reshape(ipc, -1), rows, weights.astype(jnp.float32))
 
   by_class = start.reshape(info.num_classes, ipc, *info.image_shape)
   centres = jax.lax.map(
@@ -69,8 +69,11 @@ def init_synthetic(
   return Synthetic(images=images, labels=one_hot_labels(info.num_classes, ipc, is_centred))
 
 
-def _kmeans(centres: Array, rows: Array, weights: Array, num_rounds: int = 10) -> Array:
-  """Lloyd's algorithm on weighted rows f32[q d]; an empty cluster keeps its centre f32[d]."""
+def kmeans(centres: Array, rows: Array, weights: Array, num_rounds: int = 10) -> Array:
+  """Lloyd's algorithm on rows f32[q d] of weights f32[q], from centres f32[n d].
+
+  An empty cluster keeps its centre.
+  """
 
   def one_round(_, centres):
     distances = jnp.sum(centres**2, axis=1)[None, :] - 2 * rows @ centres.T

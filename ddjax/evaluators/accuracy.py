@@ -1,6 +1,7 @@
 """Test accuracy of the finite networks that were trained on each set."""
 
 import functools
+import math
 from typing import Any, Callable, Mapping
 
 import jax
@@ -10,26 +11,36 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.data.load import RealData
-from ddjax.evaluators import protocols, statistics
+from ddjax.evaluators import protocols, scores, statistics
 from ddjax.types import Array, DatasetInfo, Models, Report
 
 IMAGES_TIMES_MODELS = 8192
-"""How many images in one call, times networks: it bounds the memory of the activations."""
+"""How many images at once, times networks: it bounds the memory of the activations."""
+IMAGES_IN_A_CALL = 1024
+"""How many images one compiled call looks at, piece after piece."""
 
 _GAINS = {"random_subset": "gain_over_random", "initial": "gain_over_initial"}
+_EXPECTED = ("initial", "random_subset", "full")
+_NO_FULL = (
+  "no network trained on the full set by this protocol is in the cache; "
+  "accuracy_evaluation.full_set='train' trains it"
+)
+LABEL_SCORE, AUGMENTATION_SCORE = "label_robust_score", "augmentation_robust_score"
 
 
 def make_accuracy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[..., Report]:
   """Test accuracy of every network on every set, with paired differences.
 
   Args:
-    config: the group `accuracy_evaluation`: networks, width, protocol, num_bootstrap.
+    config: the group `accuracy_evaluation`.
     info: of the data set, whose classes are counted.
   Returns:
     measure(models, dataset, rng, context=None) -> Report of kind "accuracy". For each network
     NETWORK it holds the mean test accuracies, fractions, `NETWORK` of the distilled set and
-    `SET_NETWORK` of every other set, and the paired differences `gain_over_random_NETWORK` and
-    `gain_over_initial_NETWORK`. `models` is what `ddjax.evaluators.fit` returns.
+    `SET_NETWORK` of every other set, the paired differences `gain_over_random_NETWORK` and
+    `gain_over_initial_NETWORK`, and `relative_NETWORK`, the share of the full set's accuracy. A set
+    `chosen` has gains of its own, `gain_over_random_chosen_NETWORK`. With `use_robust_scores`
+    the scores of `ddjax.evaluators.scores` too. `models` is what the fits return.
   Raises:
     ValueError: for an unknown protocol; by measure, if there is no distilled set.
   """
@@ -45,17 +56,17 @@ def make_accuracy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[.
     if "distilled" not in models:
       raise ValueError(f"There is no set 'distilled' to measure among {sorted(models)}.")
     seed = int(jax.random.bits(rng, dtype=jnp.uint32))
-    absent = [name for name in _GAINS if name not in models]
     settings = {
       "protocol": config.protocol,
-      "training": protocol._asdict(),
+      "training": protocols.describe(protocol),
+      "changes_to_protocol": _changes(config),
       "loss": "by the kind of labels, the random subset like the distilled set",
       "loss_by_label_kind": dict(protocols.LOSSES),
-      "width": config.width,
-      "networks": "convnet: `width` channels; mlp: two hidden layers of 4 * `width` units",
+      "width": config.width or "published",
       "pairing": "gains by test example; over step 0 by distillation and seed too",
       "num_test": len(dataset.test_labels),
       "num_models": {name: len(next(iter(fits.values())).group) for name, fits in models.items()},
+      "full_epochs": config.full_epochs or config.num_epochs or protocol.num_epochs,
       "epoch": "last",
       "spread": "standard deviation over networks (ddof 1), over paired networks for a gain",
       "interval_over": {},
@@ -63,12 +74,22 @@ def make_accuracy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[.
     }
     report = Report("accuracy", {}, {}, {}, {}, {}, settings)
     for network in models["distilled"]:
-      fits = {name: of_set[network] for name, of_set in models.items()}
+      fits = {name: of_set[network] for name, of_set in models.items() if network in of_set}
       correct = correctness(fits, dataset)
       group = {name: np.asarray(fit.group) for name, fit in fits.items()}
-      pairs = [("distilled", name) for name in _GAINS if name in models]
+      pairs = [
+        (name, other) for name in ("distilled", "chosen") for other in _GAINS
+        if name in fits and other in fits
+      ]  # fmt: skip
       estimates = statistics.bootstrap_accuracies(
-        correct, group, pairs, num_bootstrap=config.num_bootstrap, seed=seed
+        correct,
+        group,
+        pairs,
+        num_bootstrap=config.num_bootstrap,
+        seed=seed,
+        units=dict.fromkeys(fits, "distillation")
+        | {name: "subset" for name in fits if name.startswith("random_subset")}
+        | {"full": "full set"},
       )
       for source, estimate in estimates.items():
         key = _key(source, network)
@@ -81,13 +102,62 @@ def make_accuracy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[.
         key = _key(name, network)
         report.per_model[key] = rows.mean(axis=1).tolist()
         report.per_class[key] = _per_class(rows, dataset.test_labels, info.num_classes)
-      for name in absent:
-        for key in (_key(name, network), _key(("distilled", name), network)):
-          report.scalars[key] = None
-          settings["not_measured"][key] = f"no network was fitted on a set {name!r}"
+      for name in _EXPECTED:
+        if name not in fits:
+          missing = [_key(name, network)]
+          missing += [_key(("distilled", name), network)] if name in _GAINS else []
+          reason = _NO_FULL if name == "full" else f"no network was fitted on a set {name!r}"
+          for key in missing:
+            report.scalars[key] = None
+            settings["not_measured"][key] = reason
+      for key, value in _ratios(report.scalars, network, config.use_robust_scores).items():
+        report.scalars[key] = value
+        if value is None:
+          settings["not_measured"][key] = _NO_FULL
     return report
 
   return measure
+
+
+def _ratios(
+  scalars: Mapping[str, float | None], network: str, use_robust_scores: bool
+) -> dict[str, float | None]:
+  """What is computed from the accuracies of several sets."""
+
+  def of(name: str) -> float | None:
+    return scalars.get(_key(name, network))
+
+  full = of("full")
+  made = {f"relative_{network}": full and scalars[network] / full}
+  if not use_robust_scores:
+    return made
+  hard = of("distilled_hard_labels")
+  made[f"{LABEL_SCORE}_{network}"] = full and scores.label_robust_score(
+    full_hard=full,
+    distilled_hard=scalars[network] if hard is None else hard,
+    distilled_any=scalars[network],
+    random_any=of("random_subset"),
+  )
+  with_or_without = {
+    kind: (of(f"distilled_{kind}_augmentation"), of(f"random_subset_{kind}_augmentation"))
+    for kind in ("with", "without")
+  }
+  own = scalars[network], of("random_subset")
+  pair = {kind: own if other[0] is None else other for kind, other in with_or_without.items()}
+  made[f"{AUGMENTATION_SCORE}_{network}"] = scores.augmentation_robust_score(
+    distilled_with=pair["with"][0],
+    random_with=pair["with"][1],
+    distilled_without=pair["without"][0],
+    random_without=pair["without"][1],
+  )
+  return made
+
+
+def _changes(config: ConfigDict) -> dict[str, Any]:
+  """What the config sets otherwise than the protocol."""
+  names = ("num_epochs", "batch_size", "learning_rate", "augmentation", "labels")
+  changes = {name: config[name] for name in names if config[name] is not None}
+  return changes | ({"ema_decay": config.ema_decay} if config.ema_decay else {})
 
 
 def correctness(
@@ -108,38 +178,44 @@ def correctness(
       lambda *leaves: jnp.concatenate(leaves), *(fits[name].params for name in names)
     )
     counts = [len(fits[name].group) for name in names]
-    rows = _correct(predict_fn, params, sum(counts), dataset)
+    classes = predicted_classes(fits[names[0]]._replace(params=params), sum(counts), dataset)
+    rows = np.asarray(classes) == dataset.test_labels
     correct.update(zip(names, np.split(rows, np.cumsum(counts)[:-1]), strict=True))
   return correct
 
 
-def _correct(
-  predict_fn: Callable[[Any, Array], Array], params: Any, num_models: int, dataset: RealData
-) -> np.ndarray:
-  """bool[m T], block by block; the last block is filled up with the last image."""
-  num_test = len(dataset.test_labels)
-  size = min(num_test, max(1, IMAGES_TIMES_MODELS // num_models))
+def predicted_classes(models: Models, num_models: int, dataset: RealData) -> np.ndarray:
+  """The class that each model gives each test example, i32[m T], in blocks of one shape."""
+  images, num_test = dataset.test_images, len(dataset.test_labels)
+  size = min(num_test, IMAGES_TIMES_MODELS // num_models, models.images_at_once or num_test)
+  size = max(1, size)
+  pieces = min(math.ceil(num_test / size), max(1, IMAGES_IN_A_CALL // size))
   blocks = []
-  for start in range(0, num_test, size):
-    rows = np.minimum(np.arange(start, start + size), num_test - 1)
-    pixels = dataset.test_images[rows]
-    classes = _classes(params, pixels, np.float32(dataset.max_value), predict_fn=predict_fn)
-    blocks.append(np.asarray(classes) == dataset.test_labels[rows])
+  for start in range(0, num_test, size * pieces):
+    rows = np.minimum(np.arange(start, start + size * pieces), num_test - 1)
+    pixels = images[rows].reshape(pieces, size, *images.shape[1:])
+    blocks.append(
+      _classes(models.params, pixels, np.float32(dataset.max_value), predict_fn=models.predict_fn)
+    )
   return np.concatenate(blocks, axis=1)[:, :num_test]
 
 
 @functools.partial(jax.jit, static_argnames="predict_fn")
 def _classes(params: Any, images: Array, max_value: Array, *, predict_fn) -> Array:
-  """The class that each model gives each image, i32[m b]."""
-  pixels = images.astype(jnp.float32) / max_value
-  logits = jax.vmap(predict_fn, in_axes=(0, None))(params, pixels)
-  return jnp.argmax(logits, axis=-1)
+  """The class that each model gives each image of [pieces b h w c], i32[m pieces*b]."""
+
+  def of_piece(images):
+    pixels = images.astype(jnp.float32) / max_value
+    return jnp.argmax(jax.vmap(predict_fn, in_axes=(0, None))(params, pixels), axis=-1)
+
+  classes = jax.lax.map(of_piece, images)
+  return classes.swapaxes(0, 1).reshape(classes.shape[1], -1)
 
 
 def _key(source: str | tuple[str, str], network: str) -> str:
   """The report's name for a set's accuracy, or for the gain over another set."""
   if isinstance(source, tuple):
-    return f"{_GAINS[source[1]]}_{network}"
+    return f"{_GAINS[source[1]]}_{_key(source[0], network)}"
   return network if source == "distilled" else f"{source}_{network}"
 
 

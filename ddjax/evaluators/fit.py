@@ -1,171 +1,334 @@
-"""Trains networks on small sets: all seeds of all sets in one compiled program.
+"""Networks trained on small sets, by the protocol of the config: every seed of every set.
 
-Network j of entry i (a distillation, or a random subset) draws its initial values and its order
-of examples from (rng, network, i, j) alone, whatever the set, so sets are compared seed by seed.
+Network j of entry i (a distillation, or a random subset) draws its initial values, its order of
+examples and its augmentation from (rng, network, i, j) alone, whatever the set, so sets are
+compared seed by seed.
 """
 
-import math
-from typing import Any, Callable, Mapping, NamedTuple
+import hashlib
+import json
+from typing import Any, Callable, Iterable, Mapping, NamedTuple
 import zlib
 
+from flax import traverse_util
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
-import optax
 
-from ddjax.evaluators import protocols
+from ddjax.data import cache
+from ddjax.data.load import RealData, make_data_split
+from ddjax.distillers.multiformation import decode, decode_labels
+from ddjax.evaluators import protocols, train
 from ddjax.models.build import build
+from ddjax.training import fitting
+from ddjax.training.fitting import Watch
 from ddjax.types import Array, DatasetInfo, DistilledSet, Models
 
-NETWORKS_AT_ONCE = {"cpu": 8}
-"""How many networks are vmapped, by backend; more are trained group after group, in the same
-program. On CPUs groups of 8 stay in the cache: 35 ConvNets on digits took .6 of the time of 40 at
-once. Elsewhere 64."""
+Fit = Callable[..., dict[str, dict[str, Models]]]
 
-Fit = Callable[[Mapping[str, DistilledSet], Array], dict[str, dict[str, Models]]]
+_ONE_SEED = ("random_subset",)
+_FORMAT = 1  # of cached networks: raise it when equal keys would mean other numbers
 
 
 class _Row(NamedTuple):
-  """One network to train: whose it is, and which seed of which entry."""
+  """One network to train: whose it is, which seed of which entry, and the rate to begin with."""
 
   set_name: str
   entry: int
   seed: int
+  learning_rate: float
 
 
-def make_fit(config: ConfigDict, info: DatasetInfo, preprocessing: Any) -> Fit:
+class Recipe(NamedTuple):
+  """What is trained and how: a network by name, its width, and the protocol.
+
+  Attributes:
+    network: a name that `build` takes.
+    width: as in `build`; None for the published width.
+    protocol: the recipe.
+    num_classes: k.
+    image_shape: (h, w, c).
+  """
+
+  network: str
+  width: int | None
+  protocol: protocols.Protocol
+  num_classes: int
+  image_shape: tuple[int, int, int]
+
+  def build(self) -> nn.Module:
+    return build(self.network, num_classes=self.num_classes, width=self.width)
+
+
+def recipes(config: ConfigDict, info: DatasetInfo, use_flip: bool = True) -> dict[str, Recipe]:
+  """{name: recipe} of every network of a config.
+
+  Raises:
+    ValueError: for an unknown network, protocol or augmentation, or a network twice.
+  """
+  protocol = protocols.configure(config, use_flip)
+  if len(set(config.networks)) < len(config.networks):
+    raise ValueError(f"accuracy_evaluation.networks={tuple(config.networks)} names one twice.")
+  made = {
+    name: Recipe(name, config.width or None, protocol, info.num_classes, tuple(info.image_shape))
+    for name in config.networks
+  }
+  image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
+  for recipe in made.values():  # a network that cannot take these images says so here
+    jax.eval_shape(recipe.build().init, jax.random.key(0), image)
+  return made
+
+
+def make_fit(
+  config: ConfigDict,
+  info: DatasetInfo,
+  preprocessing: Any,
+  *,
+  use_flip: bool = True,
+  devices: tuple[jax.Device, ...] | None = None,
+  cached_sets: Iterable[str] = (),
+) -> Fit:
   """Networks by the config's protocol, fitted on any number of sets at once.
 
   Args:
-    config: the group `accuracy_evaluation`: networks, width, num_seeds, protocol.
+    config: the group `accuracy_evaluation`.
     info: image shape and class count that every set must have.
     preprocessing: with `forward`, pixels f32[b h w c] in [0, 1] -> what the networks see.
+    use_flip: whether a mirrored image is still an image of its class.
+    devices: of this host, over which the networks are dealt out; None for all.
+    cached_sets: names of sets whose networks are kept in the cache folder, by content.
   Returns:
-    fit(sets, rng) -> {set name: {network name: Models}}. Sets carry images f32[r n h w c] (already
-    preprocessed), labels f32[r n k] and `info["label_kind"]`, whose loss `protocols.LOSSES` names.
-    Each of the r entries gets `num_seeds` networks, or one in the set `random_subset`;
-    `Models.group` is the entry. Sets of equal n and loss train together; a second call on equal
-    shapes compiles nothing.
+    fit(sets, rng, watch=Watch()) -> {set name: {network name: Models}}. Sets carry images
+    f32[r n h w c] (already preprocessed), labels f32[r n k] and in `info` the label kind, which
+    decides the loss, and where they are given a `learning_rate` and a `decode_factor`. Each of the
+    r entries gets `num_seeds` networks, or one in the set `random_subset`; `Models.group` is the
+    entry. Sets of equal n and loss train together; a second call on equal shapes compiles nothing.
   Raises:
     ValueError: for an unknown network or protocol; by fit, for labels of an unknown kind, or
       images or labels that do not suit `info`.
   """
-  protocol = protocols.find_protocol(config.protocol)
-  num_seeds = config.num_seeds
-  networks = {
-    name: build(name, num_classes=info.num_classes, width=config.width) for name in config.networks
-  }
-  train = {name: make_train(network, protocol) for name, network in networks.items()}
-  predict = {name: _make_predict(network, preprocessing) for name, network in networks.items()}
+  made = recipes(config, info, use_flip)
+  predict = {name: _make_predict(recipe.build(), preprocessing) for name, recipe in made.items()}
+  programs: dict[tuple, fitting.Program] = {}
 
-  def fit(sets: Mapping[str, DistilledSet], rng: Array) -> dict[str, dict[str, Models]]:
+  def program_of(name: str, loss: str, num_examples: int) -> fitting.Program:
+    key = name, loss, num_examples
+    if key not in programs:
+      programs[key] = compile_recipe(made[name], loss, num_examples, devices)
+    return programs[key]
+
+  def fit(sets: Mapping[str, DistilledSet], rng: Array, watch: Watch = Watch()):
     models = {name: {} for name in sets}
-    for (_, loss), names in _alike(sets, info).items():
-      rows = [
-        _Row(name, entry, seed)
-        for name in names
-        for entry in range(len(sets[name].images))
-        for seed in range(1 if name == "random_subset" else num_seeds)
-      ]
-      starts = dict(zip(names, np.cumsum([0] + [len(sets[name].images) for name in names])))
-      images = jnp.concatenate([jnp.asarray(sets[name].images) for name in names])
-      labels = jnp.concatenate([jnp.asarray(sets[name].labels) for name in names])
-      of_set = np.array([row.set_name for row in rows])
-      entries = np.array([row.entry for row in rows])
-      indices = np.array([starts[row.set_name] + row.entry for row in rows])
-      seeds = np.array([[row.entry, row.seed] for row in rows], np.uint32)
-      for network in networks:
+    protocol = protocols.configure(config, use_flip)
+    groups = _alike(sets, info, protocol)
+    decoded = {name: _prepared(distilled, protocol) for name, distilled in sets.items()}
+    for (num_examples, loss), names in groups.items():
+      rows = {name: _rows(name, decoded[name], config) for name in names}
+      for network, recipe in made.items():
         stream = jax.random.fold_in(rng, np.uint32(zlib.crc32(network.encode())))
-        params = train[network](stream, seeds, indices, images, labels, loss=loss)
+        keys = {
+          name: _content_key(recipe, loss, stream, decoded[name], rows[name]) for name in names
+        }
+        kept = {name: cache.find(keys[name]) for name in names if name in cached_sets}
+        variables = {name: _nested(arrays) for name, arrays in kept.items() if arrays is not None}
+        missing = [name for name in names if name not in variables]
+        if missing:
+          program = program_of(network, loss, num_examples)
+          label = f"{network} on {', '.join(name.replace('_', ' ') for name in missing)}"
+          variables |= _train(
+            program, stream, {name: decoded[name] for name in missing}, rows, keys, label, watch
+          )
         for name in names:
-          mine = np.flatnonzero(of_set == name)
-          own = jax.tree.map(lambda leaf, mine=mine: leaf[mine], params)
-          models[name][network] = Models(predict[network], own, entries[mine])
+          if name in cached_sets and name in missing:
+            cache.keep(keys[name], traverse_util.flatten_dict(variables[name], sep="/"))
+          entries = np.array([row.entry for row in rows[name]])
+          at_once = train.best_images_at_once(recipe.build(), recipe.image_shape)
+          models[name][network] = Models(predict[network], variables[name], entries, at_once)
     return models
 
   return fit
 
 
-def make_train(
-  network: nn.Module, protocol: protocols.Protocol, networks_at_once: int | None = None
-) -> Callable[..., Any]:
-  """The whole training of m networks as one compiled function.
+def fit_full(
+  config: ConfigDict,
+  real: RealData,
+  rng: Array,
+  *,
+  use_flip: bool = True,
+  is_trained: bool,
+  devices: tuple[jax.Device, ...] | None = None,
+  watch: Watch = Watch(),
+) -> dict[str, Models]:
+  """Networks trained on the whole train set by the same protocol, from the cache where they are.
+
+  The set lies on the devices as it is stored, and every batch is drawn there.
 
   Args:
-    network: f32[b h w c] -> logits f32[b k].
-    protocol: the recipe.
-    networks_at_once: how many are vmapped; None for `NETWORKS_AT_ONCE`.
+    config: the group `accuracy_evaluation`; `full_epochs` and `full_seeds` are its own.
+    real: the real set.
+    rng: a key.
+    use_flip: whether a mirrored image is still an image of its class.
+    is_trained: whether networks that the cache lacks are trained.
+    devices: of this host; None for all.
+    watch: progress, stop request, folder.
   Returns:
-    train(rng, seeds u32[m 2], indices i32[m], images f32[s n h w c], labels f32[s n k], loss=name)
-    -> parameters with a leading [m]. Network i learns entry indices[i] of the s, with a key folded
-    with both its seeds. The order of examples is drawn anew every epoch and the last, smaller
-    minibatch of an epoch counts as it is.
+    {network name: Models} of those that the cache had or that were trained.
   """
-
-  at_once = networks_at_once or NETWORKS_AT_ONCE.get(jax.default_backend(), 64)
-
-  def train(rng, seeds, indices, images, labels, *, loss):
-    loss_fn = protocols.make_loss(loss)
-    num_examples = labels.shape[1]
-    batch_size = min(protocol.batch_size, num_examples)
-    steps_per_epoch = math.ceil(num_examples / batch_size)
-    padding = steps_per_epoch * batch_size - num_examples
-    weights = jnp.pad(jnp.ones(num_examples), (0, padding)).reshape(steps_per_epoch, -1)
-    optimizer = protocols.make_optimizer(protocol, steps_per_epoch)
-
-    def train_one(seed, index):
-      init_rng, order_rng = jax.random.split(
-        jax.random.fold_in(jax.random.fold_in(rng, seed[0]), seed[1])
-      )
-      params = network.init(init_rng, images[0, :1])
-
-      def step(carry, batch):
-        params, opt_state = carry
-        examples, weight = batch
-
-        def mean_loss(params):
-          losses = loss_fn(network.apply(params, images[index, examples]), labels[index, examples])
-          return (weight * losses).sum() / weight.sum()
-
-        updates, opt_state = optimizer.update(jax.grad(mean_loss)(params), opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), None
-
-      def epoch(carry, number):
-        epoch_rng = jax.random.fold_in(order_rng, number)
-        order = jnp.pad(jax.random.permutation(epoch_rng, num_examples), (0, padding))
-        return jax.lax.scan(step, carry, (order.reshape(steps_per_epoch, -1), weights))
-
-      start = (params, optimizer.init(params))
-      (params, _), _ = jax.lax.scan(epoch, start, jnp.arange(protocol.num_epochs))
-      return params
-
-    return _map_in_groups(train_one, (seeds, indices), at_once)
-
-  return jax.jit(train, static_argnames="loss")
+  config = config.copy_and_resolve_references()
+  if config.full_epochs is not None:
+    config.num_epochs = config.full_epochs
+  made = recipes(config, real.info, use_flip)
+  data = None
+  models = {}
+  for name, recipe in made.items():
+    stream = jax.random.fold_in(rng, np.uint32(zlib.crc32(name.encode())))
+    loss = protocols.find_loss("one_hot", recipe.protocol)
+    rate = recipe.protocol.learning_rate or protocols.FALLBACK_RATE
+    rows = [_Row("full", 0, seed, rate) for seed in range(config.full_seeds)]
+    identity = [real.fingerprint, str(sorted(real.preprocessing.to_arrays()[1].items()))]
+    key = _key(recipe, loss, stream, identity, rows)
+    arrays = cache.find(key)
+    if arrays is None and not is_trained:
+      continue
+    if arrays is None:
+      if data is None:
+        data = make_data_split(real)
+        labels = np.eye(real.info.num_classes, dtype=np.float32)[real.train_labels]
+        data = train.Source(
+          *map(jnp.asarray, (data.images[None], labels[None], data.mean, data.std))
+        )
+      program = compile_recipe(recipe, loss, real.info.num_train, devices)
+      variables = fitting.fit_networks(
+        program, stream, _as_rows(rows, {"full": 0}), data,
+        key=key, label=f"{name} on the full set", watch=watch,
+      )  # fmt: skip
+      cache.keep(key, traverse_util.flatten_dict(variables, sep="/"))
+    else:
+      variables = _nested(arrays)
+    predict = _make_predict(recipe.build(), real.preprocessing)
+    at_once = train.best_images_at_once(recipe.build(), recipe.image_shape)
+    models[name] = Models(predict, variables, np.arange(len(rows)), at_once)
+  return models
 
 
-def _map_in_groups(fn: Callable[..., Any], args: tuple[Array, ...], at_most: int) -> Any:
-  """vmap over the leading axis, group after group of equal size; the last row fills up."""
-  count = len(args[0])
-  num_groups = math.ceil(count / at_most)
-  size = math.ceil(count / num_groups)
-  rows = np.minimum(np.arange(num_groups * size), count - 1).reshape(num_groups, size)
-  out = jax.lax.map(lambda group: jax.vmap(fn)(*group), tuple(arg[rows] for arg in args))
-  return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], out)
+def compile_recipe(
+  recipe: Recipe, loss: str, num_examples: int, devices: tuple[jax.Device, ...] | None = None
+) -> fitting.Program:
+  """The program that trains a recipe's network on sets of so many examples."""
+  training = train.make_training(
+    recipe.build(),
+    recipe.protocol,
+    loss=loss,
+    num_examples=num_examples,
+    image_shape=recipe.image_shape,
+  )
+  return fitting.compile_training(training, devices)
+
+
+def _train(program, stream, sets, rows, keys, label, watch) -> dict[str, Any]:
+  """{set name: variables} of the rows of all these sets, trained together."""
+  names = list(sets)
+  starts = dict(zip(names, np.cumsum([0] + [len(sets[name].images) for name in names])))
+  source = train.as_source(
+    np.concatenate([np.asarray(sets[name].images, np.float32) for name in names]),
+    np.concatenate([np.asarray(sets[name].labels, np.float32) for name in names]),
+  )
+  chosen = [row for name in names for row in rows[name]]
+  variables = fitting.fit_networks(
+    program,
+    stream,
+    _as_rows(chosen, starts),
+    source,
+    key=_digest("fit", *(keys[name] for name in names)),
+    label=label,
+    watch=watch,
+  )
+  of_set = np.array([row.set_name for row in chosen])
+  return {
+    name: jax.tree.map(lambda leaf, mine=of_set == name: leaf[mine], variables) for name in names
+  }
+
+
+def _rows(name: str, distilled: DistilledSet, config: ConfigDict) -> list[_Row]:
+  """The networks of a set: `num_seeds` for each entry, one where the entries are the seeds."""
+  rate = protocols.find_protocol(config.protocol).learning_rate
+  if config.learning_rate is not None:
+    rate = config.learning_rate
+  if rate is None:
+    rate = distilled.info.get("learning_rate") or protocols.FALLBACK_RATE
+  rates = np.broadcast_to(np.float32(rate), len(distilled.images))
+  return [
+    _Row(name, entry, seed, float(rates[entry]))
+    for entry in range(len(distilled.images))
+    for seed in range(1 if name in _ONE_SEED else config.num_seeds)
+  ]
+
+
+def _as_rows(rows: list[_Row], starts: Mapping[str, int]) -> train.Rows:
+  """Rows as arrays; `starts` says where the entries of each set begin in the source."""
+  return train.Rows(
+    seeds=np.array([[row.entry, row.seed] for row in rows], np.uint32),
+    indices=np.array([starts[row.set_name] + row.entry for row in rows], np.int32),
+    learning_rates=np.array([row.learning_rate for row in rows], np.float32),
+  )
+
+
+def _prepared(distilled: DistilledSet, protocol: protocols.Protocol) -> DistilledSet:
+  """The set as it is trained on: hard labels where the protocol wants them, grids decoded."""
+  if protocol.labels == "hard":
+    labels = np.asarray(distilled.labels)
+    labels = np.eye(labels.shape[-1], dtype=np.float32)[labels.argmax(-1)]
+    distilled = distilled.replace(labels=labels)
+  factor = distilled.info.get("decode_factor") or 1
+  if factor == 1:
+    return distilled
+  images = jax.vmap(lambda images: decode(images, factor))(jnp.asarray(distilled.images))
+  labels = jax.vmap(lambda labels: decode_labels(labels, factor))(jnp.asarray(distilled.labels))
+  return distilled.replace(images=images, labels=labels)
+
+
+def _content_key(
+  recipe: Recipe, loss: str, stream: Array, distilled: DistilledSet, rows: list[_Row]
+) -> str:
+  """Determines the networks of a set, whatever the set is called."""
+  content = [
+    hashlib.sha256(np.ascontiguousarray(np.asarray(array, np.float32))).hexdigest()
+    for array in (distilled.images, distilled.labels)
+  ]
+  return _key(recipe, loss, stream, content, rows)
+
+
+def _key(recipe: Recipe, loss: str, stream: Array, content: list[str], rows: list[_Row]) -> str:
+  numbers = [(row.entry, row.seed, row.learning_rate) for row in rows]
+  key = jax.random.key_data(stream).tolist()
+  return _digest("networks", _FORMAT, recipe, loss, key, content, numbers)
+
+
+def _digest(kind: str, *parts: Any) -> str:
+  """A file name that the parts determine."""
+  text = json.dumps(parts, default=str)
+  return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _nested(arrays: Mapping[str, np.ndarray]) -> Any:
+  """Variables again from what `flatten_dict` made of them."""
+  return traverse_util.unflatten_dict(dict(arrays), sep="/")
 
 
 def _make_predict(network: nn.Module, preprocessing: Any) -> Callable[[Any, Array], Array]:
-  """(parameters of one network, pixels f32[b h w c] in [0, 1]) -> logits f32[b k]."""
-  return lambda params, pixels: network.apply(params, preprocessing.forward(pixels))
+  """(variables of one network, pixels f32[b h w c] in [0, 1]) -> logits f32[b k]."""
+  return lambda variables, pixels: network.apply(variables, preprocessing.forward(pixels))
 
 
-def _alike(sets: Mapping[str, DistilledSet], info: DatasetInfo) -> dict[tuple[int, str], list[str]]:
+def _alike(
+  sets: Mapping[str, DistilledSet], info: DatasetInfo, protocol: protocols.Protocol
+) -> dict[tuple[int, str], list[str]]:
   """Checks every set; {(n, loss): names of the sets that train together}."""
   groups: dict[tuple[int, str], list[str]] = {}
   for name, distilled in sets.items():
-    images, labels = distilled.images.shape, distilled.labels.shape
+    images, labels = np.shape(distilled.images), np.shape(distilled.labels)
     if len(images) != 5 or images[2:] != tuple(info.image_shape):
       raise ValueError(
         f"Set {name!r} has images of shape {images}; {info.name} needs [r, n, "
@@ -176,6 +339,7 @@ def _alike(sets: Mapping[str, DistilledSet], info: DatasetInfo) -> dict[tuple[in
         f"Set {name!r} has labels of shape {labels}; with these images {info.name} needs "
         f"{(*images[:2], info.num_classes)}."
       )
-    loss = protocols.find_loss((distilled.info or {}).get("label_kind"))
-    groups.setdefault((images[1], loss), []).append(name)
+    loss = protocols.find_loss((distilled.info or {}).get("label_kind"), protocol)
+    factor = distilled.info.get("decode_factor") or 1
+    groups.setdefault((images[1] * factor**2, loss), []).append(name)
   return groups

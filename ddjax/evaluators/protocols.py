@@ -1,49 +1,124 @@
-"""How a network is trained on a small set: named protocols as data, their optimiser and their loss.
+"""How a network is trained on a set: named protocols as data, their optimiser and their loss.
 
 The optimisers are those of the papers' released settings: weight decay is added to the gradient,
 before the momentum, and acts on every parameter, biases and norms included.
 """
 
-from typing import Callable, NamedTuple
+import math
+from typing import Callable, Mapping, NamedTuple
 
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 import optax
 
+from ddjax.augment import siamese
 from ddjax.config.arguments import nearest
 from ddjax.types import Array
+
+DSA = "color_crop_cutout_flip_scale_rotate"
 
 
 class Protocol(NamedTuple):
   """A training recipe.
 
   Attributes:
-    num_epochs: passes over the set.
+    num_epochs: passes over the set; None where `num_steps` counts.
     batch_size: examples a step; a smaller set is one batch.
-    learning_rate: of SGD, at the start.
+    learning_rate: at the start; None takes the rate that came with the set, or `FALLBACK_RATE`.
     momentum: of SGD.
     weight_decay: coefficient of the parameters in the gradient.
-    drops: (fraction of the epochs after which, factor on the learning rate), ascending. The
-      momentum starts anew at each, because the released code makes a new optimiser there.
+    drops: (fraction of the training after which, factor on the learning rate), ascending.
+    restarts_momentum: whether the momentum starts anew at a drop, as where the released code makes
+      a new optimiser there.
+    num_steps: ((up to so many examples, steps), ...), ascending; the last row holds for all above.
+    optimizer: "sgd" or "adam".
+    schedule: "constant" (but for the drops) or "cosine" to zero.
+    augmentation: operations of `ddjax.augment.siamese`, parameters drawn per example; "" for none.
+    augmentation_mode: how many of them apply, see there.
+    mix: "", "cutmix" or "mixup".
+    mix_probability: share of the batches that are mixed.
+    mix_beta: both parameters of the Beta distribution of the mixing ratio.
+    labels: "hard" trains on the largest label of each example; "own" on the labels as they are.
+    loss: "mse", or "" for the one that suits the labels, see `LOSSES`.
+    ema_decay: of an exponential average of the parameters, which is then what is tested; 0: none.
   """
 
-  num_epochs: int
+  num_epochs: int | None
   batch_size: int
-  learning_rate: float
-  momentum: float
-  weight_decay: float
-  drops: tuple[tuple[float, float], ...]
+  learning_rate: float | None
+  momentum: float = 0.9
+  weight_decay: float = 5e-4
+  drops: tuple[tuple[float, float], ...] = ()
+  restarts_momentum: bool = True
+  num_steps: tuple[tuple[float, int], ...] = ()
+  optimizer: str = "sgd"
+  schedule: str = "constant"
+  augmentation: str = ""
+  augmentation_mode: str = "single"
+  mix: str = ""
+  mix_probability: float = 0.0
+  mix_beta: float = 1.0
+  labels: str = "own"
+  loss: str = ""
+  ema_decay: float = 0.0
 
 
 PROTOCOLS = {
-  "quick": Protocol(
-    num_epochs=100,  # ours; all else as in DC, DSA and DM, without augmentation
+  "quick": Protocol(  # ours; optimiser and schedule as in DC, DSA and DM, without augmentation
+    num_epochs=100, batch_size=256, learning_rate=0.01, drops=((0.5, 0.1),)
+  ),
+  "dc": Protocol(  # DC, DSA, DM (Zhao et al. 2021, 2023); the released code runs one epoch more
+    num_epochs=1000,
     batch_size=256,
     learning_rate=0.01,
-    momentum=0.9,
-    weight_decay=5e-4,
     drops=((0.5, 0.1),),
-  )
+    augmentation=DSA,
+    labels="hard",
+  ),
+  "mtt": Protocol(  # Cazenavette et al. 2022: as `dc`, with the learned rate
+    num_epochs=1000,
+    batch_size=256,
+    learning_rate=None,
+    drops=((0.5, 0.1),),
+    augmentation=DSA,
+    labels="hard",
+  ),
+  "idc": Protocol(  # Kim et al. 2022; here the optimiser lives on through the drops
+    num_epochs=1000,
+    batch_size=64,
+    learning_rate=0.01,
+    drops=((2 / 3, 0.2), (5 / 6, 0.2)),
+    restarts_momentum=False,
+    augmentation="color_crop_flip_scale_rotate",
+    augmentation_mode="idc",
+    mix="cutmix",
+    mix_probability=0.5,
+    labels="hard",
+  ),
+  "kip": Protocol(  # Nguyen et al. 2021: 5000 steps, cosine, l2 1e-3; the rate .01 is ours
+    num_epochs=None,
+    batch_size=100,
+    learning_rate=0.01,
+    weight_decay=1e-3,
+    num_steps=((math.inf, 5000),),
+    schedule="cosine",
+    loss="mse",
+  ),
+  "frepo": Protocol(  # Zhou et al. 2022; steps for 10, 100 and 500 images
+    num_epochs=None,
+    batch_size=500,
+    learning_rate=3e-4,
+    weight_decay=0.0,
+    num_steps=((10, 1000), (100, 2000), (math.inf, 5000)),
+    optimizer="adam",
+    schedule="cosine",
+    augmentation="flip_color_crop_rotate_translate_cutout",
+    loss="mse",
+  ),
 }
+
+FALLBACK_RATE = 0.01
+"""The learning rate of a set without a learned one, where the protocol takes the learned one."""
 
 LOSSES = {
   "one_hot": "cross_entropy",
@@ -51,7 +126,7 @@ LOSSES = {
   "centred": "mse",
   "logits": "mse",
 }
-"""The loss of each kind of labels."""
+"""The loss of each kind of labels, where the protocol does not name one."""
 
 
 def find_protocol(name: str) -> Protocol:
@@ -65,31 +140,100 @@ def find_protocol(name: str) -> Protocol:
   return PROTOCOLS[name]
 
 
-def find_loss(label_kind: str) -> str:
-  """The name of the loss for such labels.
+def configure(config: ConfigDict, use_flip: bool = True) -> Protocol:
+  """The protocol of an evaluation, with what its config sets otherwise.
+
+  Args:
+    config: the group `accuracy_evaluation`; a None among `num_epochs`, `batch_size`,
+      `learning_rate`, `augmentation` and `labels` keeps the protocol's own.
+    use_flip: whether a mirrored image is still an image of its class. If not, the protocol's own
+      augmentation goes without flips; one that the config names is taken as it is.
+  Raises:
+    ValueError: for an unknown protocol or augmentation, or an impossible number, naming it.
+  """
+  protocol = find_protocol(config.protocol)
+  if not use_flip:
+    protocol = protocol._replace(augmentation=siamese.without_flip(protocol.augmentation))
+  names = ("num_epochs", "batch_size", "learning_rate", "augmentation", "labels")
+  given = {name: config[name] for name in names if config[name] is not None}
+  for name in ("num_epochs", "batch_size", "learning_rate"):
+    if name in given and not given[name] > 0:
+      raise ValueError(f"accuracy_evaluation.{name}={given[name]} must be positive.")
+  if not 0 <= config.ema_decay < 1:
+    raise ValueError(f"accuracy_evaluation.ema_decay={config.ema_decay} must lie in [0, 1).")
+  if given.get("labels", "own") not in ("own", "hard"):
+    raise ValueError(f"accuracy_evaluation.labels={given['labels']!r} must be 'own' or 'hard'.")
+  if given.get("augmentation") == "none":
+    given["augmentation"] = ""
+  protocol = protocol._replace(ema_decay=config.ema_decay, **given)
+  siamese.parse(protocol.augmentation, protocol.augmentation_mode)
+  return protocol
+
+
+def find_loss(label_kind: str, protocol: Protocol | None = None) -> str:
+  """The name of the loss for such labels, under a protocol if one is given.
 
   Raises:
     ValueError: for an unknown kind.
   """
   if label_kind not in LOSSES:
     raise ValueError(f"Unknown label kind {label_kind!r}. {nearest(label_kind, LOSSES)}")
+  if protocol is not None and protocol.loss:
+    return protocol.loss
+  if protocol is not None and protocol.labels == "hard":
+    return "cross_entropy"
   return LOSSES[label_kind]
 
 
-def make_optimizer(protocol: Protocol, steps_per_epoch: int) -> optax.GradientTransformation:
-  """SGD with the protocol's momentum, weight decay and learning rate drops."""
-  drops = {round(at * protocol.num_epochs) * steps_per_epoch: by for at, by in protocol.drops}
+class Length(NamedTuple):
+  """How long a training is: its steps, the steps of an epoch, and the steps of the drops."""
+
+  num_steps: int
+  steps_per_epoch: int
+  drops: dict[int, float]
+
+
+def length(protocol: Protocol, num_examples: int) -> Length:
+  """The length of a training on so many examples."""
+  steps_per_epoch = math.ceil(num_examples / protocol.batch_size)
+  if protocol.num_epochs is not None:
+    num_steps = protocol.num_epochs * steps_per_epoch
+    drops = {round(at * protocol.num_epochs) * steps_per_epoch: by for at, by in protocol.drops}
+  else:
+    num_steps = next(steps for up_to, steps in protocol.num_steps if num_examples <= up_to)
+    drops = {round(at * num_steps): by for at, by in protocol.drops}
+  return Length(num_steps, steps_per_epoch, drops)
+
+
+def make_optimizer(
+  protocol: Protocol, num_examples: int, learning_rate: Array | float | None = None
+) -> optax.GradientTransformation:
+  """The protocol's optimiser for a set of so many examples.
+
+  Args:
+    protocol: the recipe.
+    num_examples: of the set, for the steps at which the rate drops.
+    learning_rate: at the start, also traced; None for the protocol's.
+  """
+  num_steps, _, drops = length(protocol, num_examples)
+  rate = protocol.learning_rate if learning_rate is None else learning_rate
+  if protocol.schedule == "cosine":
+    factor = optax.cosine_decay_schedule(1.0, num_steps)
+  else:
+    factor = optax.piecewise_constant_schedule(1.0, drops)
+
+  def schedule(step: Array) -> Array:
+    return rate * factor(step)
 
   def momentum(step: Array) -> Array:
-    return jnp.where(jnp.isin(step, jnp.array(list(drops), int)), 0.0, protocol.momentum)
+    restarts = list(drops) if protocol.restarts_momentum else []
+    return jnp.where(jnp.isin(step, jnp.array(restarts, int)), 0.0, protocol.momentum)
 
-  return optax.chain(
-    optax.add_decayed_weights(protocol.weight_decay),
-    optax.inject_hyperparams(optax.sgd)(
-      learning_rate=optax.piecewise_constant_schedule(protocol.learning_rate, drops),
-      momentum=momentum,
-    ),
-  )
+  decay = optax.add_decayed_weights(protocol.weight_decay)
+  if protocol.optimizer == "adam":
+    return optax.chain(decay, optax.adam(schedule))
+  sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=momentum)
+  return optax.chain(decay, sgd)
 
 
 def make_loss(name: str) -> Callable[[Array, Array], Array]:
@@ -102,3 +246,13 @@ def make_loss(name: str) -> Callable[[Array, Array], Array]:
     return optax.l2_loss(logits, labels).sum(-1)
 
   return {"cross_entropy": optax.softmax_cross_entropy, "mse": mse}[name]
+
+
+def describe(protocol: Protocol) -> Mapping[str, object]:
+  """The recipe for a report: JSON-safe, without what it does not use."""
+  fields = {name: value for name, value in protocol._asdict().items() if value not in ("", (), 0.0)}
+  if protocol.num_steps:
+    fields["num_steps"] = [
+      [None if up_to == math.inf else up_to, steps] for up_to, steps in protocol.num_steps
+    ]
+  return fields

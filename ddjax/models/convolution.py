@@ -23,8 +23,8 @@ _FEW_NUMBERS = 64
 """Up to so many numbers in a window, the patches are cheaper than the convolution (CPU)."""
 _PIXELS_AT_ONCE = 2560
 """Output pixels of one piece of a kernel gradient: the piece and its copies stay in the cache."""
-_SMALL_FLOPS = 5e7
-"""Below this many operations a network, vmapped networks share one batched product (CPU)."""
+_FEW_VALUES = 1 << 15
+"""Up to this many input values a network, vmapped networks share one batched product of patches."""
 
 
 def conv(
@@ -67,7 +67,7 @@ def conv_primitive(x: Array, kernel: Array, padding: int, stride: int = 1) -> Ar
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv_ordered(x: Array, kernel: Array, padding: int) -> Array:
   """`conv` with stride 1, whose gradients are convolutions in XLA's preferred order too."""
-  return _over_networks(_conv, padding)(x, kernel)
+  return _over_networks(_conv, conv_patches, padding)(x, kernel)
 
 
 def _conv_forward(x, kernel, padding):
@@ -91,7 +91,7 @@ def kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:
     cotangent: f32[b y x o].
     padding: of the convolution, stride 1.
   """
-  return _over_networks(_kernel_gradient, padding)(x, cotangent)
+  return _over_networks(_kernel_gradient, _kernel_gradient_of_patches, padding)(x, cotangent)
 
 
 def _kernel_gradient_forward(x, cotangent, padding):
@@ -142,21 +142,30 @@ def _kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:
   return total if whole == batch else total + of_piece(x[whole:], cotangent[whole:])
 
 
-def _over_networks(fn, padding: int):
+def _kernel_gradient_of_patches(x: Array, cotangent: Array, padding: int) -> Array:
+  """As one product of the patch matrix with the cotangent."""
+  size = x.shape[1] + 2 * padding - cotangent.shape[1] + 1
+  channels, outputs = x.shape[-1], cotangent.shape[-1]
+  patches = _patches(x, size, padding).reshape(-1, size * size * channels)
+  return (patches.T @ cotangent.reshape(-1, outputs)).reshape(size, size, channels, outputs)
+
+
+def _over_networks(fn, small_fn, padding: int):
   """`fn` of two arrays, with a rule of its own for a leading axis of networks."""
-  fn = functools.partial(fn, padding=padding)
+  fn, small_fn = (functools.partial(form, padding=padding) for form in (fn, small_fn))
   mapped = custom_vmap(fn)
 
   @mapped.def_vmap
   def rule(axis_size, in_batched, x, other):
-    out = lax.map(
-      lambda pair: mapped(*pair),
-      tuple(
-        a if is_batched else jnp.broadcast_to(a, (axis_size, *a.shape))
-        for a, is_batched in zip((x, other), in_batched)
-      ),
+    arrays = tuple(
+      array if is_batched else jnp.broadcast_to(array, (axis_size, *array.shape))
+      for array, is_batched in zip((x, other), in_batched)
     )
-    return out, True
+    if axis_size == 1:
+      return mapped(*(array[0] for array in arrays))[None], True
+    if arrays[0][0].size <= _FEW_VALUES:
+      return jax.vmap(small_fn)(*arrays), True
+    return lax.map(lambda pair: mapped(*pair), arrays), True
 
   return mapped
 

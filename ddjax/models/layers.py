@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 
 from ddjax.config.arguments import nearest
 from ddjax.models.convolution import average_pool, conv
+from ddjax.models.instance_norm import InstanceNorm
 from ddjax.types import Array
 
 Images = Float[Array, "b h w c"]
@@ -134,7 +135,7 @@ _NORM = dict(epsilon=_EPSILON, use_fast_variance=False)
 
 CHOICES: Mapping[str, Mapping[str, Any]] = {
   "norm": {
-    "instance": functools.partial(nn.InstanceNorm, **_NORM),
+    "instance": InstanceNorm,
     "batch": BatchNorm,
     "layer": functools.partial(
       nn.LayerNorm, reduction_axes=(1, 2, 3), feature_axes=(1, 2, 3), **_NORM

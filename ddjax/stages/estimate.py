@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ddjax.evaluators.protocols import find_protocol
+from ddjax.evaluators import protocols
 from ddjax.kernels import cost
 from ddjax.kernels.make import make_kernel
 from ddjax.models.build import build
@@ -37,6 +37,25 @@ def estimate(job: Job) -> Estimate:
 
   Kernels by `ddjax.kernels.cost`; networks by the compiler's count for one image.
   """
+  stages = _kernel_stages(job) if "kernel" in job.config else {}
+  if "accuracy" in job.config.evaluators:
+    stages["evaluate accuracy"] = _networks(job)
+  flops = {name: float(one[0]) for name, one in stages.items()}
+  seconds = {name: float(one[1]) for name, one in stages.items()}
+  budget = job.config.memory_budget_gb * 2**30
+  peak = max((one[2] for one in stages.values()), default=0)
+  memory = int(min(peak, budget)) + sum(leaf.nbytes for leaf in jax.tree.leaves(job.data))
+  text = (
+    f"{sum(flops.values()) / 1e12:.3g} TFLOP, {memory / 2**30:.2g} GiB, about "
+    f"{duration(sum(seconds.values()))} ("
+    + ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
+    + "; compilation apart)."
+  )
+  return Estimate(flops, seconds, memory, text)
+
+
+def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
+  """{stage: [flops, seconds, bytes of one call]} of a kernel method and its evaluation."""
   config, info = job.config, job.real.info
   num_support = config.synthetic.ipc * info.num_classes
   kernel = make_kernel(config.kernel, info.image_shape, precision=config.precision)
@@ -52,37 +71,28 @@ def estimate(job: Job) -> Estimate:
   num_sets = 2 * config.num_replicas + config.num_random_subsets
   learns_images = job.distiller.num_steps is None  # Label Solve is one pass of algebra
   step = of_pairs(step_pairs, learns_images)
-  stages = {
-    "distill": job.num_steps * step + num_looks * config.num_replicas * of_pairs(predict_pairs)
-  }
+  looks = num_looks * config.num_replicas * of_pairs(predict_pairs)
+  looks[2] = 0.0
+  stages = {"distill": job.num_steps * step + looks}
+  stages["distill"][2] = step[2]
   if "kernel" in config.evaluators:
     stages["evaluate kernel"] = num_sets * of_pairs(predict_pairs)
-  if "accuracy" in config.evaluators:
-    stages["evaluate accuracy"] = _networks(job)
-  flops = {name: float(one[0]) for name, one in stages.items()}
-  seconds = {name: float(one[1]) for name, one in stages.items()}
-  budget = config.memory_budget_gb * 2**30
-  memory = int(min(step[2], budget)) + sum(leaf.nbytes for leaf in jax.tree.leaves(job.data))
-  text = (
-    f"{sum(flops.values()) / 1e12:.3g} TFLOP, {memory / 2**30:.2g} GiB, about "
-    f"{duration(sum(seconds.values()))} ("
-    + ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
-    + "; compilation apart)."
-  )
-  return Estimate(flops, seconds, memory, text)
+  return stages
 
 
 def _networks(job: Job) -> np.ndarray:
   """[flops, seconds, 0] of training and testing the finite networks."""
   config, info = job.config.accuracy_evaluation, job.real.info
   num_networks = 2 * job.config.num_replicas * config.num_seeds + job.config.num_random_subsets
-  num_epochs = find_protocol(config.protocol).num_epochs
   num_support = job.config.synthetic.ipc * info.num_classes
-  num_passes = 3 * num_epochs * num_support + len(job.real.test_labels)
+  protocol = protocols.configure(config)
+  batch = min(protocol.batch_size, num_support)
+  num_steps = protocols.length(protocol._replace(batch_size=batch), num_support).num_steps
+  num_passes = 3 * num_steps * batch + len(job.real.test_labels)
   image = jax.ShapeDtypeStruct((1, *info.image_shape), np.float32)
   flops = 0.0
   for name in config.networks:
-    network = build(name, num_classes=info.num_classes, width=config.width)
+    network = build(name, num_classes=info.num_classes, width=config.width or None)
     params = jax.eval_shape(network.init, jax.random.key(0), image)
     forward = jax.jit(network.apply).lower(params, image).cost_analysis()["flops"]
     flops += num_networks * num_passes * forward

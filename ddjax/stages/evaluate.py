@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from absl import logging
 import jax
@@ -11,13 +11,20 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax import registry
+from ddjax.augment import siamese
+from ddjax.config.arguments import nearest
 from ddjax.data.batches import standardise
+from ddjax.data.facts import get_facts
+from ddjax.data.load import RealData
 from ddjax.distillers import synthetic
+from ddjax.evaluators import protocols
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
-from ddjax.evaluators.fit import make_fit
+from ddjax.evaluators.fit import fit_full, make_fit
 from ddjax.evaluators.kernel import make_kernel_evaluator, make_kernel_fit
 from ddjax.random_streams import stream
 from ddjax.stages.prepare import Job, load, precision, prepare
+from ddjax.training.fitting import Watch
+from ddjax.training.parallel import local_devices
 from ddjax.types import DistilledSet, Report
 
 
@@ -28,12 +35,63 @@ class Evaluation(NamedTuple):
   make: Callable
 
 
-FITS: dict[str, Callable] = {
-  "kernel": lambda job: make_kernel_fit(job.config, job.real.info, job.real.preprocessing),
-  "networks": lambda job: make_fit(
-    job.config.accuracy_evaluation, job.real.info, job.real.preprocessing
-  ),
-}
+def _make_kernel_fit(job: Job) -> Callable:
+  fit = make_kernel_fit(job.config, job.real.info, job.real.preprocessing)
+  return lambda sets, rng, watch: fit(sets, rng)
+
+
+def _make_network_fit(job: Job) -> Callable:
+  config, real = job.config.accuracy_evaluation, job.real
+  options = dict(use_flip=get_facts(real.info.name).use_flip, devices=local_devices(job.layout))
+  fit = make_fit(config, real.info, real.preprocessing, cached_sets=("random_subset",), **options)
+  if config.full_set not in FULL_SET:
+    raise ValueError(
+      f"accuracy_evaluation.full_set={config.full_set!r}. {nearest(config.full_set, FULL_SET)}"
+    )
+
+  extra = _make_extra_fits(config, real, options) if config.use_robust_scores else {}
+
+  def fit_all(sets, rng, watch):
+    models = fit(sets, rng, watch)
+    for suffix, (names, fit_extra) in extra.items():
+      fitted = fit_extra({name: sets[name] for name in names}, rng, watch)
+      models |= {f"{name}_{suffix}": of_set for name, of_set in fitted.items()}
+    if config.full_set != "none":
+      is_trained = config.full_set == "train"
+      full = fit_full(config, real, rng, is_trained=is_trained, watch=watch, **options)
+      if full:
+        models["full"] = full
+    return models
+
+  return fit_all
+
+
+def _make_extra_fits(config: ConfigDict, real: RealData, options: dict[str, Any]):
+  """What the robust scores compare with: {suffix of the set's name: (sets, fit)}."""
+  own = protocols.configure(config, options["use_flip"])
+  changes = {}
+  if own.labels != "hard":
+    changes["hard_labels"] = (("distilled",), {"labels": "hard"})
+  sets = ("distilled", "random_subset")
+  if own.augmentation:
+    changes["without_augmentation"] = (sets, {"augmentation": "none"})
+  else:
+    dsa = protocols.DSA if options["use_flip"] else siamese.without_flip(protocols.DSA)
+    changes["with_augmentation"] = (sets, {"augmentation": dsa})
+  fits = {}
+  for suffix, (names, fields) in changes.items():
+    changed = config.copy_and_resolve_references()
+    changed.update(fields)
+    fits[suffix] = (
+      names,
+      make_fit(changed, real.info, real.preprocessing, cached_sets=("random_subset",), **options),
+    )
+  return fits
+
+
+FULL_SET = ("cached", "train", "none")
+FITS: dict[str, Callable] = {"kernel": _make_kernel_fit, "networks": _make_network_fit}
+"""By kind of models: (job) -> fit(sets, rng, watch)."""
 EVALUATORS: dict[str, Evaluation] = {
   "kernel": Evaluation("kernel", lambda job: make_kernel_evaluator(job.config, job.real.info)),
   "accuracy": Evaluation(
@@ -63,7 +121,7 @@ def plan(job: Job) -> Plan:
     "kernel_evaluation.num_bootstrap": config.kernel_evaluation.num_bootstrap,
     "accuracy_evaluation.num_bootstrap": config.accuracy_evaluation.num_bootstrap,
     "accuracy_evaluation.num_seeds": config.accuracy_evaluation.num_seeds,
-    "accuracy_evaluation.width": config.accuracy_evaluation.width,
+    "accuracy_evaluation.full_seeds": config.accuracy_evaluation.full_seeds,
   }
   for name, count in counts.items():
     if count < 1:
@@ -75,7 +133,11 @@ def plan(job: Job) -> Plan:
 
 
 def evaluate(
-  job: Job, plan: Plan, distilled: DistilledSet, initial: DistilledSet | None = None
+  job: Job,
+  plan: Plan,
+  distilled: DistilledSet,
+  initial: DistilledSet | None = None,
+  watch: Watch = Watch(),
 ) -> tuple[dict[str, Report], dict[str, float]]:
   """Runs the evaluators on a distilled set, beside its step 0 and random subsets.
 
@@ -84,6 +146,7 @@ def evaluate(
     plan: the evaluators, from `plan`.
     distilled: leading replica axis.
     initial: the same at step 0, where it is known.
+    watch: of the fitting of networks: progress, stop request, where unfinished ones are kept.
   Returns:
     {evaluator: Report}, and the seconds of each, the fitting of models with the first that needs
     them.
@@ -96,7 +159,7 @@ def evaluate(
     started = time.monotonic()
     if models not in fitted:
       logging.info("Fitting %s models on %s.", models, ", ".join(sets))
-      fitted[models] = plan.fits[models](sets, stream(job.config.seed, f"fit {models}"))
+      fitted[models] = plan.fits[models](sets, stream(job.config.seed, f"fit {models}"), watch)
     rng = stream(job.config.seed, f"measure {name}")
     reports[name] = measure(fitted[models], job.real, rng, None)
     seconds[name] = time.monotonic() - started

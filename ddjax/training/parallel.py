@@ -214,7 +214,32 @@ def device_numbers(layout: Layout) -> Array:
   return np.array(numbers, np.int32)
 
 
+def local_devices(layout: Layout) -> tuple[jax.Device, ...]:
+  """The devices of the layout that are this host's."""
+  return tuple(d for d in layout.devices if d.process_index == jax.process_index())
+
+
 @functools.cache
 def is_main_process() -> bool:
   """Whether this process writes the files."""
   return jax.process_index() == 0
+
+
+def deal_out(
+  fn: Callable[..., Any], devices: tuple[jax.Device, ...], in_axes, out_axes
+) -> Callable:
+  """Independent work, one part a device: `pmap` without communication.
+
+  Args:
+    fn: of the part of one device.
+    devices: of this host.
+    in_axes: for each argument, a tree of 0 (its leading axis is dealt out, one entry a device) and
+      None (every device gets it; place it with `copy_to` first).
+    out_axes: likewise; None is for what is equal on all devices.
+  """
+  return jax.pmap(fn, devices=devices, in_axes=in_axes, out_axes=out_axes)
+
+
+def copy_to(tree: Any, devices: tuple[jax.Device, ...]) -> Any:
+  """Every leaf on each of these devices of this host."""
+  return jax.device_put(tree, NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec()))
