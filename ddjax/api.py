@@ -58,9 +58,15 @@ def evaluate(path: str, config: ConfigDict | None = None) -> dict[str, Any]:
   Raises:
     ValueError: if the set does not fit the config's data set or preprocessing.
   """
+  from ddjax.data.load import load_real_data
   from ddjax.stages.evaluate import evaluate_saved
+  from ddjax.stages.prepare import precision, prepare_saved
 
-  return evaluate_saved(load(path), config)
+  distilled = load(path)
+  config = ConfigDict(distilled.info["config"]) if config is None else config
+  with precision(config):
+    job = prepare_saved(config, pathlib.Path(), load_real_data(config.data), distilled)
+    return evaluate_saved(job, distilled)[0]
 
 
 def load(path: str) -> DistilledSet:

@@ -15,9 +15,8 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from ddjax.config import compare
-from ddjax.io.report import JSON_NAME
 from ddjax.run_folder import RunFolder
-from ddjax.stages import estimate, present
+from ddjax.stages import choose, estimate, present
 from ddjax.stages.distill import distill, initial_set
 from ddjax.stages.evaluate import evaluate, plan
 from ddjax.stages.prepare import data_fingerprint, load, precision, prepare
@@ -38,6 +37,7 @@ def estimate_text(config: ConfigDict) -> str:
   with precision(config):
     job = prepare(config, pathlib.Path(), load(config))
     plan(job)
+    choose.check(job)
     return estimate.estimate(job).text
 
 
@@ -59,8 +59,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     started = time.monotonic()
     job = prepare(config, folder.path, load(config))
     evaluators = plan(job)
+    choose.check(job)
     folder.claim(plain, data_fingerprint(job.real), job.num_steps)
-    if (report := _finished_report(folder, plain)) is not None:
+    if (report := folder.finished_report(plain)) is not None:
       logging.info("%s is finished; nothing to do.", folder.path)
       return Result(folder.path, report)
     seconds = {"data": time.monotonic() - started}
@@ -77,22 +78,19 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
 
       initial = initial_set(job)
       watch = Watch(folder.path / "fits" if is_main_process() else None, stop, is_main_process())
+      choice = choose.choose(job, evaluators, watch)
       reports, evaluation_seconds = evaluate(
-        job, evaluators, distilled, initial if config.evaluate_initial else None, watch
+        job,
+        evaluators,
+        distilled,
+        initial if config.evaluate_initial else None,
+        choice.distilled if choice else None,
+        watch,
       )
     seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
     facts = {"seconds": seconds, "estimates": planned._asdict()}
+    if choice:
+      facts |= {"chosen_by": config.choose_by, "chosen_steps": choice.steps}
     report = present.present(job, distilled, initial, reports, facts)
     shutil.rmtree(folder.path / "fits", ignore_errors=True)  # what unfinished fits left to resume
     return Result(folder.path, report)
-
-
-def _finished_report(folder: RunFolder, plain: dict[str, Any]) -> dict[str, Any] | None:
-  """The report on disk, where it is of this very config but for the fields of the loop."""
-  report = folder.read_json(JSON_NAME)
-  if report is None:
-    return None
-  old, new = dict(report["run"]["config"]), dict(plain)
-  for fields in (old, new):
-    fields.pop("trainer", None)
-  return report if old == new else None

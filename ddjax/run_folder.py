@@ -11,6 +11,7 @@ import pathlib
 import shutil
 from typing import Any, Iterable, Mapping
 
+from absl import logging
 from ml_collections import ConfigDict
 
 from ddjax.config import compare
@@ -18,6 +19,7 @@ from ddjax.io import atomic
 
 CONFIG_NAME = "config.json"
 LOCK_NAME = ".lock"
+REPORT_NAME = "report.json"
 
 
 class RunFolderError(RuntimeError):
@@ -133,6 +135,19 @@ class RunFolder:
       )
     if self._is_writer:
       atomic.write_json(path, {"config": config, "data_fingerprint": data_fingerprint})
+
+  def finished_report(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The report on disk, where it is of this very plain config but for the fields of the loop."""
+    report = self.read_json(REPORT_NAME)
+    if report is None:
+      return None
+    old, new = dict(report["run"]["config"]), dict(config)
+    for fields in (old, new):
+      fields.pop("trainer", None)
+    if old != new:
+      return None
+    logging.info("%s is finished; nothing to do.", self.path)
+    return report
 
   def read_json(self, name: str) -> Any:
     """The content of a JSON file of the folder, or None where it is missing.

@@ -5,7 +5,7 @@ from typing import Callable, Iterable, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ddjax import kernel_ablation, pipeline, registry
+from ddjax import kernel_ablation, pipeline, registry, set_evaluation
 from ddjax.io.report import HTML_NAME, summary_text
 from ddjax.run_folder import default_workdir
 from ddjax.training.parallel import is_main_process
@@ -63,7 +63,19 @@ def _kernel_ablation(config: ConfigDict, workdir: pathlib.Path, overwrite: bool)
   return f"{kernel_ablation.summary(cells)}\nTable: {table}\nFigure: {workdir / 'figures'}"
 
 
+def _evaluate(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
+  report = set_evaluation.run_saved(config, workdir, overwrite=overwrite)
+  return f"{summary_text(report)}\nReport: {workdir / HTML_NAME}"
+
+
+def _full_set(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
+  report = set_evaluation.run_full(config, workdir, overwrite=overwrite)
+  return f"{summary_text(report)}\nReport: {workdir / HTML_NAME}"
+
+
 TASKS = {
   "distill": Task(_distill, pipeline.estimate_text),
+  "evaluate": Task(_evaluate, set_evaluation.estimate_saved),
+  "full_set": Task(_full_set, set_evaluation.estimate_full),
   "kernel_ablation": Task(_kernel_ablation, kernel_ablation.estimate_text),
 }

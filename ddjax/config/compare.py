@@ -13,6 +13,7 @@ _FREE_FIELDS = (
   "memory_budget_gb",
   "evaluators",
   "evaluate_initial",
+  "choose_by",
   "num_random_subsets",
   "kernel_evaluation",
   "accuracy_evaluation",

@@ -30,11 +30,41 @@ def base(method: str, dataset: str) -> ConfigDict:
       trainer=trainer(),
       evaluators=("kernel", "accuracy"),
       evaluate_initial=True,  # the set at step 0 too
+      choose_by="none",  # or kernel, accuracy: it chooses a snapshot on the validation split
       num_random_subsets=5,  # of the real set, of equal size: the baseline beside every figure
       kernel_evaluation=kernel_evaluation(),
       accuracy_evaluation=accuracy_evaluation(),
     )
   )
+
+
+def evaluation(task: str, dataset: str) -> ConfigDict:
+  """What evaluations without a distillation have; networks and protocol as published.
+
+  Args:
+    task: name in `ddjax.tasks.TASKS`.
+    dataset: name in `ddjax.data.facts.FACTS`.
+  """
+  config = ConfigDict(
+    dict(
+      task=task,
+      method=task,
+      variant="",
+      seed=0,
+      num_devices=0,  # 0: all there are
+      precision="float32",
+      memory_budget_gb=4.0,
+      data=data(dataset),
+      evaluators=("accuracy",),
+      num_random_subsets=5,
+      kernel=kernel(),  # of the evaluator "kernel"
+      ridge=1e-6,
+      kernel_evaluation=kernel_evaluation(),
+      accuracy_evaluation=accuracy_evaluation(),
+    )
+  )
+  config.accuracy_evaluation.update(dict(networks=("convnet",), width=128, protocol="dc"))
+  return config
 
 
 def data(dataset: str) -> ConfigDict:

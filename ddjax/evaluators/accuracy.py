@@ -28,12 +28,15 @@ _NO_FULL = (
 LABEL_SCORE, AUGMENTATION_SCORE = "label_robust_score", "augmentation_robust_score"
 
 
-def make_accuracy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[..., Report]:
+def make_accuracy_evaluator(
+  config: ConfigDict, info: DatasetInfo, unit: str = "distillation"
+) -> Callable[..., Report]:
   """Test accuracy of every network on every set, with paired differences.
 
   Args:
     config: the group `accuracy_evaluation`.
     info: of the data set, whose classes are counted.
+    unit: what one entry of the set `distilled` is, for what the intervals run over.
   Returns:
     measure(models, dataset, rng, context=None) -> Report of kind "accuracy". For each network
     NETWORK it holds the mean test accuracies, fractions, `NETWORK` of the distilled set and
@@ -60,6 +63,7 @@ def make_accuracy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[.
       "protocol": config.protocol,
       "training": protocols.describe(protocol),
       "changes_to_protocol": _changes(config),
+      "architectures": list(models["distilled"]),
       "loss": "by the kind of labels, the random subset like the distilled set",
       "loss_by_label_kind": dict(protocols.LOSSES),
       "width": config.width or "published",
@@ -87,7 +91,7 @@ def make_accuracy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[.
         pairs,
         num_bootstrap=config.num_bootstrap,
         seed=seed,
-        units=dict.fromkeys(fits, "distillation")
+        units=dict.fromkeys(fits, unit)
         | {name: "subset" for name in fits if name.startswith("random_subset")}
         | {"full": "full set"},
       )

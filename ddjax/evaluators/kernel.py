@@ -72,6 +72,7 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
     "initial": "initial_accuracy",
     "random_subset": "random_subset_accuracy",
   }
+  chosen_key = "chosen_test_accuracy"  # only where a validation split chose a snapshot
   gains = {
     ("distilled", "random_subset"): "gain_over_random_test_accuracy",
     ("distilled", "initial"): "gain_over_initial_test_accuracy",
@@ -87,11 +88,16 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
     }
     correct = {name: classes == dataset.test_labels for name, classes in predicted.items()}
     group = {name: of_set[PREDICTOR].group for name, of_set in models.items()}
-    pairs = [(name, other) for name, other in gains if other in models]
+    own_keys = keys | ({"chosen": chosen_key} if "chosen" in models else {})
+    own_gains = gains | {
+      ("chosen", other): key.replace("test", chosen_key.removesuffix("_accuracy"))
+      for (name, other), key in gains.items()
+    }
+    pairs = [pair for pair in own_gains if set(pair) <= models.keys()]
     estimates = statistics.bootstrap_accuracies(
       correct, group, pairs, num_bootstrap=num_bootstrap, seed=config.seed
     )
-    named = {**keys, **gains}
+    named = {**own_keys, **own_gains}
     settings = {
       "kernel": config.kernel.to_dict(),
       "ridge": config.ridge,
@@ -114,9 +120,9 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
         if estimate.std is not None
       },
       interval={named[source]: [e.low, e.high] for source, e in estimates.items()},
-      per_model={keys[name]: rows.mean(axis=1).tolist() for name, rows in correct.items()},
+      per_model={own_keys[name]: rows.mean(axis=1).tolist() for name, rows in correct.items()},
       per_class={
-        keys[name]: _per_class(rows.mean(axis=0), classes) for name, rows in correct.items()
+        own_keys[name]: _per_class(rows.mean(axis=0), classes) for name, rows in correct.items()
       },
       settings=settings,
     )

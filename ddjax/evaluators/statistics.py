@@ -16,7 +16,12 @@ from scipy import special
 
 from ddjax.config.arguments import nearest
 
-UNITS = {"distilled": "distillation", "initial": "distillation", "random_subset": "subset"}
+UNITS = {
+  "distilled": "distillation",
+  "initial": "distillation",
+  "chosen": "distillation",
+  "random_subset": "subset",
+}
 """What one group of a set's models is. Sets with the same units are resampled together."""
 
 _COUNTS_AT_ONCE = 2_000_000

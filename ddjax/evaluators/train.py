@@ -35,9 +35,9 @@ class Source:
   """Sets to learn from, all of one size, as they lie on the devices.
 
   Attributes:
-    images: u8 or f32 [s n h w c]; networks see `(images - mean) / std`.
+    images: u8[s n h w c], seen as `(images - mean) / std`, or f32 as the networks see them.
     labels: f32[s n k].
-    mean: f32[c], in units of `images`.
+    mean: f32[c], in units of u8 images.
     std: f32[c], likewise.
     weights: f32[s n] of each example's loss, or None for one each.
   """
@@ -198,8 +198,7 @@ def make_training(
     order = jax.lax.cond(position == 0, new_order, lambda order: order, order)
     places = position * batch_size + jnp.arange(batch_size)
     examples = jax.lax.dynamic_slice_in_dim(order, position * batch_size, batch_size)
-    counts = places < num_examples
-    weights = counts.astype(jnp.float32)
+    weights = (places < num_examples).astype(jnp.float32)
     if source.weights is not None:
       weights *= source.weights[row.indices, examples]
     images = _look_up(source, row.indices, examples)
@@ -208,7 +207,7 @@ def make_training(
     augment_rng, mix_rng = jax.random.split(draw_rng)
     if augmentation.ops:
       images = siamese.augment(augment_rng, images, augmentation, per_example=True)
-    images, labels = _mixed(mix_rng, images, labels, counts, protocol)
+    images, labels = _mixed(mix_rng, images, labels, weights > 0, protocol)
     value, grads, stats = gradient(variables, images, labels, weights)
     optimizer = protocols.make_optimizer(protocol, num_examples, row.learning_rates)
     updates, opt_state = optimizer.update(grads, opt_state, variables["params"])
@@ -275,7 +274,8 @@ def _look_up(source: Source, index: Array, examples: Array) -> Array:
   images = source.images[index, examples]
   if images.dtype == jnp.float32:
     return images
-  return (images.astype(jnp.float32) - source.mean) / source.std
+  mean, std = (jnp.broadcast_to(leaf, images.shape) for leaf in (source.mean, source.std))
+  return (images.astype(jnp.float32) - mean) / std
 
 
 def _without_params(variables: Any) -> Any:
@@ -290,10 +290,8 @@ def _pieces(leaf: Array, num_pieces: int) -> Array:
   return leaf.reshape(num_pieces, size, *leaf.shape[1:])
 
 
-def _mixed(
-  rng: Array, images: Array, labels: Array, counts: Array, protocol
-) -> tuple[Array, Array]:
-  """Images and labels after the protocol's mixing."""
+def _mixed(rng: Array, images: Array, labels: Array, mask: Array, protocol) -> tuple[Array, Array]:
+  """Images and labels after the protocol's mixing, whose partners are rows of the mask."""
   if not protocol.mix:
     return images, labels
   num, height, width, _ = images.shape
@@ -305,9 +303,9 @@ def _mixed(
       width=width,
       beta=protocol.mix_beta,
       probability=protocol.mix_probability,
-      mask=counts,
+      mask=mask,
     )
     return mix.apply_cutmix(images, labels, draws)
   return mix.apply_mixup(
-    images, labels, mix.draw_mixup(rng, num, alpha=protocol.mix_beta, mask=counts)
+    images, labels, mix.draw_mixup(rng, num, alpha=protocol.mix_beta, mask=mask)
   )

@@ -58,7 +58,7 @@ def distill(job: Job, stop_request=False) -> DistilledSet:
       def on_stop(step, state):
         distilled = extract(job, state)  # on all hosts: it computes where the state lies
         if writer:
-          save(job, distilled, step, job.workdir / "distilled" / "steps" / f"{step:08d}")
+          save(job, distilled, step, snapshot_folder(job, step))
           writer.write(step, curve(distilled))
 
       state = trainer.train(
@@ -115,6 +115,11 @@ def save(job: Job, distilled: DistilledSet, step: int, folder: pathlib.Path) -> 
     one = DistilledSet(distilled.images[replica], distilled.labels[replica])
     place = folder / f"replica_{replica}" if replica else folder
     save_distilled(place, one, info, job.real.preprocessing)
+
+
+def snapshot_folder(job: Job, step: int) -> pathlib.Path:
+  """Where the set at a step of the curve lies."""
+  return job.workdir / "distilled" / "steps" / f"{step:08d}"
 
 
 def curve_steps(wanted: tuple[int, ...], num_steps: int) -> list[int]:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.evaluators import protocols
@@ -37,9 +38,22 @@ def estimate(job: Job) -> Estimate:
 
   Kernels by `ddjax.kernels.cost`; networks by the compiler's count for one image.
   """
-  stages = _kernel_stages(job) if "kernel" in job.config else {}
+  has_kernel = "kernel" in job.config and job.num_steps
+  stages = _kernel_stages(job) if has_kernel else {}
   if "accuracy" in job.config.evaluators:
-    stages["evaluate accuracy"] = _networks(job)
+    num_support = job.config.synthetic.ipc * job.real.info.num_classes
+    stages["evaluate accuracy"] = _networks(job, num_support, _num_networks(job.config))
+  return _estimate(job, stages)
+
+
+def estimate_full(job: Job) -> Estimate:
+  """Estimates training networks on the full set, and testing them."""
+  config = job.config.accuracy_evaluation
+  return _estimate(job, {"train": _networks(job, job.real.info.num_train, config.full_seeds)})
+
+
+def _estimate(job: Job, stages: dict[str, np.ndarray]) -> Estimate:
+  """The sum of the stages, each [flops, seconds, bytes of one call]."""
   flops = {name: float(one[0]) for name, one in stages.items()}
   seconds = {name: float(one[1]) for name, one in stages.items()}
   budget = job.config.memory_budget_gb * 2**30
@@ -80,14 +94,18 @@ def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
   return stages
 
 
-def _networks(job: Job) -> np.ndarray:
-  """[flops, seconds, 0] of training and testing the finite networks."""
+def _num_networks(config: ConfigDict) -> int:
+  """How many networks of each architecture are trained on small sets."""
+  num_sets = config.get("num_replicas", 1) * (2 if config.get("evaluate_initial") else 1)
+  return num_sets * config.accuracy_evaluation.num_seeds + config.num_random_subsets
+
+
+def _networks(job: Job, num_examples: int, num_networks: int) -> np.ndarray:
+  """[flops, seconds, 0] of training and testing finite networks."""
   config, info = job.config.accuracy_evaluation, job.real.info
-  num_networks = 2 * job.config.num_replicas * config.num_seeds + job.config.num_random_subsets
-  num_support = job.config.synthetic.ipc * info.num_classes
   protocol = protocols.configure(config)
-  batch = min(protocol.batch_size, num_support)
-  num_steps = protocols.length(protocol._replace(batch_size=batch), num_support).num_steps
+  batch = min(protocol.batch_size, num_examples)
+  num_steps = protocols.length(protocol._replace(batch_size=batch), num_examples).num_steps
   num_passes = 3 * num_steps * batch + len(job.real.test_labels)
   image = jax.ShapeDtypeStruct((1, *info.image_shape), np.float32)
   flops = 0.0

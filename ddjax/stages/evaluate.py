@@ -1,6 +1,5 @@
 """Third stage: models fitted once on every set, and every evaluator's report."""
 
-import pathlib
 import time
 from typing import Any, Callable, NamedTuple
 
@@ -22,7 +21,7 @@ from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fit import fit_full, make_fit
 from ddjax.evaluators.kernel import make_kernel_evaluator, make_kernel_fit
 from ddjax.random_streams import stream
-from ddjax.stages.prepare import Job, load, precision, prepare
+from ddjax.stages.prepare import Job
 from ddjax.training.fitting import Watch
 from ddjax.training.parallel import local_devices
 from ddjax.types import DistilledSet, Report
@@ -137,6 +136,7 @@ def evaluate(
   plan: Plan,
   distilled: DistilledSet,
   initial: DistilledSet | None = None,
+  chosen: DistilledSet | None = None,
   watch: Watch = Watch(),
 ) -> tuple[dict[str, Report], dict[str, float]]:
   """Runs the evaluators on a distilled set, beside its step 0 and random subsets.
@@ -146,14 +146,17 @@ def evaluate(
     plan: the evaluators, from `plan`.
     distilled: leading replica axis.
     initial: the same at step 0, where it is known.
+    chosen: the snapshots that a validation split chose, where it did.
     watch: of the fitting of networks: progress, stop request, where unfinished ones are kept.
   Returns:
     {evaluator: Report}, and the seconds of each, the fitting of models with the first that needs
     them.
   """
-  sets = {"distilled": distilled, "random_subset": random_subsets(job)}
+  sets = {"distilled": distilled, "random_subset": random_subsets(job, distilled.labels[0])}
   if initial is not None:
     sets["initial"] = initial
+  if chosen is not None:
+    sets["chosen"] = chosen
   reports, seconds, fitted = {}, {}, {}
   for name, (models, measure) in plan.measures.items():
     started = time.monotonic()
@@ -166,53 +169,41 @@ def evaluate(
   return reports, seconds
 
 
-def evaluate_saved(distilled: DistilledSet, config: ConfigDict | None = None) -> dict[str, Report]:
-  """Evaluates a set from disk, without its step 0.
+def evaluate_saved(
+  job: Job, distilled: DistilledSet, watch: Watch = Watch()
+) -> tuple[dict[str, Report], dict[str, float]]:
+  """Evaluates a set from disk, without its step 0; see `evaluate`.
 
   Args:
-    distilled: from `ddjax.io.distilled.load_distilled`, no replica axis.
-    config: default that of the set itself.
-  Returns:
-    {evaluator: Report}.
-  Raises:
-    ValueError: if the set and the config differ in image shape, classes or preprocessing.
+    job: from `prepare_saved`.
+    distilled: no replica axis.
+    watch: as in `evaluate`.
   """
-  info = distilled.info
-  config = ConfigDict(info["config"]) if config is None else config
-  with precision(config):
-    job = prepare(config, pathlib.Path(), load(config))
-    _check_suits(distilled, job)
-    batch = DistilledSet(
-      distilled.images[None], distilled.labels[None], {"label_kind": info["label_kind"]}
-    )
-    return evaluate(job, plan(job), batch)[0]
+  names = ("label_kind", "learning_rate", "decode_factor")
+  info = {name: distilled.info.get(name) for name in names}
+  batch = DistilledSet(distilled.images[None], distilled.labels[None], info)
+  return evaluate(job, plan(job), batch, watch=watch)
 
 
-def _check_suits(distilled: DistilledSet, job: Job) -> None:
-  """Raises ValueError where a set and a job differ in shapes, classes or preprocessing."""
-  info = job.real.info
-  shape = (*distilled.images.shape, distilled.labels.shape[1])
-  expected = (job.config.synthetic.ipc * info.num_classes, *info.image_shape, info.num_classes)
-  if shape != expected:
-    raise ValueError(f"The set has [n h w c k] = {shape}, but {info.name}'s config {expected}.")
-  own = distilled.info["preprocessing"]
-  if not job.real.preprocessing.same_as(own):
-    raise ValueError(
-      f"The set was made with preprocessing {own.kind!r}, fitted on its own data; the config's is "
-      f"{job.real.preprocessing.kind!r}."
-    )
+def random_subsets(job: Job, labels: np.ndarray | None = None) -> DistilledSet:
+  """Random subsets of equal size f32[s n h w c], labels of the method's kind.
 
-
-def random_subsets(job: Job) -> DistilledSet:
-  """Class-balanced random subsets of equal size f32[s n h w c], labels of the method's kind."""
+  Args:
+    job: the run.
+    labels: f32[n k] of a set; a subset has as many of each class. None for `ipc` of each.
+  """
   ipc, info = job.config.synthetic.ipc, job.real.info
   rngs = jax.random.split(stream(job.config.seed, "random subset"), job.config.num_random_subsets)
   data = jax.tree.map(jnp.asarray, jax.device_get(job.data))
   rows = jax.vmap(lambda rng: synthetic.draw_members(rng, data, ipc).reshape(-1))(rngs)
   is_centred = job.distiller.label_kind == "centred"
-  labels = synthetic.one_hot_labels(info.num_classes, ipc, is_centred)
+  subset_labels = np.asarray(synthetic.one_hot_labels(info.num_classes, ipc, is_centred))
+  if labels is not None:
+    counts = np.bincount(labels.argmax(axis=1), minlength=info.num_classes)
+    kept = (np.arange(ipc)[None] < counts[:, None]).reshape(-1)
+    rows, subset_labels = rows[:, kept], subset_labels[kept]
   return DistilledSet(
     images=np.asarray(standardise(data.images[rows], data)),
-    labels=np.broadcast_to(labels, (len(rows), *labels.shape)),
+    labels=np.broadcast_to(subset_labels, (len(rows), *subset_labels.shape)),
     info={"label_kind": job.distiller.label_kind},
   )

@@ -13,7 +13,7 @@ from ddjax import registry
 from ddjax.data.load import RealData, load_real_data, make_data_split
 from ddjax.random_streams import replica_streams
 from ddjax.training import parallel, trainer
-from ddjax.types import Array, DataSplit, Distiller, DistillState
+from ddjax.types import Array, DataSplit, DistilledSet, Distiller, DistillState
 
 
 class Job(NamedTuple):
@@ -69,6 +69,48 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
   if num_steps < 1:
     raise ValueError(f"outer.num_steps={num_steps} must be at least 1.")
   return Job(config, workdir, real, data, layout, distiller, num_steps)
+
+
+def prepare_saved(
+  config: ConfigDict, workdir: pathlib.Path, real: RealData, distilled: DistilledSet
+) -> Job:
+  """The job of evaluating a set from disk: no method, only the kind of its labels.
+
+  Test images and random subsets go through the set's own preprocessing, whatever the config's.
+
+  Args:
+    config: of the evaluation.
+    workdir: the run folder.
+    real: the real set.
+    distilled: from `ddjax.io.distilled.load_distilled`.
+  Raises:
+    ValueError: if the set does not suit the real set's image shape or classes, naming both.
+  """
+  info = real.info
+  shape, num_labels = tuple(distilled.images.shape[1:]), distilled.labels.shape[1]
+  if shape != tuple(info.image_shape):
+    raise ValueError(f"The set's images are {list(shape)}, but {info.name}'s {info.image_shape}.")
+  if num_labels != info.num_classes:
+    raise ValueError(
+      f"The set's labels are {num_labels} wide; {info.name} has {info.num_classes} classes."
+    )
+  counts = np.bincount(distilled.labels.argmax(axis=1), minlength=info.num_classes)
+  check_ipc(int(counts.max()), real)
+  config = config.copy_and_resolve_references().unlock()
+  config.synthetic = ConfigDict(dict(ipc=int(counts.max())))
+  real = real._replace(preprocessing=distilled.info["preprocessing"])
+  return prepare_real(config, workdir, real, distilled.info["label_kind"])
+
+
+def prepare_real(
+  config: ConfigDict, workdir: pathlib.Path, real: RealData, label_kind: str = "one_hot"
+) -> Job:
+  """The job of evaluating without a distillation: no method, only a kind of labels."""
+  layout = parallel.make_layout(config.num_devices)
+  data = parallel.replicate(make_data_split(real), layout)
+  return Job(
+    config, workdir, real, data, layout, Distiller(None, None, None, label_kind=label_kind), 0
+  )
 
 
 def load(config: ConfigDict) -> RealData:

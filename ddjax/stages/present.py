@@ -10,13 +10,14 @@ import ddjax
 from ddjax.config import compare
 from ddjax.io import atomic
 from ddjax.io.report import report_to_json, write_report
-from ddjax.plots import confusion, curves, figures, grids
+from ddjax.plots import architectures, confusion, curves, figures, grids
 from ddjax.stages import distill, prepare
 from ddjax.stages.prepare import Job
 from ddjax.training.metrics import read_metrics, series
 from ddjax.training.parallel import is_main_process
 from ddjax.types import DistilledSet, Report
 
+TABLE_NAME = "architectures.csv"
 _APPROXIMATE_IMAGES = "Images before and after; brightness and contrast are the train medians"
 _PACKAGES = (
   "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "neural-tangents", "tensorflow-datasets",
@@ -38,8 +39,8 @@ def write_versions(job: Job) -> None:
 
 def present(
   job: Job,
-  distilled: DistilledSet,
-  initial: DistilledSet,
+  distilled: DistilledSet | None,
+  initial: DistilledSet | None,
   reports: dict[str, Report],
   run: dict[str, Any],
 ) -> dict[str, Any]:
@@ -47,21 +48,22 @@ def present(
 
   Args:
     job: from `prepare`.
-    distilled: leading replica axis.
-    initial: the same at step 0.
+    distilled: leading replica axis; None where no set was made.
+    initial: the same at step 0; None where it is not known.
     reports: of the evaluators.
-    run: facts that only the pipeline knows: `seconds` and `estimates`.
+    run: facts that only the caller knows, `seconds` and `estimates` at least; they go before those
+      of the job.
   Returns:
     What `report.json` holds.
   """
   config = job.config
   facts = {
-    "method": config.method,
+    "method": config.get("method"),
     "dataset": job.real.info.name,
-    "ipc": config.synthetic.ipc,
+    "ipc": config.synthetic.ipc if "synthetic" in config else None,
     "seed": config.seed,
-    "num_replicas": config.num_replicas,
-    "num_steps": job.num_steps,
+    "num_replicas": config.get("num_replicas"),
+    "num_steps": job.num_steps or None,
     "num_held_out": len(job.real.validation_labels),
     "class_names": list(job.real.class_names),
     "workdir": str(job.workdir),
@@ -78,26 +80,36 @@ def present(
       path = job.workdir / "figures" / f"{name}.png"
       figures.save_figure(figure, path)
       paths[name if is_exact else _APPROXIMATE_IMAGES] = path
+    if "accuracy" in reports:
+      atomic.write_text(job.workdir / TABLE_NAME, architectures.as_csv(reports["accuracy"]))
     write_report(job.workdir, facts, reports, paths)
   return report_to_json(facts, reports)
 
 
 def _figures(
-  job: Job, distilled: DistilledSet, initial: DistilledSet, reports: dict[str, Report]
+  job: Job,
+  distilled: DistilledSet | None,
+  initial: DistilledSet | None,
+  reports: dict[str, Report],
 ) -> dict[str, Any]:
   names = job.real.class_names
-  classes = np.repeat(np.arange(len(names)), job.config.synthetic.ipc)
-
-  def pixels(images):
-    return np.asarray(job.real.preprocessing.inverse(images[0]))
-
-  drawn = {
-    "images": grids.before_after(pixels(initial.images), pixels(distilled.images), classes, names),
-    "curves": _curves(job, reports),
-  }
+  inverse = job.real.preprocessing.inverse
+  drawn = {}
+  if distilled is not None:
+    classes = distilled.labels[0].argmax(axis=-1)
+    pixels = np.asarray(inverse(distilled.images[0]))
+    if initial is None:
+      drawn["images"] = grids.image_grid(pixels, classes, names)
+    else:
+      before = np.asarray(inverse(initial.images[0]))
+      drawn["images"] = grids.before_after(before, pixels, classes, names)
+  if job.num_steps:
+    drawn["curves"] = _curves(job, reports)
   if "kernel" in reports:
     counts = np.array(reports["kernel"].settings["confusion"])
     drawn["confusion"] = confusion.confusion_matrix(counts, names)
+  if "accuracy" in reports and len(reports["accuracy"].settings["architectures"]) > 1:
+    drawn["architectures"] = architectures.draw(reports["accuracy"])
   return drawn
 
 

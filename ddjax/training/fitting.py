@@ -102,7 +102,8 @@ def fit_networks(
   places = np.minimum(np.arange(num_groups * len(devices) * size), num_networks - 1)
   places = places.reshape(num_groups, len(devices), size)
   rng, source = parallel.copy_to((rng, source), devices)
-  path = watch.folder / f"{key}.npz" if watch.folder else None
+  layout = f"{len(devices)}x{size}"  # a file is of use to the same grouping only
+  path = watch.folder / f"{key}-{layout}.npz" if watch.folder else None
   files = _Resume(path)
   total = num_groups * training.num_steps
   start = files.num_done * training.num_steps + files.step
@@ -120,7 +121,8 @@ def fit_networks(
       if files.state is not None:
         state = _like(state, files.state)
         files.state = None
-      state = _run(program, state, (rng, own, source), group, finished, files, watch, bar)
+      args = rng, own, source
+      state = _run(program, state, args, group, places[group], finished, files, watch, bar)
       variables = jax.tree.map(np.asarray, training.finish(state))
       finished.append(jax.tree.leaves(variables))
       files.save(finished, None)
@@ -129,7 +131,7 @@ def fit_networks(
   return jax.tree.unflatten(jax.tree.structure(shapes), merged)
 
 
-def _run(program, state, args, group, finished, files, watch, bar):
+def _run(program, state, args, group, places, finished, files, watch, bar):
   """One group from its own step to the end, in calls of a few seconds."""
   rng, rows, source = args
   num_steps = program.training.num_steps
@@ -145,7 +147,7 @@ def _run(program, state, args, group, finished, files, watch, bar):
     now = time.monotonic()
     step += count
     if not np.isfinite(loss).all():
-      bad = [int(seed) for seed in np.flatnonzero(~np.isfinite(loss.reshape(-1)))]
+      bad = sorted({int(place) for place in places[~np.isfinite(loss)]})
       raise NonFiniteLossError(f"The training loss of networks {bad} is not finite at step {step}.")
     if bar:
       bar.update(group * num_steps + step, {"loss": float(loss.mean())})
