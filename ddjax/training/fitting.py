@@ -86,7 +86,7 @@ def fit_networks(
     rng: the key that the rows' seeds are folded into.
     rows: of m networks, on the host.
     source: what they learn from.
-    key: determines the content; the name of the file to resume from.
+    key: determines the content; begins the name of the file to resume from.
     label: a few words for the progress line.
     watch: progress, stop request, folder.
   Returns:
@@ -169,7 +169,7 @@ class _Resume:
     if path is None or not path.exists():
       return
     try:
-      with np.load(path, allow_pickle=False) as file:
+      with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
         counts = json.loads(str(file["counts"]))
         self.finished = [
           [file[f"finished/{group}/{leaf}"] for leaf in range(counts["leaves"])]
