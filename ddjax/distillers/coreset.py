@@ -162,7 +162,8 @@ def make_coreset(config: ConfigDict, info: DatasetInfo, axis_name: str | None = 
     return features.reshape(-1, features.shape[-1])[: index.shape[0]]
 
   def train_network(state, data):
-    extra, loss = training.advance(state.extra, state.rng, rows, source_of(data), 1)
+    extra = state.extra.replace(step=_shared(state.extra.step))
+    extra, loss = training.advance(extra, state.rng, rows, source_of(data), 1)
     return state.synthetic, extra, loss[0]
 
   def choose_class(state, data):

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from configs import coreset
 from ddjax.config import groups
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.registry import DISTILLERS
@@ -35,6 +36,7 @@ CASES = [
   ),
   Case("kip conv", "kip", {"kernel.family": "conv"}),
   Case("label_solve", "label_solve", {}),
+  Case("coreset", "coreset", {"coreset.method": "herding"}),  # two steps of training, then choices
 ]
 
 
@@ -43,6 +45,9 @@ def make_config(case: Case) -> ConfigDict:
   config = groups.base(case.method, "fake")
   config.kernel = groups.kernel("fc", 1)
   config.update(groups.kip(ipc=2, num_steps=20, learning_rate=0.02, target_batch_size=32))
+  if case.method == "coreset":
+    config.coreset = coreset.get_config("fake").coreset
+    config.coreset.update(dict(network="mlp", width=1, num_epochs=1, batch_size=32))
   config.update_from_flattened_dict(case.changes)
   return config
 

@@ -60,7 +60,8 @@ def test_steps_are_finite_and_the_loss_falls(case):
   assert all(np.isfinite(rows).all() for rows in metrics.values())
   assert int(state.step) == 40
   assert np.isfinite(np.asarray(distiller.extract(state).images)).all()
-  if case.method != "label_solve":  # its loss is the fit to the blocks so far; see its own test
+  # Label Solve's is the fit to the blocks so far, a coreset's of two kinds: see their own tests.
+  if case.method not in ("label_solve", "coreset"):
     assert metrics["loss"][-10:].mean() < 0.8 * metrics["loss"][:2].mean()
 
 
