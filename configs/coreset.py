@@ -13,8 +13,7 @@ from ml_collections import ConfigDict
 
 from ddjax.config import arguments, groups, tables
 
-# The network whose features are used, ours: trained by the optimiser of DC's evaluation, without
-# augmentation, as long as it takes a couple of minutes.
+# The network whose features are used, trained as long as it takes a couple of minutes on two cores.
 _FEATURES = {
   (None, None): dict(width=64, num_epochs=5),
   ("digits", None): dict(width=32, num_epochs=20),
@@ -32,17 +31,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.variant = "-".join([args["method"]] + ["smoke"] * args["smoke"])
   config.seed = args["seed"]
   config.synthetic = ConfigDict(dict(ipc=args["ipc"]))
-  config.coreset = ConfigDict(
-    dict(
-      method=args["method"],  # random, herding, k_center, k_means
-      features="trained",  # or random (an untrained network), or pixels
-      network="convnet",
-      width=features["width"],
-      num_epochs=features["num_epochs"],  # passes over the real set
-      batch_size=256,
-      learning_rate=0.01,
-    )
-  )
+  config.coreset = groups.coreset(args["method"], **features)
   config.evaluators = ("accuracy",)
   config.evaluate_initial = False  # a random subset, which is there anyway
   evaluation = config.accuracy_evaluation

@@ -15,6 +15,7 @@ _FREE_FIELDS = (
   "evaluate_initial",
   "choose_by",
   "num_random_subsets",
+  "coreset_baselines",
   "kernel_evaluation",
   "accuracy_evaluation",
   "trainer",

@@ -32,6 +32,7 @@ def base(method: str, dataset: str) -> ConfigDict:
       evaluate_initial=True,  # the set at step 0 too
       choose_by="none",  # or kernel, accuracy: it chooses a snapshot on the validation split
       num_random_subsets=5,  # of the real set, of equal size: the baseline beside every figure
+      coreset_baselines=(),  # herding, k_center, k_means: further baselines of networks
       kernel_evaluation=kernel_evaluation(),
       accuracy_evaluation=accuracy_evaluation(),
     )
@@ -57,6 +58,7 @@ def evaluation(task: str, dataset: str) -> ConfigDict:
       data=data(dataset),
       evaluators=("accuracy",),
       num_random_subsets=5,
+      coreset_baselines=(),
       kernel=kernel(),  # of the evaluator "kernel"
       ridge=1e-6,
       kernel_evaluation=kernel_evaluation(),
@@ -65,6 +67,24 @@ def evaluation(task: str, dataset: str) -> ConfigDict:
   )
   config.accuracy_evaluation.update(dict(networks=("convnet",), width=128, protocol="dc"))
   return config
+
+
+def coreset(method: str, width: int = 64, num_epochs: int = 5) -> ConfigDict:
+  """Real examples chosen in the features of a network.
+
+  The network is ours: trained by the optimiser of DC's evaluation, without augmentation.
+  """
+  return ConfigDict(
+    dict(
+      method=method,  # random, herding, k_center, k_means
+      features="trained",  # or random (an untrained network), or pixels
+      network="convnet",
+      width=width,
+      num_epochs=num_epochs,  # passes over the real set
+      batch_size=256,
+      learning_rate=0.01,
+    )
+  )
 
 
 def data(dataset: str) -> ConfigDict:

@@ -19,7 +19,6 @@ IMAGES_TIMES_MODELS = 8192
 IMAGES_IN_A_CALL = 1024
 """How many images one compiled call looks at, piece after piece."""
 
-_GAINS = {"random_subset": "gain_over_random", "initial": "gain_over_initial"}
 _EXPECTED = ("initial", "random_subset", "full")
 _NO_FULL = (
   "no network trained on the full set by this protocol is in the cache; "
@@ -82,7 +81,7 @@ def make_accuracy_evaluator(
       correct = correctness(fits, dataset)
       group = {name: np.asarray(fit.group) for name, fit in fits.items()}
       pairs = [
-        (name, other) for name in ("distilled", "chosen") for other in _GAINS
+        (name, other) for name in ("distilled", "chosen") for other in statistics.GAINS
         if name in fits and other in fits
       ]  # fmt: skip
       estimates = statistics.bootstrap_accuracies(
@@ -91,9 +90,9 @@ def make_accuracy_evaluator(
         pairs,
         num_bootstrap=config.num_bootstrap,
         seed=seed,
-        units=dict.fromkeys(fits, unit)
-        | {name: "subset" for name in fits if name.startswith("random_subset")}
-        | {"full": "full set"},
+        units=statistics.UNITS
+        | {name: unit for name in fits if name.startswith("distilled")}
+        | {name: "subset" for name in fits if name.startswith("random_subset")},
       )
       for source, estimate in estimates.items():
         key = _key(source, network)
@@ -109,7 +108,7 @@ def make_accuracy_evaluator(
       for name in _EXPECTED:
         if name not in fits:
           missing = [_key(name, network)]
-          missing += [_key(("distilled", name), network)] if name in _GAINS else []
+          missing += [_key(("distilled", name), network)] if name in statistics.GAINS else []
           reason = _NO_FULL if name == "full" else f"no network was fitted on a set {name!r}"
           for key in missing:
             report.scalars[key] = None
@@ -219,7 +218,7 @@ def _classes(params: Any, images: Array, max_value: Array, *, predict_fn) -> Arr
 def _key(source: str | tuple[str, str], network: str) -> str:
   """The report's name for a set's accuracy, or for the gain over another set."""
   if isinstance(source, tuple):
-    return f"{_GAINS[source[1]]}_{_key(source[0], network)}"
+    return f"{statistics.GAINS[source[1]]}_{_key(source[0], network)}"
   return network if source == "distilled" else f"{source}_{network}"
 
 

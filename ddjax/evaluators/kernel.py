@@ -67,16 +67,7 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
     `initial_accuracy`, `random_subset_accuracy` and the paired gains.
   """
   num_bootstrap = config.kernel_evaluation.num_bootstrap
-  keys = {
-    "distilled": "test_accuracy",
-    "initial": "initial_accuracy",
-    "random_subset": "random_subset_accuracy",
-  }
-  chosen_key = "chosen_test_accuracy"  # only where a validation split chose a snapshot
-  gains = {
-    ("distilled", "random_subset"): "gain_over_random_test_accuracy",
-    ("distilled", "initial"): "gain_over_initial_test_accuracy",
-  }
+  expected = {"initial": "initial_accuracy", "random_subset": "random_subset_accuracy"}
 
   def measure(models, dataset: RealData, rng=None, context=None) -> Report:
     del rng, context
@@ -88,16 +79,19 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
     }
     correct = {name: classes == dataset.test_labels for name, classes in predicted.items()}
     group = {name: of_set[PREDICTOR].group for name, of_set in models.items()}
-    own_keys = keys | ({"chosen": chosen_key} if "chosen" in models else {})
-    own_gains = gains | {
-      ("chosen", other): key.replace("test", chosen_key.removesuffix("_accuracy"))
-      for (name, other), key in gains.items()
+    keys = {name: f"{name}_accuracy" for name in models} | {"distilled": "test_accuracy"}
+    if "chosen" in models:
+      keys["chosen"] = "chosen_test_accuracy"
+    gains = {
+      (name, other): f"{statistics.GAINS[other]}_{keys[name]}"
+      for name in ("distilled", "chosen")
+      for other in statistics.GAINS
+      if {name, other} <= models.keys()
     }
-    pairs = [pair for pair in own_gains if set(pair) <= models.keys()]
     estimates = statistics.bootstrap_accuracies(
-      correct, group, pairs, num_bootstrap=num_bootstrap, seed=config.seed
+      correct, group, list(gains), num_bootstrap=num_bootstrap, seed=config.seed
     )
-    named = {**own_keys, **own_gains}
+    named = {**keys, **gains}
     settings = {
       "kernel": config.kernel.to_dict(),
       "ridge": config.ridge,
@@ -105,7 +99,7 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
       "num_test": len(dataset.test_labels),
       "interval_over": {named[source]: estimate.over for source, estimate in estimates.items()},
       "not_measured": {
-        named: f"there is no set {name!r}" for name, named in keys.items() if name not in models
+        named: f"there is no set {name!r}" for name, named in expected.items() if name not in models
       },
       "confusion": _confusion(dataset.test_labels, predicted["distilled"], info.num_classes),
     }
@@ -120,9 +114,9 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
         if estimate.std is not None
       },
       interval={named[source]: [e.low, e.high] for source, e in estimates.items()},
-      per_model={own_keys[name]: rows.mean(axis=1).tolist() for name, rows in correct.items()},
+      per_model={keys[name]: rows.mean(axis=1).tolist() for name, rows in correct.items()},
       per_class={
-        own_keys[name]: _per_class(rows.mean(axis=0), classes) for name, rows in correct.items()
+        keys[name]: _per_class(rows.mean(axis=0), classes) for name, rows in correct.items()
       },
       settings=settings,
     )

@@ -250,7 +250,17 @@ def make_loss(name: str) -> Callable[[Array, Array], Array]:
 
 def describe(protocol: Protocol) -> Mapping[str, object]:
   """The recipe for a report: JSON-safe, without what it does not use."""
-  fields = {name: value for name, value in protocol._asdict().items() if value not in ("", (), 0.0)}
+  is_used = {
+    "momentum": protocol.optimizer == "sgd",
+    "restarts_momentum": bool(protocol.drops),
+    "augmentation_mode": bool(protocol.augmentation),
+    "mix_beta": bool(protocol.mix),
+  }
+  fields = {
+    name: value
+    for name, value in protocol._asdict().items()
+    if is_used.get(name, value not in ("", (), 0.0))
+  }
   if protocol.num_steps:
     fields["num_steps"] = [
       [None if up_to == math.inf else up_to, steps] for up_to, steps in protocol.num_steps

@@ -21,8 +21,21 @@ UNITS = {
   "initial": "distillation",
   "chosen": "distillation",
   "random_subset": "subset",
+  "herding": "herding coreset",
+  "k_center": "k-centre coreset",
+  "k_means": "k-means coreset",
+  "full": "full set",
 }
 """What one group of a set's models is. Sets with the same units are resampled together."""
+
+GAINS = {
+  "random_subset": "gain_over_random",
+  "initial": "gain_over_initial",
+  "herding": "gain_over_herding",
+  "k_center": "gain_over_k_center",
+  "k_means": "gain_over_k_means",
+}
+"""{baseline: what a report calls the paired difference from it}."""
 
 _COUNTS_AT_ONCE = 2_000_000
 

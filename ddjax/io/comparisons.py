@@ -1,15 +1,28 @@
 """Each figure of a report beside what it is to be held against, and how figures are written out.
 
 Beside a figure KEY stand, where the report has them, `random_subset_KEY`, `initial_KEY` and
-`full_KEY`, and the paired differences `gain_over_random_KEY` and `gain_over_initial_KEY`. The
-kernel's baselines go without the word `test_`.
+`full_KEY` and those of coresets, and the paired differences `gain_over_random_KEY`,
+`gain_over_initial_KEY` and so on. The kernel's baselines go without the word `test_`.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-_BASELINES = {"random_subset_": "random subset", "initial_": "step 0", "full_": "full set"}
-_GAINS = {"gain_over_random_": "random subset", "gain_over_initial_": "step 0"}
+_BASELINES = {
+  "random_subset_": "random subset",
+  "initial_": "step 0",
+  "herding_": "herding",
+  "k_center_": "k-centre",
+  "k_means_": "k-means",
+  "full_": "full set",
+}
+_GAINS = {
+  "gain_over_random_": "random subset",
+  "gain_over_initial_": "step 0",
+  "gain_over_herding_": "herding",
+  "gain_over_k_center_": "k-centre",
+  "gain_over_k_means_": "k-means",
+}
 
 
 class Level(NamedTuple):

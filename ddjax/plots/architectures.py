@@ -17,6 +17,9 @@ _SETS = {
   "chosen_": "chosen by validation",
   "initial_": "step 0",
   "random_subset_": "random subset",
+  "herding_": "herding",
+  "k_center_": "k-centre",
+  "k_means_": "k-means",
   "full_": "full set",
 }
 

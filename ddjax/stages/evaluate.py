@@ -21,6 +21,7 @@ from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fit import fit_full, make_fit
 from ddjax.evaluators.kernel import make_kernel_evaluator, make_kernel_fit
 from ddjax.random_streams import stream
+from ddjax.stages import baselines
 from ddjax.stages.prepare import Job
 from ddjax.training.fitting import Watch
 from ddjax.training.parallel import local_devices
@@ -125,6 +126,7 @@ def plan(job: Job) -> Plan:
   for name, count in counts.items():
     if count < 1:
       raise ValueError(f"{name}={count} must be at least 1.")
+  baselines.check(job)
   chosen = {name: registry.look_up(EVALUATORS, name, "evaluator") for name in config.evaluators}
   fits = {evaluation.models: FITS[evaluation.models](job) for evaluation in chosen.values()}
   measures = {name: (one.models, one.make(job)) for name, one in chosen.items()}
@@ -153,6 +155,7 @@ def evaluate(
     them.
   """
   sets = {"distilled": distilled, "random_subset": random_subsets(job, distilled.labels[0])}
+  sets |= baselines.coresets(job)
   if initial is not None:
     sets["initial"] = initial
   if chosen is not None:

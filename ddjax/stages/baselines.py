@@ -1,0 +1,64 @@
+"""Coresets as baselines: chosen once for a real set, kept in the cache folder."""
+
+import hashlib
+import json
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from ddjax.config import compare, groups
+from ddjax.data import cache
+from ddjax.distillers.coreset import make_coreset
+from ddjax.random_streams import stream
+from ddjax.stages.prepare import Job
+from ddjax.types import DistilledSet
+
+CORESETS = ("herding", "k_center", "k_means")
+_FORMAT = 1  # of cached coresets: raise it when equal keys would mean other images
+
+
+def check(job: Job) -> None:
+  """Raises ValueError for a baseline that there is not."""
+  for name in job.config.coreset_baselines:
+    if name not in CORESETS:
+      raise ValueError(f"coreset_baselines names {name!r}; known are {', '.join(CORESETS)}.")
+
+
+def coresets(job: Job) -> dict[str, DistilledSet]:
+  """{name: set f32[1 n h w c]} of the config's coreset baselines, labels of the method's kind."""
+  return {name: _coreset(job, name) for name in job.config.coreset_baselines}
+
+
+def _coreset(job: Job, name: str) -> DistilledSet:
+  """One coreset, from the cache where it is there."""
+  config = groups.base("coreset", job.config.data.name)
+  config.synthetic = ConfigDict(dict(ipc=job.config.synthetic.ipc))
+  config.coreset = groups.coreset(name)
+  facts = [_FORMAT, compare.plain(config.coreset), job.config.synthetic.ipc, job.config.seed]
+  facts += [job.real.fingerprint, job.real.preprocessing.to_arrays()[1]]
+  digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+  made = cache.cached(f"coreset-{name}-{digest}", lambda: _choose(job, config, name))
+  labels = made["labels"]
+  if job.distiller.label_kind == "centred":
+    labels = labels - np.float32(1 / labels.shape[1])
+  return DistilledSet(made["images"][None], labels[None], {"label_kind": job.distiller.label_kind})
+
+
+def _choose(job: Job, config: ConfigDict, name: str) -> dict[str, np.ndarray]:
+  """Runs the method to its end, in calls of ten steps."""
+  logging.info("Choosing the coreset %r.", name)
+  distiller = make_coreset(config, job.real.info)
+  data = jax.tree.map(jnp.asarray, jax.device_get(job.data))
+  state = jax.jit(distiller.init)(stream(job.config.seed, "distill"), data)
+
+  @jax.jit
+  def advance(state, data, count):
+    return jax.lax.fori_loop(0, count, lambda _, state: distiller.step(state, data, 0)[0], state)
+
+  while int(state.step) < distiller.num_steps:
+    state = advance(state, data, min(10, distiller.num_steps - int(state.step)))
+  chosen = jax.device_get(distiller.extract(state))
+  return {"images": chosen.images, "labels": chosen.labels}
