@@ -1,5 +1,7 @@
 """Optimisers against PyTorch's, step by step; `tests/reference/make_reference.py` made them."""
 
+import math
+
 import jax
 import numpy as np
 import optax
@@ -41,15 +43,18 @@ def test_sgd_with_momentum_decay_and_a_drop_that_starts_anew():
   _assert_same_steps(
     load("optimizers"),
     "sgd",
-    protocols.make_optimizer(protocol, 1),
+    protocols.make_optimizer(protocol, num_examples=8),
     lambda params, images: network.apply({"params": params}, images),
   )
 
 
 def test_adam_with_a_cosine():
+  protocol = protocols.find_protocol("frepo")._replace(
+    learning_rate=0.01, num_steps=((math.inf, 8),)
+  )
   _assert_same_steps(
     load("optimizers"),
     "adam",
-    optax.adam(optax.cosine_decay_schedule(0.01, 8)),
+    protocols.make_optimizer(protocol, num_examples=8),
     lambda kernel, images: images.reshape(len(images), -1) @ kernel,
   )
