@@ -3,7 +3,7 @@
 import json
 import statistics
 import time
-from typing import Callable, NamedTuple
+from typing import Callable, Hashable, Mapping, NamedTuple, Sequence
 
 import jax
 import numpy as np
@@ -26,24 +26,34 @@ def alternate(
   ours: Callable[[], object], theirs: Callable[[], object], num_rounds: int = 15
 ) -> Timing:
   """Runs the two in turn after one round of warm-up; each must wait for its own result."""
-  ours(), theirs()
-  seconds: list[tuple[float, float]] = []
+  seconds = take_turns({"ours": ours, "theirs": theirs}, num_rounds)
+  return compare(seconds["ours"], seconds["theirs"])
+
+
+def take_turns(
+  runs: Mapping[Hashable, Callable[[], object]], num_rounds: int
+) -> dict[Hashable, list[float]]:
+  """Seconds of every run in each round; every other round goes backwards.
+
+  A round of warm-up comes first.
+  """
+  seconds: dict[Hashable, list[float]] = {name: [] for name in runs}
+  for run in runs.values():
+    run()
   for round_number in range(num_rounds):
-    order = (ours, theirs) if round_number % 2 == 0 else (theirs, ours)
-    spent = {}
-    for run in order:
+    for name in list(runs) if round_number % 2 == 0 else reversed(runs):
       started = time.perf_counter()
-      run()
-      spent[run] = time.perf_counter() - started
-    seconds.append((spent[ours], spent[theirs]))
-  ratios = [a / b for a, b in seconds]
+      runs[name]()
+      seconds[name].append(time.perf_counter() - started)
+  return seconds
+
+
+def compare(ours: Sequence[float], theirs: Sequence[float]) -> Timing:
+  """Seconds of the same two or more rounds."""
+  ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
   low, _, high = statistics.quantiles(ratios, n=4)
   return Timing(
-    statistics.median(a for a, _ in seconds),
-    statistics.median(b for _, b in seconds),
-    statistics.median(ratios),
-    low,
-    high,
+    statistics.median(ours), statistics.median(theirs), statistics.median(ratios), low, high
   )
 
 
@@ -55,8 +65,7 @@ def report(cases: dict[str, Timing], ours: str, theirs: str) -> None:
       f"{name:24}{timing.ours:>20.4f} s{timing.theirs:>20.4f} s{timing.ratio:>8.2f}"
       f"  {timing.low:.2f} to {timing.high:.2f}"
     )
-  keys = ("ours", "theirs", "ratio")
-  print(json.dumps({name: {key: getattr(t, key) for key in keys} for name, t in cases.items()}))
+  print(json.dumps({name: timing._asdict() for name, timing in cases.items()}))
 
 
 def random_split(num_train: int, image_shape: tuple[int, int, int], num_classes: int = 10):

@@ -1,0 +1,172 @@
+"""The `dc` evaluation of five ConvNet-3 networks: ours against a plain PyTorch loop, on the CPU.
+
+  python -m benchmarks.evaluate [--case=ipc1|ipc10] [--rounds=N]
+
+Width 128, ten classes, random 32x32x3 images: time does not depend on content. A figure is seconds
+per network and epoch of trainings that have begun, so what a fit costs once (compilation, initial
+values) is on neither side. PyTorch has processes of its own, one as it is installed and one where
+glibc keeps freed memory; all take turns. Before that, a second fit must compile nothing.
+"""
+
+import contextlib
+import multiprocessing
+import os
+
+from absl import app, flags
+import jax
+import numpy as np
+
+from benchmarks import harness, torch_training
+from ddjax.evaluators import fit, protocols, train
+from ddjax.training import fitting, parallel
+
+_CASE = flags.DEFINE_enum("case", None, ["ipc1", "ipc10"], "Which case; both by default.")
+_ROUNDS = flags.DEFINE_integer("rounds", 12, "Rounds of each case.", lower_bound=2)
+
+CASES = {"ipc1": (10, 25), "ipc10": (100, 2)}  # name: (examples, epochs a round)
+NUM_NETWORKS = 5
+NUM_CLASSES = 10
+WIDTH = 128
+SHAPE = (32, 32, 3)
+
+
+def _program(num_examples: int, num_epochs: int) -> fitting.Program:
+  """The program that evaluates sets, on one device; its length is that of a round."""
+  protocol = protocols.find_protocol("dc")._replace(num_epochs=num_epochs)
+  recipe = fit.Recipe("convnet", WIDTH, protocol, NUM_CLASSES, SHAPE)
+  loss = protocols.find_loss("one_hot", protocol)
+  return fit.compile_recipe(recipe, loss, num_examples, tuple(jax.local_devices()[:1]))
+
+
+def _source(num_examples: int, seed: int) -> train.Source:
+  """A set of random images, equally many of each class."""
+  images = np.random.default_rng(seed).normal(size=(1, num_examples, *SHAPE))
+  labels = np.eye(NUM_CLASSES, dtype=np.float32)[np.arange(num_examples) % NUM_CLASSES]
+  return train.as_source(images.astype(np.float32), labels[None])
+
+
+def _rows() -> train.Rows:
+  """Five networks on the one set of a source."""
+  seeds = np.stack([np.zeros(NUM_NETWORKS), np.arange(NUM_NETWORKS)], axis=1).astype(np.uint32)
+  rates = np.full(NUM_NETWORKS, protocols.find_protocol("dc").learning_rate, np.float32)
+  return train.Rows(seeds, np.zeros(NUM_NETWORKS, np.int32), rates)
+
+
+@contextlib.contextmanager
+def _compilations():
+  """A list that grows by one with every compilation inside."""
+  events = []
+
+  def listen(name, seconds, **_):
+    if "backend_compile" in name:
+      events.append(seconds)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    yield events
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def _check_second_fit(program: fitting.Program, num_examples: int) -> None:
+  """Fits two sets; raises RuntimeError if the second of them compiles anything."""
+  counts = []
+  for seed in range(2):
+    with _compilations() as events:
+      fitting.fit_networks(
+        program, jax.random.key(seed), _rows(), _source(num_examples, seed), key="", label=""
+      )
+    counts.append(len(events))
+  print(f"n = {num_examples}: the first fit compiles {counts[0]} programs, the second {counts[1]}.")
+  if not counts[0] or counts[1]:
+    raise RuntimeError(f"Fits compiled {counts} programs; some and then none were expected.")
+
+
+def _ours(program: fitting.Program, num_examples: int, num_epochs: int):
+  """A call that takes every network `num_epochs` further."""
+  training = program.training
+  groups = np.array_split(
+    np.arange(NUM_NETWORKS), -(-NUM_NETWORKS // min(NUM_NETWORKS, training.networks_at_once))
+  )
+  rows = [jax.tree.map(lambda leaf, group=group: leaf[group][None], _rows()) for group in groups]
+  shared = jax.random.key(0), _source(num_examples, 0)
+  rng, source = parallel.copy_to(shared, program.devices)
+  states = [program.init(rng, own, source) for own in rows]
+  count = np.int32(num_epochs * training.steps_per_epoch)
+
+  def call():
+    for number, own in enumerate(rows):
+      states[number], loss = program.advance(states[number], rng, own, source, count)
+      np.asarray(loss)
+
+  return call
+
+
+@contextlib.contextmanager
+def _theirs(num_examples: int, num_epochs: int, keeps_freed_memory: bool):
+  """The same call of a process with the PyTorch loop."""
+  context = multiprocessing.get_context("spawn")
+  pipe, other_end = context.Pipe()
+  process = context.Process(
+    target=_serve, args=(other_end, num_examples, num_epochs, keeps_freed_memory), daemon=True
+  )
+  process.start()
+  other_end.close()
+
+  def call():
+    pipe.send(None)
+    pipe.recv()
+
+  try:
+    yield call
+  finally:
+    pipe.close()
+    process.join()
+
+
+def _serve(pipe, num_examples: int, num_epochs: int, keeps_freed_memory: bool) -> None:
+  """Trains at every message and answers it, until the other end is closed."""
+  torch = torch_training.torch
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  if keeps_freed_memory:
+    torch_training.keep_freed_memory()
+  images = torch.randn(num_examples, SHAPE[2], *SHAPE[:2])
+  labels = torch.arange(num_examples) % NUM_CLASSES
+  networks = [torch_training.TorchConvNet(NUM_CLASSES, WIDTH) for _ in range(NUM_NETWORKS)]
+  optimizers = [torch_training.make_optimizer(network) for network in networks]
+  with contextlib.suppress(EOFError):
+    while True:
+      pipe.recv()
+      for network, optimizer in zip(networks, optimizers):
+        torch_training.train_epochs(network, optimizer, images, labels, num_epochs)
+      pipe.send(None)
+
+
+def _time(num_examples: int, num_epochs: int, num_rounds: int) -> list[harness.Timing]:
+  """Ours against PyTorch as installed, and against PyTorch that keeps freed memory."""
+  program = _program(num_examples, num_epochs)
+  _check_second_fit(program, num_examples)
+  ours = _ours(program, num_examples, num_epochs)
+  with (
+    _theirs(num_examples, num_epochs, keeps_freed_memory=False) as installed,
+    _theirs(num_examples, num_epochs, keeps_freed_memory=True) as keeping,
+  ):
+    runs = {"ours": ours, "installed": installed, "keeping": keeping}
+    seconds = harness.take_turns(runs, num_rounds)
+  each = {name: np.array(row) / (NUM_NETWORKS * num_epochs) for name, row in seconds.items()}
+  return [harness.compare(each["ours"], each[name]) for name in ("installed", "keeping")]
+
+
+def main(_) -> None:
+  """Checks and times the cases."""
+  jax.config.update("jax_platforms", "cpu")
+  cases = {}
+  for name, (num_examples, num_epochs) in CASES.items():
+    if _CASE.value in (None, name):
+      installed, keeping = _time(num_examples, num_epochs, _ROUNDS.value)
+      cases |= {name: installed, f"{name} keeping memory": keeping}
+  harness.report(cases, "ddjax", "PyTorch")
+
+
+if __name__ == "__main__":
+  app.run(main)
