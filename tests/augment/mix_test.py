@@ -14,11 +14,9 @@ NUM, HEIGHT, WIDTH, CLASSES = 8, 12, 10, 3
 
 def _batch():
   """Images that hold their row's number, and random soft labels."""
-  images = jnp.broadcast_to(
-    jnp.arange(NUM, dtype=jnp.float32)[:, None, None, None], (NUM, 12, 10, 1)
-  )
-  labels = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(CLASSES), NUM), jnp.float32)
-  return images, labels
+  images = np.arange(NUM, dtype=np.float32)[:, None, None, None]
+  labels = np.random.default_rng(0).dirichlet(np.ones(CLASSES), NUM)
+  return np.broadcast_to(images, (NUM, HEIGHT, WIDTH, 1)), np.float32(labels)
 
 
 @functools.cache
@@ -74,36 +72,47 @@ def test_cutmix_happens_with_its_probability():
   is_on, draws = _cutmix_draws()
   assert abs(is_on.mean() - 0.7) < 5 * np.sqrt(0.7 * 0.3 / len(is_on))
   off = jax.tree.map(lambda x: x[np.flatnonzero(~is_on)[0]], draws)
-  for after, before in zip(mix.apply_cutmix(images, labels, off), (images, labels)):
+  for after, before in zip(jax.jit(mix.apply_cutmix)(images, labels, off), (images, labels)):
     np.testing.assert_array_equal(after, before)
+
+
+@functools.cache
+def _mixup_draws():
+  """3000 draws."""
+  draw = jax.jit(jax.vmap(lambda rng: mix.draw_mixup(rng, NUM, alpha=0.4)))
+  return jax.device_get(draw(jax.random.split(jax.random.key(0), 3000)))
 
 
 def test_mixup_blends_images_and_labels():
   images, labels = _batch()
-  draws = mix.draw_mixup(jax.random.key(1), NUM, alpha=0.4)
+  draws = jax.tree.map(lambda x: x[0], _mixup_draws())
   mixed, mixed_labels = jax.jit(mix.apply_mixup)(images, labels, draws)
-  share, partner = float(draws.share), np.asarray(draws.partner)
+  share, partner = draws.share, draws.partner
   assert 0 < share < 1
   for after, before in ((mixed, images), (mixed_labels, labels)):
-    before = np.asarray(before)
     np.testing.assert_allclose(after, share * before + (1 - share) * before[partner], atol=1e-6)
 
 
 def test_mixup_share_has_its_distribution():
-  keys = jax.random.split(jax.random.key(0), 3000)
-  draw = jax.jit(jax.vmap(lambda rng: mix.draw_mixup(rng, 2, alpha=0.4).share))
-  share = np.asarray(draw(keys))
+  share = _mixup_draws().share
   variance = 1 / (4 * (2 * 0.4 + 1))
   assert abs(share.mean() - 0.5) < 0.04
   assert abs(share.var() - variance) < 0.01 and abs(share.var() - 1 / 12) > 0.01
 
 
+@jax.jit
+def _masked_partners(mask):
+  keys = jax.random.split(jax.random.key(0), 50)
+  return jax.vmap(lambda rng: mix.draw_mixup(rng, NUM, mask=mask).partner)(keys)
+
+
 @pytest.mark.parametrize("mask", [None, [1, 0, 1, 1, 0, 1, 1, 0], [0] * 8])
 def test_partners_permute_the_rows_that_count(mask):
   counts = np.ones(NUM, bool) if mask is None else np.array(mask, bool)
-  given = None if mask is None else jnp.array(counts)
-  draw = jax.jit(jax.vmap(lambda rng: mix.draw_mixup(rng, NUM, mask=given).partner))
-  partner = np.asarray(draw(jax.random.split(jax.random.key(0), 50)))
+  if mask is None:
+    partner = _mixup_draws().partner[:50]
+  else:
+    partner = np.asarray(_masked_partners(counts))
   rows = np.arange(NUM)
   for one in partner:
     assert sorted(one[counts]) == rows[counts].tolist()
@@ -118,9 +127,16 @@ def test_gradients_reach_images_and_labels():
     mix.CutMix(jnp.roll(jnp.arange(NUM), 1), jnp.array([1, 2]), jnp.array([4, 9])),
     mix.MixUp(jnp.roll(jnp.arange(NUM), 1), jnp.float32(0.3)),
   )
-  for apply, draw, share in zip((mix.apply_cutmix, mix.apply_mixup), draws, (1 - 21 / 120, 0.3)):
-    slopes = jax.grad(lambda x, y: sum(z[0].sum() for z in apply(x, y, draw)), (0, 1))  # noqa: B023
-    by_image, by_label = slopes(images, labels)
+  applied = list(zip((mix.apply_cutmix, mix.apply_mixup), draws))
+
+  @jax.jit
+  def slopes(images, labels):
+    return [
+      jax.grad(lambda x, y, f=f, d=d: sum(z[0].sum() for z in f(x, y, d)), (0, 1))(images, labels)
+      for f, d in applied
+    ]
+
+  for (by_image, by_label), share in zip(slopes(images, labels), (1 - 21 / 120, 0.3), strict=True):
     np.testing.assert_allclose(
       by_image.sum(axis=(1, 2, 3)) / 120, [share, *[0] * 6, 1 - share], atol=1e-6
     )

@@ -1,5 +1,7 @@
 """Augmentations against PyTorch's; `tests/reference/make_reference.py` made the arrays."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -19,21 +21,30 @@ OPERATIONS = {
 }
 
 
+@functools.cache
+def _of_all(name):
+  """The stored arrays, and ours: operation -> value and gradient, compiled as one."""
+  reference = load("augmentations")
+  of_image, parameters = reference[name], reference["parameters"]
+  cotangent = of_image.get("cotangent", np.zeros_like(of_image["image"]))
+
+  @jax.jit
+  def values_and_gradients(image, cotangent):
+    results = {}
+    for operation, (function, ours) in OPERATIONS.items():
+      given = ours(parameters[operation])
+      value, transpose = jax.vjp(lambda image, f=function, given=given: f(image, given), image)
+      results[operation] = value, transpose(cotangent)[0]
+    return results
+
+  return of_image, values_and_gradients(of_image["image"], cotangent)
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("name", ["rgb", "grey", "oblong"])
 def test_values_and_gradients(name, operation):
-  reference = load("augmentations")
-  of_image = reference[name]
-  function, ours = OPERATIONS[operation]
-  parameters = ours(reference["parameters"][operation])
-
-  @jax.jit
-  def value_and_gradient(image, parameters, cotangent):
-    value, transpose = jax.vjp(lambda image: function(image, parameters), image)
-    return value, transpose(cotangent)[0]
-
-  cotangent = of_image.get("cotangent", np.zeros_like(of_image["image"]))
-  value, gradient = value_and_gradient(of_image["image"], parameters, cotangent)
+  of_image, results = _of_all(name)
+  value, gradient = results[operation]
   np.testing.assert_allclose(value, of_image["output"][operation], rtol=1e-4, atol=1e-5)
   if "gradient" in of_image:
     np.testing.assert_allclose(gradient, of_image["gradient"][operation], rtol=1e-4, atol=1e-5)

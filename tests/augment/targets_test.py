@@ -20,7 +20,8 @@ def data():
 def _apply(data, options, seed=0, num=48):
   index = np.arange(num)
   draws = targets.draw(jax.random.key(seed), num, 1, options)
-  images = np.asarray(targets.take_augmented(data, index, draws, options))
+  take = jax.jit(targets.take_augmented, static_argnums=3)
+  images = np.asarray(take(data, index, draws, options))
   plain = np.asarray(standardise(data.images[index], data))
   return images, plain, jax.device_get(draws)
 
@@ -79,4 +80,4 @@ def test_gradients_are_finite(data):
   def total(mean):
     return targets.take_augmented(data.replace(mean=mean), np.arange(8), draws, options).sum()
 
-  assert np.isfinite(jax.grad(total)(jnp.asarray(data.mean))).all()
+  assert np.isfinite(jax.jit(jax.grad(total))(jnp.asarray(data.mean))).all()
