@@ -88,7 +88,9 @@ def test_batch_norm_trains_and_keeps_its_statistics():
     statistics = batch_stats[f"norm_{block}"]
     _assert_close(statistics["mean"], reference[f"mean_{block}"], 1e-4)
     _assert_close(statistics["var"], reference[f"variance_{block}"], 1e-4)
-  logits = network.apply({"params": params, "batch_stats": batch_stats}, reference["images_1"])
+  logits = jax.jit(network.apply)(
+    {"params": params, "batch_stats": batch_stats}, reference["images_1"]
+  )
   _assert_close(logits, reference["logits_in_evaluation"], 1e-4)
 
 
