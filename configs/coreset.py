@@ -5,8 +5,7 @@
 
 Words behind the colon: data set, `method=` (random, herding, k_center, k_means), `ipc=N`, `seed=N`,
 `smoke` (one pass over 2000 train examples, short evaluation). Evaluated by the `dc` protocol on
-five ConvNets of
-width 128 beside five random subsets: docs/reproduction.md has time and figures.
+five ConvNets of width 128 beside five random subsets: docs/reproduction.md has time and figures.
 """
 
 from ml_collections import ConfigDict

@@ -63,6 +63,7 @@ def make_accuracy_evaluator(
       "training": protocols.describe(protocol),
       "changes_to_protocol": _changes(config),
       "architectures": list(models["distilled"]),
+      "headline": list(models["distilled"]),
       "loss": "by the kind of labels, the random subset like the distilled set",
       "loss_by_label_kind": dict(protocols.LOSSES),
       "width": config.width or "published",

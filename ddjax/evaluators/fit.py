@@ -257,7 +257,9 @@ def _rows(name: str, distilled: DistilledSet, config: ConfigDict) -> list[_Row]:
   if config.learning_rate is not None:
     rate = config.learning_rate
   if rate is None:
-    rate = distilled.info.get("learning_rate") or protocols.FALLBACK_RATE
+    rate = distilled.info.get("learning_rate")  # one for all, or one for each entry
+  if rate is None:
+    rate = protocols.FALLBACK_RATE
   rates = np.broadcast_to(np.float32(rate), len(distilled.images))
   return [
     _Row(name, entry, seed, float(rates[entry]))

@@ -1,0 +1,140 @@
+"""Evaluation of a set from disk, of the full set, and the choice of a snapshot; on fake data."""
+
+import numpy as np
+import pytest
+
+from ddjax import pipeline, set_evaluation
+from ddjax.api import get_config
+from ddjax.data.load import load_real_data
+from ddjax.evaluators.kernel import make_kernel_fit
+from ddjax.evaluators.predictions import predict_classes
+from ddjax.io.distilled import load_distilled, save_distilled
+from ddjax.run_folder import RunFolderError
+from ddjax.types import DistilledSet
+
+_SMALL = dict(networks=("mlp",), width=2, num_epochs=2, num_seeds=2, augmentation="none")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("DDJAX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    yield
+
+
+def _config(file, **fields):
+  config = get_config(f"configs/{file}")
+  config.num_devices = 1
+  config.accuracy_evaluation.update(_SMALL)
+  config.update(fields)
+  return config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  """A distillation of fake data that holds out a validation split."""
+  config = _config("kip.py:fake,ipc=2,smoke", choose_by="kernel", evaluators=("kernel",))
+  config.data.validation_fraction = 0.25
+  folder = tmp_path_factory.mktemp("runs") / "kip"
+  return config, folder, pipeline.run(config, folder).report
+
+
+def test_the_validation_split_chooses_and_last_and_chosen_are_reported(run):
+  config, folder, report = run
+  real = load_real_data(config.data)
+  assert len(real.validation_labels) == report["run"]["num_held_out"] > 0
+  fit = make_kernel_fit(config, real.info, real.preprocessing)
+  accuracies = {}
+  for path in sorted((folder / "distilled" / "steps").iterdir()):
+    saved = load_distilled(path)
+    batch = DistilledSet(saved.images[None], saved.labels[None], saved.info)
+    models = fit({"snapshot": batch})["snapshot"]["kernel"]
+    classes = predict_classes(models, real.validation_images, real.max_value)
+    accuracies[int(path.name)] = (classes == real.validation_labels).mean()
+  best = max(accuracies, key=accuracies.get)
+  assert report["run"]["chosen_steps"] == [best]
+  assert report["run"]["chosen_by"] == "kernel"
+  scalars = report["reports"]["kernel"]["scalars"]
+  assert scalars["test_accuracy"] is not None and scalars["chosen_test_accuracy"] is not None
+  assert "gain_over_random_chosen_test_accuracy" in scalars
+
+
+@pytest.mark.parametrize(
+  "fields,message",
+  [
+    (dict(choose_by="kernel"), "validation_fraction"),
+    (dict(choose_by="accuracy", evaluators=("kernel",)), "choose_by='accuracy'"),
+    (dict(coreset_baselines=("herdin",)), "'herdin'"),
+  ],
+)
+def test_impossible_choices_are_refused_before_anything_is_spent(tmp_path, fields, message):
+  with pytest.raises(ValueError, match=message):
+    pipeline.run(_config("kip.py:fake,smoke", **fields), tmp_path / "run")
+
+
+def test_a_saved_set_is_evaluated_once_and_beside_the_full_set(run, tmp_path):
+  full = _config("full_set.py:fake,epochs=1")
+  alone = set_evaluation.run_full(full, tmp_path / "full")
+  accuracy = alone["reports"]["accuracy"]["scalars"]["mlp"]
+
+  config = _config("evaluate.py:fake", distilled=str(run[1]), coreset_baselines=("k_center",))
+  config.accuracy_evaluation.full_epochs = 1
+  report = set_evaluation.run_saved(config, tmp_path / "one")
+  scalars = report["reports"]["accuracy"]["scalars"]
+  assert scalars["full_mlp"] == accuracy  # from the cache: the same networks
+  assert scalars["relative_mlp"] == pytest.approx(scalars["mlp"] / accuracy)
+  assert scalars["k_center_mlp"] is not None and "gain_over_k_center_mlp" in scalars
+  assert report["run"]["method"] == "kip" and report["run"]["ipc"] == 2
+  again = set_evaluation.run_saved(config, tmp_path / "one")
+  assert again["reports"] == report["reports"]
+
+  saved = load_distilled(run[1])
+  changed = DistilledSet(saved.images + 1, saved.labels)
+  info = dict(saved.info)
+  save_distilled(run[1].parent / "other", changed, info, info.pop("preprocessing"))
+  config.distilled = str(run[1].parent / "other")
+  with pytest.raises(RunFolderError, match="distilled"):
+    set_evaluation.run_saved(config, tmp_path / "one")
+
+
+def test_architectures_as_a_table_and_a_picture(run, tmp_path):
+  config = _config("evaluate.py:fake", distilled=str(run[1]))
+  config.accuracy_evaluation.networks = ("mlp", "mlp(width=3)")
+  set_evaluation.run_saved(config, tmp_path / "two")
+  lines = (tmp_path / "two" / "architectures.csv").read_text().splitlines()
+  assert lines[0] == "set,architecture,accuracy,low,high"
+  assert [line.split(",")[:2] for line in lines[1:]] == [
+    [name, network]
+    for name in ("distilled", "random subset")
+    for network in ("mlp", "mlp(width=3)")
+  ]
+  assert (tmp_path / "two" / "figures" / "architectures.png").stat().st_size > 0
+
+
+def test_sets_that_do_not_suit_the_data_are_refused(run, tmp_path):
+  saved = load_distilled(run[1])
+  info = dict(saved.info)
+  preprocessing = info.pop("preprocessing")
+  wide = DistilledSet(saved.images, np.pad(saved.labels, ((0, 0), (0, 1))))
+  save_distilled(tmp_path / "wide", wide, info, preprocessing)
+  cases = {
+    "evaluate.py:fake": (str(tmp_path / "wide"), "labels are 5 wide; fake has 4"),
+    "evaluate.py:digits": (str(run[1]), "labels are 4 wide; digits has 10"),
+  }
+  for file, (path, message) in cases.items():
+    with pytest.raises(ValueError, match=message):
+      set_evaluation.run_saved(_config(file, distilled=path), tmp_path / "run")
+  small = DistilledSet(saved.images[:, :4], saved.labels)
+  save_distilled(tmp_path / "small", small, info, preprocessing)
+  with pytest.raises(ValueError, match=r"\[4, 8, 1\].*\(8, 8, 1\)"):
+    set_evaluation.run_saved(
+      _config("evaluate.py:fake", distilled=str(tmp_path / "small")), tmp_path / "run"
+    )
+  with pytest.raises(FileNotFoundError, match="nowhere"):
+    set_evaluation.run_saved(_config("evaluate.py:fake", distilled="nowhere"), tmp_path / "run")
+  with pytest.raises(ValueError, match="config.distilled is missing"):
+    set_evaluation.run_saved(_config("evaluate.py:fake"), tmp_path / "run")
+  config = _config("evaluate.py:fake", distilled=str(run[1]))
+  config.accuracy_evaluation.protocol = "dcc"
+  with pytest.raises(ValueError, match="'dcc'"):
+    set_evaluation.run_saved(config, tmp_path / "run")
