@@ -9,18 +9,42 @@ from ddjax import kernel_ablation
 from ddjax.api import get_config
 from ddjax.data.facts import FACTS
 from ddjax.data.load import load_real_data
+from ddjax.distillers import coreset
+from ddjax.evaluators.protocols import PROTOCOLS
 from ddjax.stages.prepare import prepare
 from ddjax.tasks import TASKS
 from ddjax.training import parallel
 
 CONFIGS = sorted(path.name for path in pathlib.Path("configs").glob("*.py"))
+EVALUATIONS = ["evaluate.py", "full_set.py"]  # they make no set; tests/set_evaluation_test.py
+METHODS = sorted(set(CONFIGS) - set(EVALUATIONS))
 
 
 def test_there_are_configs():
-  assert {"kip.py", "label_solve.py", "kernel_ablation.py"} <= set(CONFIGS)
+  assert {"kip.py", "label_solve.py", "kernel_ablation.py", "coreset.py", *EVALUATIONS} <= set(
+    CONFIGS
+  )
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_evaluations_build_for_every_data_set_and_protocol(name):
+  for dataset in FACTS:
+    for protocol in PROTOCOLS:
+      config = get_config(f"configs/{name}:{dataset},protocol={protocol}")
+      assert config.data.name == dataset and config.accuracy_evaluation.protocol == protocol
+      assert config.task in TASKS
+      config.lock()
+
+
+@pytest.mark.parametrize("method", sorted(coreset.METHODS))
+def test_a_coreset_as_it_stands_is_evaluated_by_dc_on_five_networks_of_width_128(method):
+  config = get_config(f"configs/coreset.py:cifar10,method={method},ipc=10")
+  evaluation = config.accuracy_evaluation
+  assert (evaluation.protocol, evaluation.width, evaluation.num_seeds) == ("dc", 128, 5)
+  assert config.coreset.method == method and list(evaluation.networks) == ["convnet"]
+
+
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dataset", sorted(set(FACTS) - {"npz", "folder"}))
 def test_builds_for_every_data_set(name, dataset):
   for ipc in (1, 10, 50):
@@ -30,7 +54,7 @@ def test_builds_for_every_data_set(name, dataset):
     config.lock()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", METHODS)
 def test_one_step_on_fake_data(name):
   config = get_config(f"configs/{name}:fake,ipc=1,smoke")
   config.num_devices = 1

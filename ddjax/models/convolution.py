@@ -43,6 +43,7 @@ def conv(
   Returns:
     f32[b y x o], y = (h + 2 padding - s) // stride + 1, x likewise.
   """
+  x, kernel = jnp.asarray(x), jnp.asarray(kernel)
   if jax.default_backend() != "cpu":
     return conv_primitive(x, kernel, padding, stride)
   if stride == 1 and x.dtype == jnp.float32:

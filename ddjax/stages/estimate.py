@@ -14,7 +14,8 @@ from ddjax.stages.distill import curve_steps
 from ddjax.stages.prepare import Job
 from ddjax.training.progress import duration
 
-_NETWORK_EFFICIENCY = 0.1  # share of a matrix product's speed, small networks, two CPU cores
+_LARGE_FLOPS = 1e7  # of one image forward; ConvNet-3 of width 128 has ten times as many
+_EFFICIENCY = {True: 0.5, False: 0.15}  # by size: share of a product's speed, two CPU cores
 
 
 class Estimate(NamedTuple):
@@ -108,10 +109,12 @@ def _networks(job: Job, num_examples: int, num_networks: int) -> np.ndarray:
   num_steps = protocols.length(protocol._replace(batch_size=batch), num_examples).num_steps
   num_passes = 3 * num_steps * batch + len(job.real.test_labels)
   image = jax.ShapeDtypeStruct((1, *info.image_shape), np.float32)
-  flops = 0.0
+  total = np.zeros(3)
   for name in config.networks:
     network = build(name, num_classes=info.num_classes, width=config.width or None)
     params = jax.eval_shape(network.init, jax.random.key(0), image)
     forward = jax.jit(network.apply).lower(params, image).cost_analysis()["flops"]
-    flops += num_networks * num_passes * forward
-  return np.array([flops, flops / (_NETWORK_EFFICIENCY * cost.matmul_flops_per_second()), 0.0])
+    flops = num_networks * num_passes * forward
+    speed = _EFFICIENCY[forward > _LARGE_FLOPS] * cost.matmul_flops_per_second()
+    total += [flops, flops / speed, 0.0]
+  return total
