@@ -117,9 +117,24 @@ def _input_gradient(cotangent: Array, kernel: Array, padding: int) -> Array:
 
 
 def _conv(x: Array, kernel: Array, padding: int) -> Array:
-  size, _, channels, _ = kernel.shape
-  form = conv_patches if size * size * channels <= _FEW_NUMBERS else conv_primitive
-  return form(x, kernel, padding)
+  size, _, channels, outputs = kernel.shape
+  if size * size * channels <= _FEW_NUMBERS:
+    return conv_patches(x, kernel, padding)
+  if size * size * outputs <= _FEW_NUMBERS:
+    return _conv_of_products(x, kernel, padding)
+  return conv_primitive(x, kernel, padding)
+
+
+def _conv_of_products(x: Array, kernel: Array, padding: int) -> Array:
+  """One product with the whole kernel, then a sum of shifted parts: for few output channels."""
+  size, _, channels, outputs = kernel.shape
+  products = x @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+  products = jnp.pad(products, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+  height, width = products.shape[1] - size + 1, products.shape[2] - size + 1
+  parts = products.reshape(*products.shape[:3], size, size, outputs)
+  return sum(
+    parts[:, i : i + height, j : j + width, i, j] for i in range(size) for j in range(size)
+  )
 
 
 def _kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:

@@ -43,14 +43,19 @@ def estimate(job: Job) -> Estimate:
   stages = _kernel_stages(job) if has_kernel else {}
   if "accuracy" in job.config.evaluators:
     num_support = job.config.synthetic.ipc * job.real.info.num_classes
-    stages["evaluate accuracy"] = _networks(job, num_support, _num_networks(job.config))
+    protocol = protocols.configure(job.config.accuracy_evaluation)
+    count = _num_networks(job.config)
+    stages["evaluate accuracy"] = _networks(job, num_support, count, protocol)
   return _estimate(job, stages)
 
 
 def estimate_full(job: Job) -> Estimate:
   """Estimates training networks on the full set, and testing them."""
   config = job.config.accuracy_evaluation
-  return _estimate(job, {"train": _networks(job, job.real.info.num_train, config.full_seeds)})
+  own = protocols.configure(config)
+  own = own._replace(num_epochs=config.full_epochs or own.num_epochs)
+  networks = _networks(job, job.real.info.num_train, config.full_seeds, own)
+  return _estimate(job, {"train": networks})
 
 
 def _estimate(job: Job, stages: dict[str, np.ndarray]) -> Estimate:
@@ -101,10 +106,11 @@ def _num_networks(config: ConfigDict) -> int:
   return num_sets * config.accuracy_evaluation.num_seeds + config.num_random_subsets
 
 
-def _networks(job: Job, num_examples: int, num_networks: int) -> np.ndarray:
+def _networks(
+  job: Job, num_examples: int, num_networks: int, protocol: protocols.Protocol
+) -> np.ndarray:
   """[flops, seconds, 0] of training and testing finite networks."""
   config, info = job.config.accuracy_evaluation, job.real.info
-  protocol = protocols.configure(config)
   batch = min(protocol.batch_size, num_examples)
   num_steps = protocols.length(protocol._replace(batch_size=batch), num_examples).num_steps
   num_passes = 3 * num_steps * batch + len(job.real.test_labels)
