@@ -10,4 +10,5 @@ prepare_environment requirements-dev.txt "$@"
 say "ruff check, ruff format --check, pytest ${arguments[*]-}"
 .venv/bin/python -m ruff check --quiet
 .venv/bin/python -m ruff format --check --quiet
-exec .venv/bin/python -m pytest ${arguments[@]+"${arguments[@]}"} # bash 3: empty is unset
+options=(-n auto --maxprocesses=4 --dist=worksteal) # what compiles most runs on one core
+exec .venv/bin/python -m pytest "${options[@]}" ${arguments[@]+"${arguments[@]}"} # bash 3: empty is unset

@@ -72,13 +72,14 @@ def test_impossible_choices_are_refused_before_anything_is_spent(tmp_path, field
     pipeline.run(_config("kip.py:fake,smoke", **fields), tmp_path / "run")
 
 
-def test_a_saved_set_is_evaluated_once_and_beside_the_full_set(run, tmp_path):
+def test_a_saved_set_beside_the_full_set_under_two_architectures(run, tmp_path):
   full = _config("full_set.py:fake,epochs=1")
   alone = set_evaluation.run_full(full, tmp_path / "full")
   accuracy = alone["reports"]["accuracy"]["scalars"]["mlp"]
 
   config = _config("evaluate.py:fake", distilled=str(run[1]), coreset_baselines=("k_center",))
   config.accuracy_evaluation.full_epochs = 1
+  config.accuracy_evaluation.networks = ("mlp", "mlp(width=3)")
   report = set_evaluation.run_saved(config, tmp_path / "one")
   scalars = report["reports"]["accuracy"]["scalars"]
   assert scalars["full_mlp"] == accuracy  # from the cache: the same networks
@@ -88,6 +89,16 @@ def test_a_saved_set_is_evaluated_once_and_beside_the_full_set(run, tmp_path):
   again = set_evaluation.run_saved(config, tmp_path / "one")
   assert again["reports"] == report["reports"]
 
+  lines = (tmp_path / "one" / "architectures.csv").read_text().splitlines()
+  assert lines[0] == "set,architecture,accuracy,low,high"
+  assert [line.split(",")[:2] for line in lines[1:]] == [
+    [name, network]
+    for name in ("distilled", "random subset", "k-centre", "full set")
+    for network in ("mlp", "mlp(width=3)")
+    if (name, network) != ("full set", "mlp(width=3)")
+  ]
+  assert (tmp_path / "one" / "figures" / "architectures.png").stat().st_size > 0
+
   saved = load_distilled(run[1])
   changed = DistilledSet(saved.images + 1, saved.labels)
   info = dict(saved.info)
@@ -95,20 +106,6 @@ def test_a_saved_set_is_evaluated_once_and_beside_the_full_set(run, tmp_path):
   config.distilled = str(run[1].parent / "other")
   with pytest.raises(RunFolderError, match="distilled"):
     set_evaluation.run_saved(config, tmp_path / "one")
-
-
-def test_architectures_as_a_table_and_a_picture(run, tmp_path):
-  config = _config("evaluate.py:fake", distilled=str(run[1]))
-  config.accuracy_evaluation.networks = ("mlp", "mlp(width=3)")
-  set_evaluation.run_saved(config, tmp_path / "two")
-  lines = (tmp_path / "two" / "architectures.csv").read_text().splitlines()
-  assert lines[0] == "set,architecture,accuracy,low,high"
-  assert [line.split(",")[:2] for line in lines[1:]] == [
-    [name, network]
-    for name in ("distilled", "random subset")
-    for network in ("mlp", "mlp(width=3)")
-  ]
-  assert (tmp_path / "two" / "figures" / "architectures.png").stat().st_size > 0
 
 
 def test_sets_that_do_not_suit_the_data_are_refused(run, tmp_path):

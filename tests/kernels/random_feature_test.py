@@ -23,6 +23,7 @@ def _images(seed, num_images):
   return jnp.asarray(rng.normal(size=(num_images, *SHAPE)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_mean_over_networks_is_the_nngp_of_the_same_layers_and_of_no_others():
   config = _config(num_features=256, num_networks=64, bias_std=0.3)
   x1, x2 = _images(0, 3), _images(1, 4)
