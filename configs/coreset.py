@@ -32,6 +32,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.synthetic = ConfigDict(dict(ipc=args["ipc"]))
   config.coreset = groups.coreset(args["method"], **features)
   config.evaluators = ("accuracy",)
+  config.curve.models = "none"
   config.evaluate_initial = False  # a random subset, which is there anyway
   evaluation = config.accuracy_evaluation
   evaluation.networks, evaluation.width, evaluation.protocol = ("convnet",), 128, "dc"

@@ -68,5 +68,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.kernel = groups.kernel("fc", depth)
   config.update(groups.kip(ipc=args["ipc"], **recipe))
   if args["curve"]:
-    config.kernel_evaluation.curve_steps = _CURVE_STEPS
+    config.curve.steps = _CURVE_STEPS
   return config

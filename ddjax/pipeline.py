@@ -67,6 +67,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     seconds = {"data": time.monotonic() - started}
     planned = estimate.estimate(job)
     logging.info("Estimate: %s", planned.text)
+    for remark in job.distiller.remarks:
+      logging.info("%s: %s", config.method, remark)
     if is_main_process():
       present.write_versions(job)
 

@@ -4,12 +4,19 @@ from typing import Callable
 
 from ddjax.config.arguments import nearest
 from ddjax.distillers.coreset import make_coreset
+from ddjax.distillers.dm import make_dm
+from ddjax.distillers.dsa import make_dsa
+from ddjax.distillers.idc import make_idc
 from ddjax.distillers.kip import make_kip
 from ddjax.distillers.label_solve import make_label_solve
 from ddjax.types import Distiller
 
 DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "coreset": make_coreset,
+  "dc": make_dsa,
+  "dm": make_dm,
+  "dsa": make_dsa,
+  "idc": make_idc,
   "kip": make_kip,
   "label_solve": make_label_solve,
 }

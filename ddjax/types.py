@@ -22,6 +22,8 @@ class DatasetInfo(NamedTuple):
   image_shape: tuple[int, int, int]
   num_classes: int
   num_train: int
+  max_value: int = 255
+  """The stored value of a white pixel."""
 
 
 @struct.dataclass
@@ -40,6 +42,7 @@ class DataSplit:
     class_counts: i32[k], how many entries of each row of `class_index` are real.
     mean: f32[c], in units of `images`.
     std: f32[c], in units of `images`.
+    start: synthetic images to begin with f32[n h w c], as a saved set has them; None without.
   """
 
   images: Array
@@ -49,6 +52,7 @@ class DataSplit:
   class_counts: Array
   mean: Array
   std: Array
+  start: Array | None = None
 
 
 @struct.dataclass
@@ -113,6 +117,9 @@ class Distiller(NamedTuple):
     label_kind: what the published labels are: one_hot, centred, probabilities or logits.
     batch_sizes: {config field: global size} of what is split over devices, as resolved.
     num_steps: the natural length where the method has one (Label Solve: one pass), else None.
+    decode_factor: cells a side of the grid that a published image is; 1 for whole images.
+    image_passes: cost of a step, in passes of one image forward through `config.network`.
+    remarks: sentences for the log, on what the method chose itself.
   """
 
   init: InitFn
@@ -122,6 +129,9 @@ class Distiller(NamedTuple):
   label_kind: str = "one_hot"
   batch_sizes: Mapping[str, int] = MappingProxyType({})
   num_steps: int | None = None
+  decode_factor: int = 1
+  image_passes: float = 0.0
+  remarks: tuple[str, ...] = ()
 
 
 class Models(NamedTuple):

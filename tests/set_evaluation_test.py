@@ -77,7 +77,13 @@ def test_a_saved_set_beside_the_full_set_under_two_architectures(run, tmp_path):
   alone = set_evaluation.run_full(full, tmp_path / "full")
   accuracy = alone["reports"]["accuracy"]["scalars"]["mlp"]
 
-  config = _config("evaluate.py:fake", distilled=str(run[1]), coreset_baselines=("k_center",))
+  saved = load_distilled(run[1])
+  info = dict(saved.info)
+  del info["preprocessing"]
+  whole = load_real_data(full.data)
+  save_distilled(tmp_path / "whole", saved, info, whole.preprocessing)
+  path = str(tmp_path / "whole")
+  config = _config("evaluate.py:fake", distilled=path, coreset_baselines=("k_center",))
   config.accuracy_evaluation.full_epochs = 1
   config.accuracy_evaluation.networks = ("mlp", "mlp(width=3)")
   report = set_evaluation.run_saved(config, tmp_path / "one")
@@ -99,10 +105,13 @@ def test_a_saved_set_beside_the_full_set_under_two_architectures(run, tmp_path):
   ]
   assert (tmp_path / "one" / "figures" / "architectures.png").stat().st_size > 0
 
-  saved = load_distilled(run[1])
+  own = _config("evaluate.py:fake", distilled=str(run[1]))  # whose preprocessing is another one
+  own.accuracy_evaluation.full_epochs = 1
+  report = set_evaluation.run_saved(own, tmp_path / "own")
+  assert report["reports"]["accuracy"]["scalars"]["full_mlp"] is None
+
   changed = DistilledSet(saved.images + 1, saved.labels)
-  info = dict(saved.info)
-  save_distilled(run[1].parent / "other", changed, info, info.pop("preprocessing"))
+  save_distilled(run[1].parent / "other", changed, info, whole.preprocessing)
   config.distilled = str(run[1].parent / "other")
   with pytest.raises(RunFolderError, match="distilled"):
     set_evaluation.run_saved(config, tmp_path / "one")

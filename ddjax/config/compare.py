@@ -13,6 +13,8 @@ _FREE_FIELDS = (
   "memory_budget_gb",
   "evaluators",
   "evaluate_initial",
+  "curve",
+  "classes_at_once",  # the same numbers to rounding
   "choose_by",
   "num_random_subsets",
   "coreset_baselines",
@@ -21,6 +23,7 @@ _FREE_FIELDS = (
   "trainer",
   "kernels",  # of an ablation, whose cells are each held against their own config
   "max_cell_minutes",
+  "synthetic.init_from",  # what it holds is compared through the data's fingerprint
   "data.path",  # what the data hold is compared by fingerprint
   "data.data_dir",
   "data.download",

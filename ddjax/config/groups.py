@@ -22,6 +22,8 @@ def base(method: str, dataset: str) -> ConfigDict:
       variant="",  # a word in the name of the run folder, for what the config argument chose
       seed=0,
       num_replicas=1,  # distillations at once: seeds seed to seed + num_replicas - 1
+      shares_draws=False,  # whether replicas, after their start, draw alike: DM then embeds once
+      member_fraction=1.0,  # of each class; below 1 every replica distils a random part of its own
       num_devices=0,  # 0: all there are
       resume_from=placeholder(str),  # a run folder whose last checkpoint starts this run
       precision="float32",  # or float64, for kernels without pooling
@@ -30,6 +32,7 @@ def base(method: str, dataset: str) -> ConfigDict:
       trainer=trainer(),
       evaluators=("kernel", "accuracy"),
       evaluate_initial=True,  # the set at step 0 too
+      curve=curve(),
       choose_by="none",  # or kernel, accuracy: it chooses a snapshot on the validation split
       num_random_subsets=5,  # of the real set, of equal size: the baseline beside every figure
       coreset_baselines=(),  # herding, k_center, k_means: further baselines of networks
@@ -138,14 +141,21 @@ def kernel(family: str = "fc", depth: int = 1, kind: str = "ntk") -> ConfigDict:
   )
 
 
-def kernel_evaluation() -> ConfigDict:
-  """Kernel ridge regression on the distilled set, tested on real images."""
+def curve(models: str = "kernel") -> ConfigDict:
+  """The running curve, on the first test images: it selects nothing."""
   return ConfigDict(
     dict(
-      num_bootstrap=2000,
-      curve_steps=(),  # of the running curve and the snapshots; () for the series 1 2 5 10 ...
+      models=models,  # kernel, networks (the first of accuracy_evaluation, protocol quick), or none
+      steps=(),  # of the curve and the snapshots; () for the series 0 1 2 5 10 ... and the last
+      num_networks=1,  # for each distillation
+      num_test=10000,  # test images; 0 for all
     )
   )
+
+
+def kernel_evaluation() -> ConfigDict:
+  """Kernel ridge regression on the distilled set, tested on real images."""
+  return ConfigDict(dict(num_bootstrap=2000))
 
 
 def accuracy_evaluation() -> ConfigDict:
@@ -204,5 +214,56 @@ def kip(
         max_rotation=0.0,  # degrees
         channel_shift=0.0,  # network units
       ),
+    )
+  )
+
+
+def matching(
+  *,
+  ipc: int,
+  num_steps: int,
+  learning_rate: float,
+  real_batch_size: int,
+  augmentation: str,
+  init: str = "real",
+  width: int = 128,
+  outer: dict | None = None,
+  synthetic: dict | None = None,
+) -> ConfigDict:
+  """What DC, DSA, DM and IDC share, and the kernel of their reports.
+
+  Args:
+    ipc: images per class.
+    num_steps: updates of the synthetic images.
+    learning_rate: of the images, in the units of their space.
+    real_batch_size: real examples of each class a step.
+    augmentation: siamese; operations joined by "_", or "none".
+    init: how the images begin.
+    width: of the network that is matched.
+    outer: further fields of the group `outer`.
+    synthetic: further fields of the group `synthetic`.
+  """
+  return ConfigDict(
+    dict(
+      synthetic=dict(
+        ipc=ipc,
+        init=init,  # real, noise, kmeans, saved; IDC: grid too
+        init_from=placeholder(str),  # for "saved": a run folder, a `distilled` folder, or an npz
+        learn_labels=False,
+      )
+      | (synthetic or {}),
+      network=dict(name="convnet", width=width),  # the name may carry options
+      augmentation=augmentation,
+      classes_at_once=0,  # 0: as many as memory_budget_gb and the cache allow
+      outer=dict(
+        num_steps=num_steps,
+        learning_rate=learning_rate,
+        label_learning_rate=0.01,  # ours; of labels that are learned, as log-probabilities
+        momentum=0.5,  # of both
+        real_batch_size=real_batch_size,  # of each class, over all devices
+      )
+      | (outer or {}),
+      kernel=kernel(),
+      ridge=1e-6,
     )
   )

@@ -1,5 +1,7 @@
 """What a step does with the real set that lies on the devices: draw rows, standardise."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -7,17 +9,24 @@ from jaxtyping import Array, Float, Int
 from ddjax.types import DataSplit
 
 
-def standardise(images: Array, data: DataSplit) -> Float[Array, "... h w c"]:
+def standardise(images: Array, data: Any) -> Float[Array, "... h w c"]:
   """Stored images as the networks see them: `(images - mean) / std`.
 
   Args:
     images: u8 or f32 [... h w c], drawn from `data.images`.
-    data: the split that they were drawn from; its mean and std are in units of `images`.
+    data: the split that they were drawn from, or whatever has its `mean` and `std` f32[c], in units
+      of `images`.
   Returns:
     f32[... h w c] in network space.
   """
   channels = (1,) * (images.ndim - 1) + (-1,)
   return (images.astype(jnp.float32) - data.mean.reshape(channels)) / data.std.reshape(channels)
+
+
+def unstandardise(images: Float[Array, "... h w c"], data: Any) -> Float[Array, "... h w c"]:
+  """The inverse of `standardise`: network space to stored units, as float."""
+  channels = (1,) * (images.ndim - 1) + (-1,)
+  return images * data.std.reshape(channels) + data.mean.reshape(channels)
 
 
 def draw_class_balanced(rng: Array, data: DataSplit, num_per_class: int) -> Int[Array, "k q"]:

@@ -94,7 +94,7 @@ def load_real_data(config: ConfigDict) -> RealData:
 
   fingerprint = _fingerprint(images, labels)
   return RealData(
-    info=DatasetInfo(config.name, images.shape[1:], num_classes, len(images)),
+    info=DatasetInfo(config.name, images.shape[1:], num_classes, len(images), facts.max_value),
     class_names=source.class_names,
     max_value=facts.max_value,
     fingerprint=fingerprint,
@@ -116,7 +116,9 @@ def load_real_data(config: ConfigDict) -> RealData:
   )
 
 
-def make_data_split(real: RealData, mask: np.ndarray | None = None) -> DataSplit:
+def make_data_split(
+  real: RealData, mask: np.ndarray | None = None, start: np.ndarray | None = None
+) -> DataSplit:
   """What the devices hold of a real set, as NumPy arrays ready to be placed.
 
   Without whitening, images stay uint8 and carry a mean and a std in stored units; whitened images
@@ -125,6 +127,7 @@ def make_data_split(real: RealData, mask: np.ndarray | None = None) -> DataSplit
   Args:
     real: the real set.
     mask: bool[N], or bool[r N] where replicas differ: the members. All by default.
+    start: synthetic images to begin with, as a saved set has them.
   Returns:
     the DataSplit, NumPy leaves.
   Raises:
@@ -152,6 +155,7 @@ def make_data_split(real: RealData, mask: np.ndarray | None = None) -> DataSplit
     class_counts=class_counts,
     mean=mean,
     std=std,
+    start=start,
   )
 
 

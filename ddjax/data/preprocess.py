@@ -19,6 +19,7 @@ regularisation (0.1 as published), W the whitening matrix; the network sees x W.
 Fitted in float64, kept in float32.
 """
 
+import hashlib
 from typing import Any, Mapping
 
 from flax import struct
@@ -146,14 +147,18 @@ class Preprocessing:
     present = {name: np.asarray(arrays[name], np.float32) for name in _needed(kind)}
     return cls(kind=kind, regularisation=facts["regularisation"], **present)
 
+  def digest(self) -> str:
+    """SHA-256 of the whole map, arrays included, in hexadecimal."""
+    arrays, facts = self.to_arrays()
+    digest = hashlib.sha256(repr(sorted(facts.items())).encode())
+    for name in sorted(arrays):
+      digest.update(name.encode())
+      digest.update(np.ascontiguousarray(arrays[name], np.float32))
+    return digest.hexdigest()
+
   def same_as(self, other: "Preprocessing") -> bool:
     """Whether both are the same map, bit for bit."""
-    (arrays, facts), (others, other_facts) = self.to_arrays(), other.to_arrays()
-    return (
-      facts == other_facts
-      and arrays.keys() == others.keys()
-      and all(np.array_equal(arrays[name], others[name]) for name in arrays)
-    )
+    return self.digest() == other.digest()
 
 
 def as_pixels(images: np.ndarray, max_value: int) -> np.ndarray:

@@ -9,7 +9,6 @@ one class.
 """
 
 import jax
-from jax.custom_batching import custom_vmap
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
@@ -19,6 +18,7 @@ from ddjax.data.batches import standardise
 from ddjax.distillers import synthetic
 from ddjax.evaluators import protocols, train
 from ddjax.models.build import build
+from ddjax.training.parallel import same_for_replicas
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState
 
 FEATURES = ("trained", "random", "pixels")
@@ -128,9 +128,7 @@ def make_coreset(config: ConfigDict, info: DatasetInfo, axis_name: str | None = 
     networks_at_once=1,
   )
   num_training_steps = training.num_steps if is_trained else 0
-  rows = train.Rows(
-    jnp.zeros((1, 2), jnp.uint32), jnp.zeros(1, jnp.int32), jnp.full(1, settings.learning_rate)
-  )
+  rows = train.one_row(settings.learning_rate)
 
   def source_of(data):
     labels = jax.nn.one_hot(data.labels, num_classes)
@@ -162,12 +160,12 @@ def make_coreset(config: ConfigDict, info: DatasetInfo, axis_name: str | None = 
     return features.reshape(-1, features.shape[-1])[: index.shape[0]]
 
   def train_network(state, data):
-    extra = state.extra.replace(step=_shared(state.extra.step))
+    extra = state.extra.replace(step=same_for_replicas(state.extra.step))
     extra, loss = training.advance(extra, state.rng, rows, source_of(data), 1)
     return state.synthetic, extra, loss[0]
 
   def choose_class(state, data):
-    of_class = _shared(state.step) - num_training_steps
+    of_class = same_for_replicas(state.step) - num_training_steps
     index = data.class_index[of_class]
     is_member = data.mask[index] & (jnp.arange(index.shape[0]) < data.class_counts[of_class])
     features = features_of(state, data, index)
@@ -184,7 +182,7 @@ def make_coreset(config: ConfigDict, info: DatasetInfo, axis_name: str | None = 
     if is_random:
       return state.replace(step=state.step + 1), {"loss": jnp.zeros((), jnp.float32)}
     if num_training_steps:
-      is_training = _shared(state.step) < num_training_steps
+      is_training = same_for_replicas(state.step) < num_training_steps
       chosen, extra, loss = jax.lax.cond(is_training, train_network, choose_class, state, data)
     else:
       chosen, extra, loss = choose_class(state, data)
@@ -195,18 +193,6 @@ def make_coreset(config: ConfigDict, info: DatasetInfo, axis_name: str | None = 
 
   num_steps = 1 if is_random else num_training_steps + num_classes
   return Distiller(init, step, extract, label_kind="one_hot", num_steps=num_steps)
-
-
-@custom_vmap
-def _shared(step: Array) -> Array:
-  """The step, which all replicas share, so that a branch on it stays a branch under vmap."""
-  return step
-
-
-@_shared.def_vmap
-def _(axis_size, in_batched, step):
-  del axis_size
-  return (step[0] if in_batched[0] else step), False
 
 
 def _mean(features: Array, is_member: Array) -> Array:

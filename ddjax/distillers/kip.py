@@ -18,6 +18,7 @@ from ddjax.augment import targets
 from ddjax.config.arguments import nearest
 from ddjax.data.batches import draw_class_balanced
 from ddjax.distillers import synthetic
+from ddjax.distillers.updates import Optimisers
 from ddjax.kernels.blocked import make_blocked_kernel
 from ddjax.kernels.ridge import check_ridge, kernel_ridge_loss
 from ddjax.training.parallel import mean_across, own_rows
@@ -61,18 +62,17 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
       f"{info.name}."
     )
   kernel_fn = make_blocked_kernel(config, info.image_shape)
-  image_optimiser = optax.adam(_schedule(outer.learning_rate, outer))
-  label_optimiser = optax.adam(_schedule(outer.label_learning_rate, outer))
+  optimisers = Optimisers(
+    optax.adam(_schedule(outer.learning_rate, outer)),
+    optax.adam(_schedule(outer.label_learning_rate, outer)) if learn_labels else None,
+  )
   identity = jnp.eye(num_classes, dtype=dtype)
 
   def init(rng, data) -> DistillState:
     init_rng, step_rng = jax.random.split(rng)
     start = synthetic.init_synthetic(init_rng, data, info, ipc=ipc, init=init_kind, is_centred=True)
     start = jax.tree.map(lambda leaf: leaf.astype(dtype), start)
-    opt_state = {"images": image_optimiser.init(start.images)}
-    if learn_labels:
-      opt_state["labels"] = label_optimiser.init(start.labels)
-    return DistillState(jnp.int32(0), step_rng, start, opt_state)
+    return DistillState(jnp.int32(0), step_rng, start, optimisers.init(start))
 
   def draw_targets(rng, data) -> Targets:
     """This device's rows of the target batch of one step."""
@@ -98,18 +98,8 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, aux), grads = value_and_grad(state.synthetic, batch, total_weight)
     loss, aux, grads = mean_across((loss, aux, grads), axis_name)
-    support, opt_state = state.synthetic, dict(state.opt_state)
-    updates, opt_state["images"] = image_optimiser.update(grads.images, opt_state["images"])
-    new = support.replace(images=optax.apply_updates(support.images, updates))
-    if learn_labels:
-      updates, opt_state["labels"] = label_optimiser.update(grads.labels, opt_state["labels"])
-      new = new.replace(labels=optax.apply_updates(support.labels, updates))
-    metrics = {
-      "loss": loss,
-      "accuracy": aux["accuracy"],
-      "gradient_norm": optax.tree.norm(grads.images),
-      "image_change": optax.tree.norm(new.images - support.images),
-    }
+    new, opt_state, norms = optimisers.update(grads, state.opt_state, state.synthetic)
+    metrics = {"loss": loss, "accuracy": aux["accuracy"], **norms}
     return state.replace(step=state.step + 1, synthetic=new, opt_state=opt_state), metrics
 
   def extract(state: DistillState) -> DistilledSet:

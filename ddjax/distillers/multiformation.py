@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ddjax.types import Array
+from ddjax.types import Array, DistilledSet
 
 
 def check_factor(factor: int, height: int, width: int) -> None:
@@ -41,3 +41,17 @@ def decode(images: Float[Array, "n h w c"], factor: int) -> Float[Array, "q h w 
 def decode_labels(labels: Float[Array, "n k"], factor: int) -> Float[Array, "q k"]:
   """The labels of `decode`'s images, f32[f*f*n k]."""
   return jnp.tile(labels, (factor * factor, 1))
+
+
+def decode_set(distilled: DistilledSet) -> DistilledSet:
+  """A set as models are fitted on it: f*f images for each that is stored, as its `info` says.
+
+  Args:
+    distilled: images f32[r n h w c], labels f32[r n k].
+  """
+  factor = (distilled.info or {}).get("decode_factor") or 1
+  if factor == 1:
+    return distilled
+  images = jax.vmap(lambda images: decode(images, factor))(jnp.asarray(distilled.images))
+  labels = jax.vmap(lambda labels: decode_labels(labels, factor))(jnp.asarray(distilled.labels))
+  return distilled.replace(images=images, labels=labels)

@@ -1,19 +1,21 @@
-"""Initial synthetic images and labels: real examples, noise, or k-means centres, ipc per class."""
+"""Initial synthetic images and labels, ipc per class: real examples, noise, and other ways."""
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from ddjax.config.arguments import nearest
 from ddjax.data.batches import standardise
 from ddjax.types import Array, DatasetInfo, DataSplit, Synthetic
 
 INITS = ("real", "noise", "kmeans")
+_SMOOTHING = 0.1  # ours: labels that are learned begin with so much of their weight spread evenly
 
 
-def check_init(init: str, ipc: int) -> None:
+def check_init(init: str, ipc: int, inits: tuple[str, ...] = INITS) -> None:
   """Raises ValueError for an unknown way to begin, or fewer than one image per class."""
-  if init not in INITS:
-    raise ValueError(f"Unknown synthetic.init {init!r}. {nearest(init, INITS)}")
+  if init not in inits:
+    raise ValueError(f"Unknown synthetic.init {init!r}. {nearest(init, inits)}")
   if ipc < 1:
     raise ValueError(f"synthetic.ipc={ipc} must be at least 1.")
 
@@ -21,12 +23,15 @@ def check_init(init: str, ipc: int) -> None:
 def draw_members(rng: Array, data: DataSplit, ipc: int) -> Array:
   """Rows of random members, without replacement within a class: i32[k ipc].
 
-  A class with fewer than `ipc` members is refused before, on the host (`stages.prepare.check_ipc`).
+  A class with fewer members gives all of them, then the same again; fewer than ipc of a config are
+  refused before, on the host (`stages.prepare.check_ipc`).
   """
   is_real = jnp.arange(data.class_index.shape[1])[None] < data.class_counts[:, None]
   is_member = data.mask[data.class_index] & is_real
   priority = jax.random.uniform(rng, data.class_index.shape, jnp.float32)
-  order = jnp.argsort(jnp.where(is_member, priority, 2.0), axis=1)[:, :ipc]  # others come last
+  order = jnp.argsort(jnp.where(is_member, priority, 2.0), axis=1)  # others come last
+  turn = jnp.arange(ipc)[None] % jnp.maximum(is_member.sum(axis=1, keepdims=True), 1)
+  order = jnp.take_along_axis(order, turn, axis=1)
   return jnp.take_along_axis(data.class_index, order, axis=1)
 
 
@@ -40,9 +45,11 @@ def init_images(rng: Array, data: DataSplit, info: DatasetInfo, ipc: int, init: 
   """Initial images f32[k*ipc h w c] in network units, class by class.
 
   `real` draws members; `noise` is standard normal; `kmeans` takes the centres of each class's
-  members after ten rounds of Lloyd's algorithm from random members.
+  members after ten rounds of Lloyd's algorithm from random members; `saved` takes `data.start`.
   """
   count = info.num_classes * ipc
+  if init == "saved":
+    return data.start
   if init == "noise":
     return jax.random.normal(rng, (count, *info.image_shape), jnp.float32)
   start = standardise(data.images[draw_members(rng, data, ipc).reshape(-1)], data)
@@ -67,6 +74,33 @@ def init_synthetic(
   """Images and labels to start from; see `init_images` and `one_hot_labels`."""
   images = init_images(rng, data, info, ipc, init)
   return Synthetic(images=images, labels=one_hot_labels(info.num_classes, ipc, is_centred))
+
+
+def init_grids(
+  rng: Array, data: DataSplit, info: DatasetInfo, ipc: int, factor: int
+) -> Float[Array, "n h w c"]:
+  """Images that are grids of f x f real ones, in network units, class by class (IDC's "mix").
+
+  Each cell is a random member of which every f-th row and column is kept.
+
+  Args:
+    rng: one key; used up.
+    data: the real set.
+    info: of it.
+    ipc: grids per class.
+    factor: f; divides both sides. 1 gives random members.
+  """
+  height, width, channels = info.image_shape
+  rows = draw_members(rng, data, ipc * factor**2).reshape(-1)
+  cells = standardise(data.images[rows][:, ::factor, ::factor], data)
+  small = (height // factor, width // factor, channels)
+  grids = cells.reshape(-1, factor, factor, *small).transpose(0, 1, 3, 2, 4, 5)
+  return grids.reshape(-1, height, width, channels)
+
+
+def as_logits(labels: Float[Array, "n k"]) -> Float[Array, "n k"]:
+  """Log-probabilities to learn labels from: a tenth of the weight of each is spread evenly."""
+  return jnp.log((1 - _SMOOTHING) * labels + _SMOOTHING / labels.shape[-1])
 
 
 def kmeans(centres: Array, rows: Array, weights: Array, num_rounds: int = 10) -> Array:

@@ -182,15 +182,17 @@ def correctness(
       lambda *leaves: jnp.concatenate(leaves), *(fits[name].params for name in names)
     )
     counts = [len(fits[name].group) for name in names]
-    classes = predicted_classes(fits[names[0]]._replace(params=params), sum(counts), dataset)
-    rows = np.asarray(classes) == dataset.test_labels
+    group = np.concatenate([fits[name].group for name in names])
+    merged = fits[names[0]]._replace(params=params, group=group)
+    classes = predicted_classes(merged, dataset.test_images, dataset.max_value)
+    rows = classes == dataset.test_labels
     correct.update(zip(names, np.split(rows, np.cumsum(counts)[:-1]), strict=True))
   return correct
 
 
-def predicted_classes(models: Models, num_models: int, dataset: RealData) -> np.ndarray:
-  """The class that each model gives each test example, i32[m T], in blocks of one shape."""
-  images, num_test = dataset.test_images, len(dataset.test_labels)
+def predicted_classes(models: Models, images: np.ndarray, max_value: int) -> np.ndarray:
+  """The class that each model gives each stored image, i32[m T], in blocks of one shape."""
+  num_models, num_test = len(models.group), len(images)
   size = min(num_test, IMAGES_TIMES_MODELS // num_models, models.images_at_once or num_test)
   size = max(1, size)
   pieces = min(math.ceil(num_test / size), max(1, IMAGES_IN_A_CALL // size))
@@ -199,7 +201,7 @@ def predicted_classes(models: Models, num_models: int, dataset: RealData) -> np.
     rows = np.minimum(np.arange(start, start + size * pieces), num_test - 1)
     pixels = images[rows].reshape(pieces, size, *images.shape[1:])
     blocks.append(
-      _classes(models.params, pixels, np.float32(dataset.max_value), predict_fn=models.predict_fn)
+      _classes(models.params, pixels, np.float32(max_value), predict_fn=models.predict_fn)
     )
   return np.concatenate(blocks, axis=1)[:, :num_test]
 

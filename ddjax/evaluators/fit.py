@@ -19,9 +19,10 @@ import numpy as np
 
 from ddjax.data import cache
 from ddjax.data.load import RealData, make_data_split
-from ddjax.distillers.multiformation import decode, decode_labels
+from ddjax.distillers.multiformation import decode_set
 from ddjax.evaluators import protocols, train
 from ddjax.models.build import build
+from ddjax.models.pieces import best_images_at_once
 from ddjax.training import fitting
 from ddjax.training.fitting import Watch
 from ddjax.types import Array, DatasetInfo, DistilledSet, Models
@@ -144,7 +145,7 @@ def make_fit(
           if name in cached_sets and name in missing:
             cache.keep(keys[name], traverse_util.flatten_dict(variables[name], sep="/"))
           entries = np.array([row.entry for row in rows[name]])
-          at_once = train.best_images_at_once(recipe.build(), recipe.image_shape)
+          at_once = best_images_at_once(recipe.build(), recipe.image_shape)
           models[name][network] = Models(predict[network], variables[name], entries, at_once)
     return models
 
@@ -187,7 +188,7 @@ def fit_full(
     loss = protocols.find_loss("one_hot", recipe.protocol)
     rate = recipe.protocol.learning_rate or protocols.FALLBACK_RATE
     rows = [_Row("full", 0, seed, rate) for seed in range(config.full_seeds)]
-    identity = [real.fingerprint, str(sorted(real.preprocessing.to_arrays()[1].items()))]
+    identity = [real.fingerprint, real.preprocessing.digest()]
     key = _key(recipe, loss, stream, identity, rows)
     arrays = cache.find(key)
     if arrays is None and not is_trained:
@@ -208,7 +209,7 @@ def fit_full(
     else:
       variables = _nested(arrays)
     predict = _make_predict(recipe.build(), real.preprocessing)
-    at_once = train.best_images_at_once(recipe.build(), recipe.image_shape)
+    at_once = best_images_at_once(recipe.build(), recipe.image_shape)
     models[name] = Models(predict, variables, np.arange(len(rows)), at_once)
   return models
 
@@ -283,12 +284,7 @@ def _prepared(distilled: DistilledSet, protocol: protocols.Protocol) -> Distille
     labels = np.asarray(distilled.labels)
     labels = np.eye(labels.shape[-1], dtype=np.float32)[labels.argmax(-1)]
     distilled = distilled.replace(labels=labels)
-  factor = distilled.info.get("decode_factor") or 1
-  if factor == 1:
-    return distilled
-  images = jax.vmap(lambda images: decode(images, factor))(jnp.asarray(distilled.images))
-  labels = jax.vmap(lambda labels: decode_labels(labels, factor))(jnp.asarray(distilled.labels))
-  return distilled.replace(images=images, labels=labels)
+  return decode_set(distilled)
 
 
 def _content_key(

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.data.load import RealData
+from ddjax.distillers.multiformation import decode_set
 from ddjax.evaluators import statistics
 from ddjax.evaluators.predictions import predict_classes
 from ddjax.kernels.blocked import make_blocked_kernel
@@ -46,6 +47,7 @@ def make_kernel_fit(config: ConfigDict, info: DatasetInfo, preprocessing):
     del rng  # nothing is drawn
     models = {}
     for name, distilled in sets.items():
+      distilled = decode_set(distilled)
       images = jnp.asarray(distilled.images, dtype)
       labels = jnp.asarray(distilled.labels, dtype)
       solved = jnp.stack([fit_one(x, y) for x, y in zip(images, labels, strict=True)])

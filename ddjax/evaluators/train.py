@@ -19,10 +19,9 @@ import optax
 
 from ddjax.augment import mix, siamese
 from ddjax.evaluators import protocols
+from ddjax.models.pieces import activation_bytes, best_images_at_once, sum_over_pieces
 from ddjax.types import Array
 
-_PIECE_BYTES = {"cpu": 6 << 20}
-"""Largest activation of one piece of a batch, by backend; elsewhere a batch is one piece."""
 _VMAP_BYTES = {"cpu": 1 << 20}
 """Networks are vmapped while the largest activation of each is smaller, by backend."""
 _MOST_AT_ONCE = {"cpu": 8}
@@ -88,6 +87,7 @@ class Training(NamedTuple):
 
   Attributes:
     init: (rng, rows, source) -> TrainState at step 0.
+    begin: (variables, rows) -> TrainState at step 0 of networks that have values already.
     advance: (state, rng, rows, source, count) -> (state, loss f32[m]), `count` steps further, with
       the training loss of the last of them.
     finish: (state) -> variables to test, leading [m].
@@ -97,6 +97,7 @@ class Training(NamedTuple):
   """
 
   init: Callable[..., TrainState]
+  begin: Callable[[Any, Rows], TrainState]
   advance: Callable[..., tuple[TrainState, Array]]
   finish: Callable[[TrainState], Any]
   num_steps: int
@@ -165,20 +166,20 @@ def make_training(
     if num_pieces == 1:
       (total, stats), grads = of_piece(params, images, labels, weights)
     else:
-      pieces = jax.tree.map(lambda leaf: _pieces(leaf, num_pieces), (images, labels, weights))
 
-      def add_piece(carry, piece):
+      def without_statistics(*piece):
         (total, _), grads = of_piece(params, *piece)
-        return jax.tree.map(jnp.add, carry, (total, grads)), None
+        return total, grads
 
-      zero = jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params)
-      (total, grads), _ = jax.lax.scan(add_piece, zero, pieces)
+      total, grads = sum_over_pieces(without_statistics, (images, labels, weights), num_pieces)
     count = jnp.maximum(weights.sum(), 1e-6)  # a batch without any member changes nothing
     return total / count, jax.tree.map(lambda leaf: leaf / count, grads), stats
 
   def init_one(rng, row, source):
     init_rng, _ = jax.random.split(own_key(rng, row.seeds))
-    variables = network.init(init_rng, _look_up(source, row.indices, jnp.arange(1)))
+    return network.init(init_rng, _look_up(source, row.indices, jnp.arange(1)))
+
+  def begin_one(variables, row):
     optimizer = protocols.make_optimizer(protocol, num_examples, row.learning_rates)
     opt_state = optimizer.init(variables["params"])
     average = variables if protocol.ema_decay else None
@@ -218,9 +219,11 @@ def make_training(
       average = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, average, variables)
     return (variables, opt_state, average, order), value
 
+  def begin(variables, rows):
+    return TrainState(jnp.int32(0), *jax.vmap(begin_one)(variables, rows))
+
   def init(rng, rows, source):
-    carry = jax.vmap(init_one, in_axes=(None, 0, None))(rng, rows, source)
-    return TrainState(jnp.int32(0), *carry)
+    return begin(jax.vmap(init_one, in_axes=(None, 0, None))(rng, rows, source), rows)
 
   def advance(state, rng, rows, source, count):
     carry = state.variables, state.opt_state, state.average, state.order
@@ -242,24 +245,14 @@ def make_training(
   def finish(state):
     return state.average if protocol.ema_decay else state.variables
 
-  return Training(init, advance, finish, span.num_steps, span.steps_per_epoch, networks_at_once)
+  num_steps, steps_per_epoch, _ = span
+  return Training(init, begin, advance, finish, num_steps, steps_per_epoch, networks_at_once)
 
 
-def best_images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
-  """Images whose activations stay in the cache of this backend; None where it does not matter."""
-  piece_bytes = _PIECE_BYTES.get(jax.default_backend())
-  return piece_bytes and max(1, piece_bytes // activation_bytes(network, image_shape))
-
-
-def activation_bytes(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
-  """Bytes of the largest activation of one image in a network, f32."""
-
-  def run(rng, image):
-    variables = network.init(rng, image)
-    return network.apply(variables, image, capture_intermediates=True, mutable=["intermediates"])
-
-  shapes = jax.eval_shape(run, jax.random.key(0), jnp.zeros((1, *image_shape)))
-  return max(4 * math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+def one_row(learning_rate: float) -> Rows:
+  """A single network on the first set of a source."""
+  rate = jnp.full(1, learning_rate, jnp.float32)
+  return Rows(jnp.zeros((1, 2), jnp.uint32), jnp.zeros(1, jnp.int32), rate)
 
 
 def as_source(images: Any, labels: Any) -> Source:
@@ -280,14 +273,6 @@ def _look_up(source: Source, index: Array, examples: Array) -> Array:
 
 def _without_params(variables: Any) -> Any:
   return {name: leaf for name, leaf in variables.items() if name != "params"}
-
-
-def _pieces(leaf: Array, num_pieces: int) -> Array:
-  """[b ...] -> [pieces q ...], filled up with zeros (which weigh nothing)."""
-  size = math.ceil(leaf.shape[0] / num_pieces)
-  missing = num_pieces * size - leaf.shape[0]
-  leaf = jnp.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1))
-  return leaf.reshape(num_pieces, size, *leaf.shape[1:])
 
 
 def _mixed(rng: Array, images: Array, labels: Array, mask: Array, protocol) -> tuple[Array, Array]:

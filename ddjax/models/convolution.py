@@ -68,7 +68,7 @@ def conv_primitive(x: Array, kernel: Array, padding: int, stride: int = 1) -> Ar
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv_ordered(x: Array, kernel: Array, padding: int) -> Array:
   """`conv` with stride 1, whose gradients are convolutions in XLA's preferred order too."""
-  return _over_networks(_conv, conv_patches, padding)(x, kernel)
+  return _over_networks(_conv, conv_patches, padding, by_row=True)(x, kernel)
 
 
 def _conv_forward(x, kernel, padding):
@@ -166,13 +166,20 @@ def _kernel_gradient_of_patches(x: Array, cotangent: Array, padding: int) -> Arr
   return (patches.T @ cotangent.reshape(-1, outputs)).reshape(size, size, channels, outputs)
 
 
-def _over_networks(fn, small_fn, padding: int):
-  """`fn` of two arrays, with a rule of its own for a leading axis of networks."""
+def _over_networks(fn, small_fn, padding: int, by_row: bool = False):
+  """`fn` of two arrays, with a rule of its own for a leading axis of networks.
+
+  `by_row` says that it maps each row of the first array by the whole second one: under one kernel
+  several batches are one larger batch.
+  """
   fn, small_fn = (functools.partial(form, padding=padding) for form in (fn, small_fn))
   mapped = custom_vmap(fn)
 
   @mapped.def_vmap
   def rule(axis_size, in_batched, x, other):
+    if by_row and not in_batched[1]:
+      y = mapped(x.reshape(-1, *x.shape[2:]), other)
+      return y.reshape(axis_size, -1, *y.shape[1:]), True
     arrays = tuple(
       array if is_batched else jnp.broadcast_to(array, (axis_size, *array.shape))
       for array, is_batched in zip((x, other), in_batched)

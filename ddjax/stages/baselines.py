@@ -38,7 +38,7 @@ def _coreset(job: Job, name: str) -> DistilledSet:
   config.synthetic = ConfigDict(dict(ipc=job.config.synthetic.ipc))
   config.coreset = groups.coreset(name)
   facts = [_FORMAT, compare.plain(config.coreset), job.config.synthetic.ipc, job.config.seed]
-  facts += [job.real.fingerprint, job.real.preprocessing.to_arrays()[1]]
+  facts += [job.real.fingerprint, job.real.preprocessing.digest()]
   digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
   made = cache.cached(f"coreset-{name}-{digest}", lambda: _choose(job, config, name))
   labels = made["labels"]
@@ -52,6 +52,7 @@ def _choose(job: Job, config: ConfigDict, name: str) -> dict[str, np.ndarray]:
   logging.info("Choosing the coreset %r.", name)
   distiller = make_coreset(config, job.real.info)
   data = jax.tree.map(jnp.asarray, jax.device_get(job.data))
+  data = data.replace(mask=jnp.ones(len(data.labels), bool))  # of the whole train set
   state = jax.jit(distiller.init)(stream(job.config.seed, "distill"), data)
 
   @jax.jit

@@ -14,7 +14,8 @@ from ddjax.evaluators.accuracy import predicted_classes
 from ddjax.evaluators.predictions import predict_classes
 from ddjax.io.distilled import load_distilled
 from ddjax.random_streams import stream
-from ddjax.stages.distill import curve_steps, snapshot_folder
+from ddjax.stages.curve import curve_steps
+from ddjax.stages.distill import set_info, snapshot_folder
 from ddjax.stages.evaluate import EVALUATORS, Plan
 from ddjax.stages.prepare import Job
 from ddjax.training.fitting import Watch
@@ -56,7 +57,9 @@ def choose(job: Job, plan: Plan, watch: Watch) -> Choice | None:
     return None
   models_of, _ = plan.measures[job.config.choose_by]
   snapshots, accuracies = {}, {}
-  for step in curve_steps(job.config.kernel_evaluation.curve_steps, job.num_steps):
+  for step in curve_steps(job.config.curve.steps, job.num_steps):
+    if not snapshot_folder(job, step).exists():  # passed before the curve was to stop there
+      continue
     snapshots[step] = _snapshot(job, step)
     fitted = plan.fits[models_of](
       {"distilled": snapshots[step]}, stream(job.config.seed, "choose"), watch
@@ -81,7 +84,7 @@ def _snapshot(job: Job, step: int) -> DistilledSet:
   images, labels = (
     np.stack([getattr(part, name) for part in parts]) for name in ("images", "labels")
   )
-  return DistilledSet(images, labels, {"label_kind": job.distiller.label_kind})
+  return DistilledSet(images, labels, set_info(job))
 
 
 def _replica_folders(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
@@ -96,10 +99,7 @@ def _validation_accuracies(job: Job, fitted) -> list[float]:
     if job.config.choose_by == "kernel":
       classes = predict_classes(models, real.validation_images, real.max_value)
     else:
-      held_out = real._replace(
-        test_images=real.validation_images, test_labels=real.validation_labels
-      )
-      classes = predicted_classes(models, len(models.group), held_out)
+      classes = predicted_classes(models, real.validation_images, real.max_value)
     right = (classes == real.validation_labels).mean(axis=1)
     group = np.asarray(models.group)
     by_replica[place] = [right[group == r].mean() for r in range(job.config.num_replicas)]

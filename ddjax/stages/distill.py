@@ -2,25 +2,22 @@
 
 import contextlib
 import pathlib
+from typing import Any
 
 from absl import logging
 import jax
 import numpy as np
 
 from ddjax.config import compare
-from ddjax.evaluators.kernel import PREDICTOR, make_kernel_fit
-from ddjax.evaluators.predictions import predict_classes
 from ddjax.io.distilled import save_distilled
-from ddjax.stages.prepare import Job
+from ddjax.stages.curve import curve_steps, make_curve
+from ddjax.stages.prepare import Job, member_hash
 from ddjax.training import trainer
 from ddjax.training.checkpoints import Checkpoints
 from ddjax.training.metrics import MetricsWriter
 from ddjax.training.parallel import is_main_process
 from ddjax.training.progress import Progress
 from ddjax.types import DistilledSet, DistillState
-
-CURVE = "eval/running_test_accuracy"
-VALIDATION_CURVE = "eval/running_validation_accuracy"
 
 
 def distill(job: Job, stop_request=False) -> DistilledSet:
@@ -35,10 +32,11 @@ def distill(job: Job, stop_request=False) -> DistilledSet:
     NonFiniteLossError, PreemptedError: see `ddjax.training.trainer`.
   """
   config, settings = job.config, job.config.trainer
+  curve = make_curve(job)
   with Checkpoints(job.workdir / "checkpoints", settings.keep_checkpoints) as checkpoints:
     state = _start_state(job, checkpoints)
     start_step = int(np.ravel(state.step)[0])
-    stops = curve_steps(config.kernel_evaluation.curve_steps, job.num_steps)
+    stops = curve_steps(config.curve.steps, job.num_steps)
     # A snapshot at the step of a checkpoint is written before the checkpoint: no need to repeat it.
     stops = [step for step in stops if step > start_step or step == start_step == 0]
     label = f"{config.method} {job.real.info.name} ipc {config.synthetic.ipc}"
@@ -46,7 +44,6 @@ def distill(job: Job, stop_request=False) -> DistilledSet:
       _metrics_writer(job, start_step) as writer,
       Progress(job.num_steps, start_step, label) as progress,
     ):
-      curve = _make_curve(job)
 
       def on_metrics(first, metrics):
         last = first + len(next(iter(metrics.values()))) - 1
@@ -87,7 +84,13 @@ def extract(job: Job, state: DistillState) -> DistilledSet:
     distilled = jax.jit(jax.vmap(extract_fn))(state)
   else:
     distilled = jax.tree.map(lambda leaf: leaf[None], jax.jit(extract_fn)(state))
-  return jax.device_get(distilled).replace(info={"label_kind": job.distiller.label_kind})
+  return jax.device_get(distilled).replace(info=set_info(job))
+
+
+def set_info(job: Job) -> dict[str, Any]:
+  """What an evaluation needs to know of a set of this run: label kind and decode factor."""
+  distiller = job.distiller
+  return {"label_kind": distiller.label_kind, "decode_factor": distiller.decode_factor}
 
 
 def initial_set(job: Job) -> DistilledSet:
@@ -100,16 +103,15 @@ def save(job: Job, distilled: DistilledSet, step: int, folder: pathlib.Path) -> 
   config = compare.plain(job.config)
   for replica in range(len(distilled.images)):
     info = {
-      "label_kind": job.distiller.label_kind,
+      **set_info(job),
       "method": job.config.method,
       "dataset": job.real.info.name,
       "ipc": job.config.synthetic.ipc,
       "seed": job.config.seed + replica,
       "step": step,
       "learning_rate": None,
-      "member_hash": None,
+      "member_hash": member_hash(job.data.mask, replica),
       "real_data_hash": job.real.fingerprint,
-      "decode_factor": 1,
       "config": config,
     }
     one = DistilledSet(distilled.images[replica], distilled.labels[replica])
@@ -120,14 +122,6 @@ def save(job: Job, distilled: DistilledSet, step: int, folder: pathlib.Path) -> 
 def snapshot_folder(job: Job, step: int) -> pathlib.Path:
   """Where the set at a step of the curve lies."""
   return job.workdir / "distilled" / "steps" / f"{step:08d}"
-
-
-def curve_steps(wanted: tuple[int, ...], num_steps: int) -> list[int]:
-  """Steps of the running curve: those wanted, or 0, the series 1 2 5 10 20 50 ... and the last."""
-  if wanted:
-    return sorted({step for step in wanted if 0 <= step <= num_steps} | {num_steps})
-  series = (factor * 10**power for power in range(9) for factor in (1, 2, 5))
-  return [0, *(step for step in series if step < num_steps), num_steps]
 
 
 def _metrics_writer(job: Job, start_step: int):
@@ -154,24 +148,3 @@ def _start_state(job: Job, checkpoints: Checkpoints) -> DistillState:
       return others.restore(initial)
   logging.info("Starting anew in %s.", job.workdir)
   return initial
-
-
-def _make_curve(job: Job):
-  """(distilled) -> {name: accuracy, or one a replica} of the kernel predictor, for the curve."""
-  if "kernel" not in job.config:
-    return lambda distilled: {}
-  real = job.real
-  fit = make_kernel_fit(job.config, real.info, real.preprocessing)
-
-  def curve(distilled: DistilledSet) -> dict[str, float | list[float]]:
-    models = fit({"running": distilled})["running"][PREDICTOR]
-    splits = {CURVE: (real.test_images, real.test_labels)}
-    if len(real.validation_labels):
-      splits[VALIDATION_CURVE] = (real.validation_images, real.validation_labels)
-    values = {}
-    for name, (images, labels) in splits.items():
-      accuracies = (predict_classes(models, images, real.max_value) == labels).mean(axis=1)
-      values[name] = accuracies.tolist() if len(accuracies) > 1 else float(accuracies[0])
-    return values
-
-  return curve

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 from ml_collections import ConfigDict
 import numpy as np
@@ -10,7 +11,7 @@ from ddjax.evaluators import protocols
 from ddjax.kernels import cost
 from ddjax.kernels.make import make_kernel
 from ddjax.models.build import build
-from ddjax.stages.distill import curve_steps
+from ddjax.stages.curve import curve_steps
 from ddjax.stages.prepare import Job
 from ddjax.training.progress import duration
 
@@ -39,12 +40,15 @@ def estimate(job: Job) -> Estimate:
 
   Kernels by `ddjax.kernels.cost`; networks by the compiler's count for one image.
   """
-  has_kernel = "kernel" in job.config and job.num_steps
-  stages = _kernel_stages(job) if has_kernel else {}
-  if "accuracy" in job.config.evaluators:
-    num_support = job.config.synthetic.ipc * job.real.info.num_classes
-    protocol = protocols.configure(job.config.accuracy_evaluation)
-    count = _num_networks(job.config)
+  config = job.config
+  if job.distiller.image_passes:
+    stages = {"distill": _matching(job)}
+  else:
+    stages = _kernel_stages(job) if "kernel" in config and job.num_steps else {}
+  if "accuracy" in config.evaluators:
+    num_support = config.synthetic.ipc * job.real.info.num_classes * job.distiller.decode_factor**2
+    protocol = protocols.configure(config.accuracy_evaluation)
+    count = _num_networks(config)
     stages["evaluate accuracy"] = _networks(job, num_support, count, protocol)
   return _estimate(job, stages)
 
@@ -87,7 +91,7 @@ def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
   batch = job.distiller.batch_sizes["outer.target_batch_size"]
   step_pairs = (batch + num_support) * num_support * config.num_replicas
   predict_pairs = (len(job.real.test_labels) + num_support) * num_support
-  num_looks = len(curve_steps(config.kernel_evaluation.curve_steps, job.num_steps))
+  num_looks = len(curve_steps(config.curve.steps, job.num_steps))
   num_sets = 2 * config.num_replicas + config.num_random_subsets
   learns_images = job.distiller.num_steps is None  # Label Solve is one pass of algebra
   step = of_pairs(step_pairs, learns_images)
@@ -114,13 +118,26 @@ def _networks(
   batch = min(protocol.batch_size, num_examples)
   num_steps = protocols.length(protocol._replace(batch_size=batch), num_examples).num_steps
   num_passes = 3 * num_steps * batch + len(job.real.test_labels)
-  image = jax.ShapeDtypeStruct((1, *info.image_shape), np.float32)
   total = np.zeros(3)
   for name in config.networks:
     network = build(name, num_classes=info.num_classes, width=config.width or None)
-    params = jax.eval_shape(network.init, jax.random.key(0), image)
-    forward = jax.jit(network.apply).lower(params, image).cost_analysis()["flops"]
-    flops = num_networks * num_passes * forward
-    speed = _EFFICIENCY[forward > _LARGE_FLOPS] * cost.matmul_flops_per_second()
-    total += [flops, flops / speed, 0.0]
+    total += _passes(network, job, num_networks * num_passes)
   return total
+
+
+def _matching(job: Job) -> np.ndarray:
+  """[flops, seconds, 0] of a method that works by passes through a network."""
+  config = job.config
+  network = build(
+    config.network.name, num_classes=job.real.info.num_classes, width=config.network.width
+  )
+  return _passes(network, job, job.num_steps * config.num_replicas * job.distiller.image_passes)
+
+
+def _passes(network: nn.Module, job: Job, num_passes: float) -> np.ndarray:
+  """[flops, seconds, 0] of so many passes of one image forward through a network."""
+  image = jax.ShapeDtypeStruct((1, *job.real.info.image_shape), np.float32)
+  params = jax.eval_shape(network.init, jax.random.key(0), image)
+  forward = jax.jit(network.apply).lower(params, image).cost_analysis()["flops"]
+  speed = _EFFICIENCY[forward > _LARGE_FLOPS] * cost.matmul_flops_per_second()
+  return np.array([num_passes * forward, num_passes * forward / speed, 0.0])

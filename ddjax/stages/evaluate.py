@@ -154,7 +154,9 @@ def evaluate(
     {evaluator: Report}, and the seconds of each, the fitting of models with the first that needs
     them.
   """
-  sets = {"distilled": distilled, "random_subset": random_subsets(job, distilled.labels[0])}
+  is_balanced = len(distilled.labels[0]) == job.config.synthetic.ipc * job.real.info.num_classes
+  labels = None if is_balanced else distilled.labels[0]
+  sets = {"distilled": distilled, "random_subset": random_subsets(job, labels)}
   sets |= baselines.coresets(job)
   if initial is not None:
     sets["initial"] = initial
@@ -198,6 +200,7 @@ def random_subsets(job: Job, labels: np.ndarray | None = None) -> DistilledSet:
   ipc, info = job.config.synthetic.ipc, job.real.info
   rngs = jax.random.split(stream(job.config.seed, "random subset"), job.config.num_random_subsets)
   data = jax.tree.map(jnp.asarray, jax.device_get(job.data))
+  data = data.replace(mask=jnp.ones(len(data.labels), bool))  # of the whole train set
   rows = jax.vmap(lambda rng: synthetic.draw_members(rng, data, ipc).reshape(-1))(rngs)
   is_centred = job.distiller.label_kind == "centred"
   subset_labels = np.asarray(synthetic.one_hot_labels(info.num_classes, ipc, is_centred))

@@ -11,7 +11,8 @@ import numpy as np
 
 from ddjax import registry
 from ddjax.data.load import RealData, load_real_data, make_data_split
-from ddjax.random_streams import replica_streams
+from ddjax.io.distilled import load_distilled
+from ddjax.random_streams import replica_streams, stream
 from ddjax.training import parallel, trainer
 from ddjax.types import Array, DataSplit, DistilledSet, Distiller, DistillState
 
@@ -61,14 +62,77 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
     if config.trainer[field] < 1:
       raise ValueError(f"trainer.{field}={config.trainer[field]} must be at least 1.")
   num_replicas = config.num_replicas if config.num_replicas > 1 else 0
-  layout = parallel.make_layout(config.num_devices, num_replicas)
+  layout = parallel.make_layout(config.num_devices, num_replicas, config.shares_draws)
   distiller = make(config, real.info, axis_name=layout.axis_name)
   parallel.check_divides(layout, distiller.batch_sizes)
-  data = parallel.replicate(make_data_split(real), layout)
+  mask = draw_members(config, real)
+  data = parallel.replicate(make_data_split(real, mask, _saved_start(config, real)), layout)
   num_steps = distiller.num_steps or config.outer.num_steps
   if num_steps < 1:
     raise ValueError(f"outer.num_steps={num_steps} must be at least 1.")
   return Job(config, workdir, real, data, layout, distiller, num_steps)
+
+
+def draw_members(config: ConfigDict, real: RealData) -> np.ndarray | None:
+  """The examples that are distilled: bool[N], or bool[r N] with a part of its own for each replica.
+
+  `member_fraction` of each class, drawn at random; None for all.
+
+  Raises:
+    ValueError: for a fraction outside (0, 1], or one that leaves a class fewer than ipc.
+  """
+  fraction = config.member_fraction
+  if not 0 < fraction <= 1:
+    raise ValueError(f"member_fraction={fraction} must lie in (0, 1].")
+  if fraction == 1:
+    return None
+  labels = real.train_labels
+  masks = np.zeros((config.num_replicas, len(labels)), bool)
+  for replica, mask in enumerate(masks):
+    words = jax.random.key_data(stream(config.seed + replica, "members"))
+    rng = np.random.default_rng(np.asarray(words).tolist())
+    for label in range(real.info.num_classes):
+      rows = np.flatnonzero(labels == label)
+      count = round(fraction * len(rows))
+      if count < config.synthetic.ipc:
+        raise ValueError(
+          f"member_fraction={fraction} leaves class {real.class_names[label]!r} {count} examples, "
+          f"fewer than ipc={config.synthetic.ipc}."
+        )
+      mask[rng.choice(rows, count, replace=False)] = True
+  return masks if config.num_replicas > 1 else masks[0]
+
+
+def member_hash(mask: Array, replica: int) -> str | None:
+  """SHA-256 of the rows that a replica distils; None where they are all."""
+  own = np.asarray(mask)[replica] if np.ndim(mask) == 2 else np.asarray(mask)
+  return None if own.all() else hashlib.sha256(np.flatnonzero(own).astype("<i8")).hexdigest()
+
+
+def _saved_start(config: ConfigDict, real: RealData) -> np.ndarray | None:
+  """The images of the saved set that a distillation begins with, class by class, or None.
+
+  Raises:
+    ValueError: where it is of another shape, ipc or preprocessing than this run's.
+  """
+  path = config.synthetic.get("init_from")
+  if not path:
+    return None
+  saved, ipc, info = load_distilled(path), config.synthetic.ipc, real.info
+  classes = saved.labels.argmax(axis=1)
+  counts = np.bincount(classes, minlength=info.num_classes)
+  if saved.images.shape[1:] != tuple(info.image_shape) or len(counts) != info.num_classes:
+    raise ValueError(
+      f"{path} holds images {list(saved.images.shape[1:])} of {saved.labels.shape[1]} classes; "
+      f"{info.name} has {list(info.image_shape)} and {info.num_classes}."
+    )
+  if (counts != ipc).any():
+    raise ValueError(
+      f"{path} holds {counts.tolist()} images of the classes, not ipc={ipc} of each."
+    )
+  if not saved.info["preprocessing"].same_as(real.preprocessing):
+    raise ValueError(f"{path} was made under another preprocessing than this run's.")
+  return saved.images[np.argsort(classes, kind="stable")]
 
 
 def prepare_saved(
@@ -94,10 +158,12 @@ def prepare_saved(
     raise ValueError(
       f"The set's labels are {num_labels} wide; {info.name} has {info.num_classes} classes."
     )
-  counts = np.bincount(distilled.labels.argmax(axis=1), minlength=info.num_classes)
-  check_ipc(int(counts.max()), real)
+  ipc = distilled.info.get("ipc")
+  if ipc is None or len(distilled.labels) != ipc * info.num_classes:  # not equally many of each
+    ipc = int(np.bincount(distilled.labels.argmax(axis=1)).max())
+  check_ipc(ipc, real)
   config = config.copy_and_resolve_references().unlock()
-  config.synthetic = ConfigDict(dict(ipc=int(counts.max())))
+  config.synthetic = ConfigDict(dict(ipc=ipc))
   real = real._replace(preprocessing=distilled.info["preprocessing"])
   return prepare_real(config, workdir, real, distilled.info["label_kind"])
 

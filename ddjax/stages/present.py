@@ -11,7 +11,7 @@ from ddjax.config import compare
 from ddjax.io import atomic
 from ddjax.io.report import report_to_json, write_report
 from ddjax.plots import architectures, confusion, curves, figures, grids
-from ddjax.stages import distill, prepare
+from ddjax.stages import curve, prepare
 from ddjax.stages.prepare import Job
 from ddjax.training.metrics import read_metrics, series
 from ddjax.training.parallel import is_main_process
@@ -96,7 +96,9 @@ def _figures(
   inverse = job.real.preprocessing.inverse
   drawn = {}
   if distilled is not None:
-    classes = distilled.labels[0].argmax(axis=-1)
+    classes = np.repeat(np.arange(len(names)), job.config.synthetic.ipc)
+    if len(classes) != len(distilled.labels[0]):
+      classes = distilled.labels[0].argmax(axis=-1)
     pixels = np.asarray(inverse(distilled.images[0]))
     if initial is None:
       drawn["images"] = grids.image_grid(pixels, classes, names)
@@ -118,11 +120,11 @@ def _curves(job: Job, reports: dict[str, Report]):
   losses = [curves.Curve("target batches", *series(records, "train/loss"))]
   wanted = {
     "train/accuracy": "target batches",
-    distill.CURVE: curves.TEST_CURVE_LABEL,
-    distill.VALIDATION_CURVE: "running curve on the validation split",
+    curve.CURVE: curves.TEST_CURVE_LABEL,
+    curve.VALIDATION_CURVE: "running curve on the validation split",
   }
   accuracies = [curves.Curve(label, *series(records, name)) for name, label in wanted.items()]
-  accuracies = [curve for curve in accuracies if len(curve.steps)]
+  accuracies = [one for one in accuracies if len(one.steps)]
   bands = []
   if "kernel" in reports:
     kernel = reports["kernel"]

@@ -9,6 +9,7 @@ import functools
 from typing import Any, Callable, Mapping, NamedTuple
 
 import jax
+from jax.custom_batching import custom_vmap
 from jax.experimental import multihost_utils
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -26,11 +27,14 @@ class Layout(NamedTuple):
     devices: the devices used, over all hosts.
     num_replicas: distillations at once; 0 where the state has no replica axis.
     split: "rows" (each device a part of every batch) or "replicas" (each whole distillations).
+    shares_draws: whether all replicas draw alike after their start, so that what does not depend on
+      the replica (networks, real batches, their embeddings) is computed once for all.
   """
 
   devices: tuple[jax.Device, ...]
   num_replicas: int
   split: str
+  shares_draws: bool = False
 
   @property
   def axis_name(self) -> str | None:
@@ -42,12 +46,13 @@ class Layout(NamedTuple):
     return Mesh(np.array(self.devices), (AXIS,))
 
 
-def make_layout(num_devices: int = 0, num_replicas: int = 0) -> Layout:
+def make_layout(num_devices: int = 0, num_replicas: int = 0, shares_draws: bool = False) -> Layout:
   """Chooses devices, and what is split over them.
 
   Args:
     num_devices: how many to use; 0 for all.
     num_replicas: distillations at once; 0 for a state without a replica axis.
+    shares_draws: see `Layout`.
   Raises:
     ValueError: if there are fewer devices than asked for.
   """
@@ -57,7 +62,8 @@ def make_layout(num_devices: int = 0, num_replicas: int = 0) -> Layout:
   devices = tuple(devices[: num_devices or len(devices)])
   whole = num_replicas > 1 and len(devices) > 1 and num_replicas % len(devices) == 0
   whole &= jax.process_count() == 1  # states of other hosts' replicas could not be saved here
-  return Layout(devices, num_replicas, "replicas" if whole else "rows")
+  split = "replicas" if whole else "rows"
+  return Layout(devices, num_replicas, split, shares_draws and num_replicas > 0)
 
 
 def check_divides(layout: Layout, sizes: Mapping[str, int]) -> None:
@@ -84,6 +90,23 @@ def gather_across(tree: Any, axis_name: str | None) -> Any:
   return jax.lax.all_gather(tree, axis_name)
 
 
+def num_shards(axis_name: str | None) -> int:
+  """Over how many devices rows are split; 1 without devices."""
+  return 1 if axis_name is None else jax.lax.axis_size(axis_name)
+
+
+@custom_vmap
+def same_for_replicas(step: Array) -> Array:
+  """The step, which all replicas share, so that a branch on it stays a branch under vmap."""
+  return step
+
+
+@same_for_replicas.def_vmap
+def _(axis_size, in_batched, step):
+  del axis_size
+  return (step[0] if in_batched[0] else step), False
+
+
 def own_rows(tree: Any, axis_name: str | None) -> Any:
   """This device's equal part of the leading axis of every leaf; all of it without devices.
 
@@ -92,12 +115,12 @@ def own_rows(tree: Any, axis_name: str | None) -> Any:
   """
   if axis_name is None:
     return tree
-  num_shards = jax.lax.axis_size(axis_name)
+  shards = num_shards(axis_name)
 
   def part(leaf):
-    if leaf.shape[0] % num_shards:
-      raise ValueError(f"{leaf.shape[0]} rows do not divide over {num_shards} devices.")
-    size = leaf.shape[0] // num_shards
+    if leaf.shape[0] % shards:
+      raise ValueError(f"{leaf.shape[0]} rows do not divide over {shards} devices.")
+    size = leaf.shape[0] // shards
     return jax.lax.dynamic_slice_in_dim(leaf, jax.lax.axis_index(axis_name) * size, size)
 
   return jax.tree.map(part, tree)
@@ -143,6 +166,32 @@ def collect_state(state: DistillState, layout: Layout) -> DistillState:
   return jax.tree.map(lambda leaf: leaf.reshape(layout.num_replicas, *leaf.shape[2:]), state)
 
 
+def one_step(step: StepFn, layout: Layout) -> StepFn:
+  """One step of every distillation of a layout: the method's own, or vmapped over replicas.
+
+  Where they share draws, the state has `step` and `rng` once for all, see `share`.
+  """
+  if not layout.num_replicas:
+    return step
+  data_axes = DataSplit(**dict.fromkeys(DataSplit.__dataclass_fields__))
+  own = None if layout.shares_draws else 0
+  axes = DistillState(step=own, rng=own, synthetic=0, opt_state=0, extra=0)
+
+  def of_replicas(state, data, shard):
+    members = data_axes.replace(mask=0 if data.mask.ndim == 2 else None)
+    mapped = jax.vmap(step, in_axes=(axes, members, None), out_axes=(axes, 0))
+    return mapped(state, data, shard)
+
+  return of_replicas
+
+
+def share(state: DistillState, layout: Layout) -> DistillState:
+  """`step` and `rng` of the first replica, for all, where they share draws."""
+  if not layout.shares_draws:
+    return state
+  return state.replace(step=state.step[0], rng=state.rng[0])
+
+
 Program = Callable[[DistillState, DataSplit, int, Any], tuple[DistillState, Metrics]]
 
 
@@ -160,33 +209,38 @@ def make_program(
     (state, data, count, shard) -> (state, metrics f32[steps_per_call (r)]), of which the first
     `count` rows are filled. The state is donated. Compiled once, whatever `count`.
   """
-  if layout.num_replicas:
-    data_axes = DataSplit(**dict.fromkeys(DataSplit.__dataclass_fields__))
-
-    def one_step(state, data, shard):
-      axes = data_axes.replace(mask=0 if data.mask.ndim == 2 else None)
-      return jax.vmap(step, in_axes=(0, axes, None))(state, data, shard)
-  else:
-    one_step = step
+  step_fn = one_step(step, layout)
+  by_replica = layout.split == "replicas"
 
   def run(state, data, count, shard):
+    if by_replica and data.mask.ndim == 2:  # this device's replicas only
+      own = data.mask.reshape(len(layout.devices), -1, data.mask.shape[-1])
+      data = data.replace(mask=own[jax.lax.axis_index(AXIS)])
+
     def part(i):
       return jax.tree.map(lambda leaf: leaf[i], shard) if is_host_fed else shard
 
+    whole, state = state, share(state, layout)
+
+    def unshared(state):
+      if not layout.shares_draws:
+        return state
+      return state.replace(step=jnp.full_like(whole.step, state.step), rng=whole.rng)
+
     if steps_per_call == 1:
-      state, metrics = one_step(state, data, part(0))
-      return state, jax.tree.map(lambda leaf: leaf[None], metrics)
+      state, metrics = step_fn(state, data, part(0))
+      return unshared(state), jax.tree.map(lambda leaf: leaf[None], metrics)
 
     def body(i, carry):
       state, buffer = carry
-      state, metrics = one_step(state, data, part(i))
+      state, metrics = step_fn(state, data, part(i))
       return state, jax.tree.map(lambda rows, row: rows.at[i].set(row), buffer, metrics)
 
-    shapes = jax.eval_shape(one_step, state, data, part(0))[1]
+    shapes = jax.eval_shape(step_fn, state, data, part(0))[1]
     buffer = jax.tree.map(lambda leaf: jnp.zeros((steps_per_call, *leaf.shape), leaf.dtype), shapes)
-    return jax.lax.fori_loop(0, count, body, (state, buffer))
+    state, buffer = jax.lax.fori_loop(0, count, body, (state, buffer))
+    return unshared(state), buffer
 
-  by_replica = layout.split == "replicas"
   state_axis = 0 if by_replica else None
   shard_axis = 1 if is_host_fed else 0
   mapped = jax.pmap(

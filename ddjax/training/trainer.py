@@ -6,6 +6,7 @@ from typing import Any, Callable, Iterable, NamedTuple
 
 from absl import logging
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ddjax.training import parallel
@@ -67,7 +68,10 @@ def initialise(distiller: Distiller, data: DataSplit, rngs: Any, layout: paralle
   if layout.num_replicas:
     axes = DataSplit(**dict.fromkeys(DataSplit.__dataclass_fields__))
     init = jax.vmap(init, in_axes=(0, axes.replace(mask=0 if data.mask.ndim == 2 else None)))
-  return jax.jit(init)(rngs, data)
+  state = jax.jit(init)(rngs, data)
+  if layout.shares_draws:  # replicas begin apart and then draw as the first one does
+    state = state.replace(rng=jnp.broadcast_to(state.rng[:1], state.rng.shape))
+  return state
 
 
 def train(

@@ -187,8 +187,3 @@ def test_absent_examples_have_no_influence():
   _assert_equal((state, loss), run(other, weights))
   assert np.isfinite(loss).all()
   assert (run(images, np.ones_like(weights))[1] != loss).all()
-
-
-def test_size_of_the_largest_activation():
-  network = build("convnet(depth=1)", num_classes=3, width=5)
-  assert train.activation_bytes(network, (4, 4, 1)) == 4 * 4 * 4 * 5

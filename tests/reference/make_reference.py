@@ -275,6 +275,54 @@ def _contrast(image, u):
   return (image - image.mean()) * (u + 0.5) + image.mean()
 
 
+def _row_cosine(a, b):
+  a, b = a.flatten(1), b.flatten(1)
+  return (1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)).sum()
+
+
+def matching():
+  """A step of DM and of gradient matching: losses, and their gradients of the synthetic images."""
+  network = ConvNet((8, 8, 3), width=4, depth=2, norm="instance")
+  real = _coarse(NUM_CLASSES, 6, 8, 8, 3)
+  synthetic = _coarse(NUM_CLASSES, 2, 8, 8, 3).requires_grad_()
+
+  def features(x):
+    x = x.permute(0, 3, 1, 2)
+    for conv, norm in zip(network.convs, network.norms, strict=True):
+      x = F.avg_pool2d(F.relu(norm(conv(x))), 2)
+    return x.flatten(1)
+
+  def gradients(images, label, create_graph=False):
+    labels = torch.full((len(images),), label)
+    loss = F.cross_entropy(network(images), labels)
+    return torch.autograd.grad(loss, list(network.parameters()), create_graph=create_graph)
+
+  losses = dict.fromkeys(("means", "cosine", "squared"), 0.0)
+  for label in range(NUM_CLASSES):
+    missed = features(real[label]).mean(0).detach() - features(synthetic[label]).mean(0)
+    losses["means"] += (missed**2).sum()
+    own = gradients(synthetic[label], label, create_graph=True)
+    for a, b in zip(own, gradients(real[label], label), strict=True):
+      if a.ndim > 1:
+        losses["cosine"] += _row_cosine(a, b)
+      if a.ndim == 4:
+        losses["squared"] += ((a - b) ** 2).sum()
+  found = {
+    name: torch.autograd.grad(loss, synthetic, retain_graph=True)[0]
+    for name, loss in losses.items()
+  }
+  _save(
+    "matching",
+    dict(
+      params=network.in_our_layout(),
+      real=real,
+      synthetic=synthetic,
+      losses=losses,
+      gradients=found,
+    ),
+  )
+
+
 def main():
   """Writes every file."""
   torch.set_default_dtype(torch.float64)
@@ -285,6 +333,7 @@ def main():
   optimizers()
   initial_values()
   augmentations()
+  matching()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,126 @@
+"""A step of DM and of DSA: ours against the plain PyTorch step, on the CPU, at published sizes.
+
+  python -m benchmarks.matching_step [--case=dm|dsa] [--rounds=N]
+
+ConvNet-3 of width 128, ten classes, 256 real 32x32x3 images of each, ipc 1, a fresh network and
+siamese draws every step; images are random: time does not depend on content. PyTorch has processes
+of its own, one as it is installed and one where glibc keeps freed memory; all take turns.
+"""
+
+import contextlib
+import multiprocessing
+import os
+
+from absl import app, flags
+import jax
+
+from benchmarks import harness, torch_matching
+from configs import dm, dsa
+from ddjax.evaluators.protocols import DSA
+from ddjax.registry import DISTILLERS
+from ddjax.training import parallel, trainer
+
+_CASE = flags.DEFINE_enum("case", None, ["dm", "dsa"], "Which case; both by default.")
+_ROUNDS = flags.DEFINE_integer("rounds", 9, "Rounds of each case.", lower_bound=2)
+_IPC = flags.DEFINE_integer("ipc", 1, "Images per class.", lower_bound=1)
+
+CONFIGS = {"dm": dm, "dsa": dsa}
+NUM_CLASSES, NUM_TRAIN, REAL_BATCH = 10, 10000, 256
+SHAPE = (32, 32, 3)
+
+
+def _ours(case: str, ipc: int):
+  """A call that goes one step further, on one device, as the trainer makes it."""
+  config = CONFIGS[case].get_config(f"cifar10,ipc={ipc}")
+  info, data = harness.random_split(NUM_TRAIN, SHAPE, NUM_CLASSES)
+  layout = parallel.make_layout(1)
+  distiller = DISTILLERS[case](config, info, axis_name=layout.axis_name)
+  state = trainer.initialise(distiller, data, jax.random.key(0), layout)
+  state, data = parallel.place_state(state, layout), parallel.replicate(data, layout)
+  per_call = config.trainer.steps_per_call
+  program = parallel.make_program(distiller.step, layout, steps_per_call=per_call)
+  numbers = parallel.device_numbers(layout)
+
+  def call():
+    nonlocal state
+    state, metrics = program(state, data, 1, numbers)
+    jax.block_until_ready(metrics)
+
+  return call
+
+
+@contextlib.contextmanager
+def _theirs(case: str, ipc: int, keeps_freed_memory: bool):
+  """The same call of a process with the PyTorch step."""
+  context = multiprocessing.get_context("spawn")
+  pipe, other_end = context.Pipe()
+  process = context.Process(
+    target=_serve, args=(other_end, case, ipc, keeps_freed_memory), daemon=True
+  )
+  process.start()
+  other_end.close()
+
+  def call():
+    pipe.send(None)
+    pipe.recv()
+
+  try:
+    yield call
+  finally:
+    pipe.close()
+    process.join()
+
+
+def _serve(pipe, case: str, ipc: int, keeps_freed_memory: bool) -> None:
+  """Makes a step at every message and answers it, until the other end is closed."""
+  torch = torch_matching.torch
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  if keeps_freed_memory:
+    torch_matching.torch_training.keep_freed_memory()
+  real = torch.randn(NUM_CLASSES, NUM_TRAIN // NUM_CLASSES, SHAPE[2], *SHAPE[:2])
+  synthetic = torch.randn(NUM_CLASSES, ipc, SHAPE[2], *SHAPE[:2], requires_grad=True)
+  optimizer = torch.optim.SGD([synthetic], lr=1.0 if case == "dm" else 0.1, momentum=0.5)
+  with contextlib.suppress(EOFError):
+    while True:
+      pipe.recv()
+      network = torch_matching.TorchConvNet(NUM_CLASSES, 128)
+      batches = [rows[torch.randperm(len(rows))[:REAL_BATCH]] for rows in real]
+      draws = [torch_matching.random_draw(DSA) for _ in range(NUM_CLASSES)]
+      if case == "dm":
+        network.requires_grad_(False)
+        loss = torch_matching.dm_loss(network, batches, synthetic, draws)
+      else:
+        loss = torch_matching.gradient_loss(
+          network, batches, synthetic, draws, torch_matching.row_cosine
+        )
+      optimizer.zero_grad()
+      loss.backward()
+      optimizer.step()
+      pipe.send(None)
+
+
+def _time(case: str, ipc: int, num_rounds: int) -> list[harness.Timing]:
+  """Ours against PyTorch as installed, and against PyTorch that keeps freed memory."""
+  ours = _ours(case, ipc)
+  with (
+    _theirs(case, ipc, keeps_freed_memory=False) as installed,
+    _theirs(case, ipc, keeps_freed_memory=True) as keeping,
+  ):
+    runs = {"ours": ours, "installed": installed, "keeping": keeping}
+    seconds = harness.take_turns(runs, num_rounds)
+  return [harness.compare(seconds["ours"], seconds[name]) for name in ("installed", "keeping")]
+
+
+def main(_) -> None:
+  """Times the cases."""
+  jax.config.update("jax_platforms", "cpu")
+  cases = {}
+  for name in CONFIGS:
+    if _CASE.value in (None, name):
+      installed, keeping = _time(name, _IPC.value, _ROUNDS.value)
+      cases |= {name: installed, f"{name} keeping memory": keeping}
+  harness.report(cases, "ddjax", "PyTorch")
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,63 @@
+"""The configs of DC, DSA, DM and IDC have this in common: arguments, and the evaluation."""
+
+from typing import Any, Mapping
+
+from ml_collections import ConfigDict
+
+from ddjax.augment import siamese
+from ddjax.config import groups
+from ddjax.data.facts import get_facts
+from ddjax.evaluators.protocols import DSA
+
+ARGUMENTS = dict(dataset="digits", ipc=1, seed=0, steps=0, width=0)
+"""What may stand behind the colon, with its defaults; 0 steps or width take the table's."""
+
+
+def make_config(
+  method: str,
+  args: Mapping[str, Any],
+  recipe: Mapping[str, Any],
+  *,
+  outer: dict[str, Any],
+  synthetic: dict[str, Any] | None = None,
+  protocol: str = "dc",
+) -> ConfigDict:
+  """A config from its table's row: the run, `groups.matching`, and an evaluation at equal width.
+
+  Args:
+    method: name in `ddjax.registry.DISTILLERS`.
+    args: as parsed, with the names of `ARGUMENTS` and the flag `smoke`.
+    recipe: num_steps, learning_rate, real_batch_size, width; and augmentation (default that of DSA;
+      flips are left out where the data set has none) and init.
+    outer: further fields of the group `outer`.
+    synthetic: further fields of the group `synthetic`.
+    protocol: of the evaluation.
+  """
+  recipe = dict(recipe)
+  config = groups.base(method, args["dataset"])
+  words = [f"width{args['width']}"] * bool(args["width"]) + ["smoke"] * args["smoke"]
+  config.variant = "-".join(words)
+  config.seed = args["seed"]
+  augmentation = recipe.pop("augmentation", DSA)
+  if not get_facts(args["dataset"]).use_flip:
+    augmentation = siamese.without_flip(augmentation)
+  if args["steps"]:
+    recipe["num_steps"] = args["steps"]
+  if args["width"]:
+    recipe["width"] = args["width"]
+  if args["smoke"]:
+    recipe["num_steps"] = 5
+  config.update(
+    groups.matching(
+      ipc=args["ipc"], augmentation=augmentation, outer=outer, synthetic=synthetic, **recipe
+    )
+  )
+  config.curve = groups.curve("networks")
+  evaluation = config.accuracy_evaluation
+  evaluation.networks, evaluation.width = ("convnet",), recipe["width"]
+  evaluation.protocol = protocol
+  if args["smoke"]:
+    config.data.max_train_examples = 2000
+    config.curve.num_test = 500
+    evaluation.num_epochs = 20
+  return config

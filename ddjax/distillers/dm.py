@@ -1,0 +1,82 @@
+"""Distribution matching: class means of the features of random networks.
+
+Zhao, Bilen 2023, "Dataset Condensation with Distribution Matching" (arXiv 2110.04181), eq. 4. Every
+step draws a fresh network that is never trained; its features are the flattened inputs of the last
+linear layer.
+"""
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from ddjax.distillers import settings, synthetic
+from ddjax.distillers.class_batches import draw_class_batches, draw_siamese
+from ddjax.distillers.matching import Matcher, by_class, flat, freeze_statistics, match_means
+from ddjax.types import DatasetInfo, DistilledSet, Distiller, DistillState
+
+
+def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
+  """Builds DM from its config; see `configs/dm.py` for the fields.
+
+  Raises:
+    ValueError: for impossible settings.
+  """
+  ipc, num_classes, num_networks = config.synthetic.ipc, info.num_classes, config.outer.num_networks
+  common = settings.read_settings(config, info, images_per_class=ipc)
+  network = common.network
+  matcher = Matcher(
+    network=network,
+    augmentation=common.augmentation,
+    classes_at_once=common.classes_at_once,
+    images_at_once=common.images_at_once,
+    axis_name=axis_name,
+  )
+  if config.synthetic.learn_labels:
+    raise ValueError("synthetic.learn_labels: the loss of DM does not depend on the labels.")
+  if num_networks < 1:
+    raise ValueError(f"outer.num_networks={num_networks} must be at least 1.")
+
+  def init(rng, data) -> DistillState:
+    init_rng, step_rng = jax.random.split(rng)
+    start = synthetic.init_synthetic(
+      init_rng, data, info, ipc=ipc, init=config.synthetic.init, is_centred=False
+    )
+    return DistillState(jnp.int32(0), step_rng, start, common.optimisers.init(start))
+
+  def fresh_network(rng, data):
+    init_rng, statistics_rng = jax.random.split(rng)
+    variables = network.init(init_rng, jnp.zeros((1, *info.image_shape), jnp.float32))
+    return freeze_statistics(statistics_rng, network, variables, data)
+
+  def step(state: DistillState, data, shard):
+    del shard  # the rows are this device's by its place on the axis
+    rng = jax.random.fold_in(state.rng, state.step)
+    network_rng, batch_rng, augment_rng = jax.random.split(rng, 3)
+    batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name)
+    draws = draw_siamese(augment_rng, common.augmentation, num_classes, info.image_shape)
+    images = by_class(state.synthetic.images, num_classes)
+
+    def of_network(rng):
+      return match_means(matcher, fresh_network(rng, data), data, batch, draws, images)
+
+    if num_networks == 1:
+      squared, gradient = of_network(network_rng)
+    else:
+      every = jax.vmap(of_network)(jax.random.split(network_rng, num_networks))
+      squared, gradient = jax.tree.map(lambda leaf: leaf.mean(axis=0), every)
+    gradients = state.synthetic.replace(images=flat(gradient))  # none of the labels
+    new, opt_state, metrics = common.optimisers.update(gradients, state.opt_state, state.synthetic)
+    metrics = {"loss": squared.sum(), **metrics}
+    return state.replace(step=state.step + 1, synthetic=new, opt_state=opt_state), metrics
+
+  def extract(state: DistillState) -> DistilledSet:
+    return DistilledSet(state.synthetic.images, state.synthetic.labels)
+
+  return Distiller(
+    init,
+    step,
+    extract,
+    batch_sizes={"outer.real_batch_size": common.real_batch_size},
+    image_passes=num_networks * num_classes * (common.real_batch_size + 3 * ipc),
+    remarks=common.remarks,
+  )

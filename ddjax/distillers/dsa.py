@@ -1,0 +1,171 @@
+"""Gradient matching with (DSA) and without (DC) siamese augmentation.
+
+Zhao, Mopuri, Bilen 2021, "Dataset Condensation with Gradient Matching" (arXiv 2006.05929), algorithm
+1; Zhao, Bilen 2021, "Dataset Condensation with Differentiable Siamese Augmentation" (arXiv
+2102.08259). An outer iteration begins with a fresh network and goes on for `outer_loop` updates of
+the images; between two of them the network is trained on the images for `inner_loop` epochs. One
+step here is one such update, so that a run can stop after any of them.
+"""
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from ddjax.distillers import settings, synthetic
+from ddjax.distillers.class_batches import draw_class_batches, draw_siamese
+from ddjax.distillers.matching import (
+  Matcher,
+  by_class,
+  find_distance,
+  flat,
+  freeze_statistics,
+  match_gradients,
+)
+from ddjax.evaluators import protocols, train
+from ddjax.training.parallel import same_for_replicas
+from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
+
+_LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+"""Released settings of DC and DSA: ipc: (outer loop, inner loop)."""
+
+
+def loops_of(ipc: int) -> tuple[int, int]:
+  """(outer loop, inner loop): updates of the images a network, epochs of training between them.
+
+  The released ones for 1, 10, 20, 30, 40 and 50 images per class, straight lines between, and those
+  of 50 above.
+  """
+  known = sorted(_LOOPS)
+  outer, inner = (np.interp(ipc, known, [_LOOPS[n][i] for n in known]) for i in (0, 1))
+  return round(float(outer)), round(float(inner))
+
+
+def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
+  """Builds DC or DSA from its config; see `configs/dc.py` and `configs/dsa.py` for the fields.
+
+  Raises:
+    ValueError: for impossible settings.
+  """
+  outer, ipc, num_classes = config.outer, config.synthetic.ipc, info.num_classes
+  common = settings.read_settings(config, info, images_per_class=ipc)
+  network, augmentation = common.network, common.augmentation
+  learn_labels = config.synthetic.learn_labels
+  outer_loop, inner_loop, remark = _loops(config)
+  num_images = num_classes * ipc
+  matcher = Matcher(
+    network=network,
+    augmentation=augmentation,
+    distance=find_distance(config.matching.distance),
+    only_convolutions=config.matching.only_convolutions,
+    view=lambda images, labels: (images, jax.nn.softmax(labels) if learn_labels else labels),
+    classes_at_once=common.classes_at_once,
+    images_at_once=common.images_at_once,
+    axis_name=axis_name,
+  )
+  training = train.make_training(
+    network,
+    protocols.Protocol(
+      num_epochs=max(inner_loop, 1),
+      batch_size=outer.network_batch_size,
+      learning_rate=outer.network_learning_rate,
+      momentum=0.0,
+      weight_decay=0.0,
+      augmentation=config.augmentation,
+    ),
+    loss="cross_entropy",
+    num_examples=num_images,
+    image_shape=info.image_shape,
+    networks_at_once=1,
+  )
+  rows = train.one_row(outer.network_learning_rate)
+
+  def init(rng, data) -> DistillState:
+    init_rng, step_rng = jax.random.split(rng)
+    start = synthetic.init_synthetic(
+      init_rng, data, info, ipc=ipc, init=config.synthetic.init, is_centred=False
+    )
+    if learn_labels:
+      start = start.replace(labels=synthetic.as_logits(start.labels))
+    variables = fresh_network(step_rng) if outer_loop > 1 else None
+    return DistillState(jnp.int32(0), step_rng, start, common.optimisers.init(start), variables)
+
+  def fresh_network(rng):
+    return network.init(rng, jnp.zeros((1, *info.image_shape), jnp.float32))
+
+  def published(learned: Synthetic) -> tuple[Array, Array]:
+    return learned.images, jax.nn.softmax(learned.labels) if learn_labels else learned.labels
+
+  def train_network(rng, variables, learned: Synthetic):
+    """`inner_loop` epochs on the synthetic images, one draw of augmentation an image."""
+    images, labels = published(learned)
+    source = train.as_source(images[None], labels[None])
+    start = training.begin(jax.tree.map(lambda leaf: leaf[None], variables), rows)
+    trained, _ = training.advance(start, rng, rows, source, training.num_steps)
+    return jax.tree.map(lambda leaf: leaf[0], trained.variables)
+
+  def network_of_step(state: DistillState, fresh_rng, train_rng):
+    if outer_loop == 1:
+      return fresh_network(fresh_rng)
+    return jax.lax.cond(
+      same_for_replicas(state.step) % outer_loop == 0,
+      lambda variables, learned: fresh_network(fresh_rng),
+      lambda variables, learned: train_network(train_rng, variables, learned),
+      state.extra,
+      state.synthetic,
+    )
+
+  def step(state: DistillState, data, shard):
+    del shard  # the rows are this device's by its place on the axis
+    rng = jax.random.fold_in(state.rng, state.step)
+    fresh_rng, train_rng, batch_rng, augment_rng, statistics_rng = jax.random.split(rng, 5)
+    variables = network_of_step(state, fresh_rng, train_rng)
+    batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name)
+    draws = draw_siamese(augment_rng, augmentation, num_classes, info.image_shape)
+    frozen = freeze_statistics(statistics_rng, network, variables, data)
+    learned = by_class(state.synthetic, num_classes)
+    distances, gradients = match_gradients(
+      matcher, frozen, data, batch, draws, learned.images, learned.labels
+    )
+    gradients = Synthetic(*flat(gradients))
+    new, opt_state, norms = common.optimisers.update(gradients, state.opt_state, state.synthetic)
+    state = state.replace(
+      step=state.step + 1,
+      synthetic=new,
+      opt_state=opt_state,
+      extra=variables if outer_loop > 1 else None,
+    )
+    return state, {"loss": distances.sum(), **norms}
+
+  def extract(state: DistillState) -> DistilledSet:
+    return DistilledSet(*published(state.synthetic))
+
+  trained_share = (outer_loop - 1) / outer_loop
+  return Distiller(
+    init,
+    step,
+    extract,
+    label_kind="probabilities" if learn_labels else "one_hot",
+    batch_sizes={"outer.real_batch_size": common.real_batch_size},
+    image_passes=num_classes * (3 * common.real_batch_size + 9 * ipc)
+    + trained_share * 3 * inner_loop * num_images,
+    remarks=(*common.remarks, remark),
+  )
+
+
+def _loops(config: ConfigDict) -> tuple[int, int, str]:
+  """(outer loop, inner loop, what to say of them); 0 in the config takes those of the ipc."""
+  outer, ipc = config.outer, config.synthetic.ipc
+  published = loops_of(ipc)
+  for name in ("outer_loop", "inner_loop"):
+    if outer[name] < 0:
+      raise ValueError(f"outer.{name}={outer[name]} must be 0 (as published) or positive.")
+  outer_loop, inner_loop = outer.outer_loop or published[0], outer.inner_loop or published[1]
+  is_table = ipc in _LOOPS and (outer_loop, inner_loop) == published
+  is_between = (outer_loop, inner_loop) == published
+  origin = "as published" if is_table else "interpolated" if is_between else "from the config"
+  remark = (
+    f"{outer_loop} updates of the images a network, {inner_loop} epochs of training between them "
+    f"({origin}, ipc {ipc})."
+  )
+  return outer_loop, inner_loop, remark

@@ -1,0 +1,281 @@
+"""What real and synthetic images of a class do to a network, matched: gradients, or mean features.
+
+Gradients: Zhao, Mopuri, Bilen 2021, "Dataset Condensation with Gradient Matching" (arXiv
+2006.05929), eqs. 9 and 10; Kim et al. 2022, "Dataset Condensation via Efficient Synthetic-Data
+Parameterization" (arXiv 2205.14959). Features: Zhao, Bilen 2023, "Dataset Condensation with
+Distribution Matching" (arXiv 2110.04181), eq. 4. Class by class, what real examples give is the
+target of what synthetic ones give, under one siamese augmentation.
+"""
+
+import math
+from typing import Any, Callable, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+import optax
+
+from ddjax.augment import siamese
+from ddjax.config.arguments import nearest
+from ddjax.data.batches import standardise
+from ddjax.distillers.class_batches import ClassBatch, augment_classes, draw_class_batches
+from ddjax.models.layers import BatchNorm
+from ddjax.models.pieces import each, over_classes, sum_over_pieces
+from ddjax.training.parallel import mean_across
+from ddjax.types import Array, DataSplit
+
+_EPSILON = 1e-6  # of the cosine's denominator
+_STATISTICS_PER_CLASS = 16  # real images of a class for batch norm, as released
+_TINY = 1e-30  # below it a row counts as dead: its norm has no gradient, where it would be NaN
+
+
+def row_cosine_distance(a: Float[Array, "d o"], b: Float[Array, "d o"]) -> Float[Array, ""]:
+  """Sum over output units of one minus the cosine between their rows of weights (DC, eq. 10).
+
+  Args:
+    a: f32[d o], a column for each output unit, as flax lays kernels out.
+    b: likewise.
+  """
+
+  def norm(x):
+    return jnp.sqrt(jnp.maximum(jnp.sum(x * x, axis=0), _TINY))
+
+  return jnp.sum(1 - jnp.sum(a * b, axis=0) / (norm(a) * norm(b) + _EPSILON))
+
+
+def squared_distance(a: Array, b: Array) -> Float[Array, ""]:
+  """Sum of squared differences."""
+  return jnp.sum((a - b) ** 2)
+
+
+def absolute_distance(a: Array, b: Array) -> Float[Array, ""]:
+  """Sum of absolute differences."""
+  return jnp.sum(jnp.abs(a - b))
+
+
+DISTANCES = {
+  "cosine": row_cosine_distance,
+  "squared": squared_distance,
+  "absolute": absolute_distance,
+}
+
+
+def find_distance(name: str) -> Callable[[Array, Array], Array]:
+  """The distance of that name; ValueError with the nearest known one."""
+  if name not in DISTANCES:
+    raise ValueError(f"Unknown matching.distance {name!r}. {nearest(name, DISTANCES)}")
+  return DISTANCES[name]
+
+
+def kernels(gradients: Any, only_convolutions: bool = False) -> list[Float[Array, "d o"]]:
+  """The gradients that are matched: of every kernel, as [d o]; biases and norms count nothing.
+
+  Args:
+    gradients: of a network's parameters.
+    only_convolutions: whether linear layers are left out too, as in IDC.
+  """
+  leaves = jax.tree_util.tree_leaves_with_path(gradients)
+  chosen = [leaf for path, leaf in leaves if getattr(path[-1], "key", None) == "kernel"]
+  if only_convolutions:
+    chosen = [leaf for leaf in chosen if leaf.ndim == 4]
+  return [leaf.reshape(-1, leaf.shape[-1]) for leaf in chosen]
+
+
+class Matcher(NamedTuple):
+  """What is matched, and how.
+
+  Attributes:
+    network: flax module.
+    augmentation: siamese, drawn for each class.
+    classes_at_once: a divisor of k.
+    images_at_once: real images in one piece; None for all.
+    axis_name: of the devices.
+    distance: of two kernels' gradients f32[d o].
+    only_convolutions: see `kernels`.
+    view: (images, labels) of one class, as learned -> as a network sees them: decoded, normalised,
+      labels as probabilities. Of gradients; features are of images as they are.
+  """
+
+  network: nn.Module
+  augmentation: siamese.Augmentation
+  classes_at_once: int
+  images_at_once: int | None
+  axis_name: str | None
+  distance: Callable[[Array, Array], Array] = row_cosine_distance
+  only_convolutions: bool = False
+  view: Callable[[Array, Array], tuple[Array, Array]] = lambda images, labels: (images, labels)
+
+  def num_pieces(self, index: Array) -> int:
+    """In how many pieces to take the real images i32[q b] of a group of classes."""
+    wanted = math.ceil(index.size / (self.images_at_once or index.size))
+    return min(wanted, index.shape[1])
+
+  def real_images(self, index: Array, data: DataSplit, draws: siamese.Draws) -> Array:
+    """Augmented real images f32[q b h w c] of rows i32[q b]."""
+    images = standardise(data.images[index], data)
+    return augment_classes(images, draws, self.augmentation)
+
+
+def match_means(
+  matcher: Matcher,
+  variables: Any,
+  data: DataSplit,
+  batch: ClassBatch,
+  draws: siamese.Draws,
+  images: Float[Array, "k n h w c"],
+) -> tuple[Float[Array, " k"], Float[Array, "k n h w c"]]:
+  """Squared distances between the mean features of real and of synthetic images (DM, eq. 4).
+
+  Means over real examples are averaged across devices before the distance, which is not linear.
+
+  Args:
+    matcher: what to match.
+    variables: of the network; batch norm uses its statistics as they are.
+    data: the real set.
+    batch: this device's real examples.
+    draws: siamese draws with a leading [k].
+    images: f32[k n h w c].
+  Returns:
+    squared distances f32[k], summed over features; the gradient of their sum.
+  """
+
+  def embed(images):  # [q b h w c] -> [q b d]
+    rows = images.reshape(-1, *images.shape[2:])
+    _, features = matcher.network.apply(variables, rows, return_features=True)
+    return features.reshape(*images.shape[:2], -1)
+
+  def of_group(index, weights, draws, images):
+    def of_piece(index, weights):  # [b q]
+      features = embed(matcher.real_images(index.T, data, draws))
+      return jnp.einsum("bq,qbd->qd", weights, features, precision="highest")
+
+    total = sum_over_pieces(of_piece, (index.T, weights.T), matcher.num_pieces(index))
+    total, count = mean_across((total, weights.sum(axis=1)), matcher.axis_name)
+    target = total / jnp.maximum(count, _TINY)[:, None]
+    has_real = (count > 0).astype(jnp.float32)
+
+    def distances(images):
+      features = embed(augment_classes(images, draws, matcher.augmentation))
+      squared = has_real * jnp.sum((features.mean(axis=1) - target) ** 2, axis=-1)
+      return squared.sum(), squared
+
+    (_, squared), gradient = jax.value_and_grad(distances, has_aux=True)(images)
+    return squared, gradient
+
+  operands = batch.index, batch.weights, draws, images
+  return over_classes(of_group, operands, matcher.classes_at_once)
+
+
+def match_gradients(
+  matcher: Matcher,
+  variables: Any,
+  data: DataSplit,
+  batch: ClassBatch,
+  draws: siamese.Draws,
+  images: Float[Array, "k n h w c"],
+  labels: Float[Array, "k n q"],
+) -> tuple[Float[Array, " k"], tuple[Array, Array]]:
+  """Distances of all classes, and their gradients.
+
+  The target is the gradient of the mean loss on the real examples of all devices: their sum is
+  averaged across devices before the distance is taken.
+
+  Args:
+    matcher: what to match.
+    variables: of the network; batch norm uses its statistics as they are.
+    data: the real set.
+    batch: this device's real examples.
+    draws: siamese draws with a leading [k].
+    images: f32[k n h w c], as learned.
+    labels: f32[k n q], likewise.
+  Returns:
+    distances f32[k], gradients of their sum with respect to (images, labels).
+  """
+  network, num_classes = matcher.network, len(images)
+  params = variables["params"]
+  statistics = {name: leaf for name, leaf in variables.items() if name != "params"}
+  identity = jnp.eye(num_classes, dtype=jnp.float32)
+
+  def total_loss(params, images, labels, weights):
+    logits = network.apply({"params": params, **statistics}, images)
+    return jnp.sum(weights * optax.softmax_cross_entropy(logits, labels))
+
+  def total_gradients(params, images, labels, weights):
+    """Of the summed loss of each of q classes [q b ...]."""
+    return each(lambda *of_class: jax.grad(total_loss)(params, *of_class), images, labels, weights)
+
+  def matched(gradients):
+    return kernels(gradients, matcher.only_convolutions)
+
+  def of_group(classes, index, weights, draws, images, labels):
+    def of_piece(index, weights):  # [b q]
+      real = matcher.real_images(index.T, data, draws)
+      hard = jnp.broadcast_to(identity[classes][:, None], (*index.T.shape, num_classes))
+      return total_gradients(params, real, hard, weights.T)
+
+    total = sum_over_pieces(of_piece, (index.T, weights.T), matcher.num_pieces(index))
+    total, count = mean_across((total, weights.sum(axis=1)), matcher.axis_name)
+    has_real = (count > 0).astype(jnp.float32)
+    count = jnp.maximum(count, _TINY)
+
+    def distances(images, labels):
+      seen, seen_labels = jax.vmap(matcher.view)(images, labels)
+      seen = augment_classes(seen, draws, matcher.augmentation)
+      ones = jnp.full(seen.shape[:2], 1 / seen.shape[1], jnp.float32)
+      gradients = total_gradients(params, seen, seen_labels, ones)
+
+      def of_class(gradients, total, count):
+        pairs = zip(matched(gradients), matched(total), strict=True)
+        return sum(matcher.distance(a, b / count) for a, b in pairs)
+
+      each_distance = has_real * jax.vmap(of_class)(gradients, total, count)
+      return each_distance.sum(), each_distance
+
+    (_, each_distance), gradients = jax.value_and_grad(distances, (0, 1), has_aux=True)(
+      images, labels
+    )
+    return each_distance, gradients
+
+  operands = jnp.arange(num_classes), batch.index, batch.weights, draws, images, labels
+  return over_classes(of_group, operands, matcher.classes_at_once)
+
+
+def freeze_statistics(rng: Array, network: nn.Module, variables: Any, data: DataSplit) -> Any:
+  """Variables whose batch norm normalises by the statistics of real images of all classes.
+
+  The few synthetic images of a class have no statistics to speak of, so those of 16 real images of
+  each class are frozen for matching (released code of DC; it keeps a tenth of them, the rest being
+  the values at the start). Networks without batch norm come back as they are.
+
+  Args:
+    rng: one key; used up.
+    network: flax module.
+    variables: of it.
+    data: the real set; every device draws the same images.
+  """
+  if "batch_stats" not in variables:
+    return variables
+  batch = draw_class_batches(rng, data, _STATISTICS_PER_CLASS)
+  images = standardise(data.images[batch.index.reshape(-1)], data)
+  is_counted = batch.weights.reshape(-1) > 0
+  _, updated = network.apply(
+    variables, images, is_training=True, mask=is_counted, mutable=["batch_stats"]
+  )
+  # The running values took `momentum` of the batch's, which so can be told.
+  statistics = jax.tree.map(
+    lambda old, new: old + (new - old) / BatchNorm.momentum,
+    variables["batch_stats"],
+    updated["batch_stats"],
+  )
+  return variables | {"batch_stats": statistics}
+
+
+def by_class(tree: Any, num_classes: int) -> Any:
+  """Leaves [k*n ...] as [k n ...]."""
+  return jax.tree.map(lambda leaf: leaf.reshape(num_classes, -1, *leaf.shape[1:]), tree)
+
+
+def flat(tree: Any) -> Any:
+  """The inverse of `by_class`."""
+  return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)

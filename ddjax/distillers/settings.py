@@ -1,0 +1,107 @@
+"""What DC, DSA, DM and IDC read from their configs alike, checked once."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import optax
+
+from ddjax.augment import siamese
+from ddjax.distillers import synthetic
+from ddjax.distillers.updates import Optimisers
+from ddjax.models import pieces
+from ddjax.models.build import build
+from ddjax.types import DatasetInfo
+
+INITS = ("real", "noise", "kmeans", "saved")
+
+
+class Settings(NamedTuple):
+  """Settings that the matching methods share.
+
+  Attributes:
+    network: whose embeddings or gradients are matched.
+    augmentation: siamese.
+    optimisers: SGD with momentum on the images, and on the labels where they are learned.
+    real_batch_size: real examples of each class a step, over all devices.
+    classes_at_once: how many classes a kernel takes together.
+    images_at_once: real images in one piece; None for all.
+    remarks: what was chosen here, for the log.
+  """
+
+  network: nn.Module
+  augmentation: siamese.Augmentation
+  optimisers: Optimisers
+  real_batch_size: int
+  classes_at_once: int
+  images_at_once: int | None
+  remarks: tuple[str, ...]
+
+
+def read_settings(
+  config: ConfigDict,
+  info: DatasetInfo,
+  *,
+  images_per_class: int,
+  augmentation_mode: str = "single",
+  inits: tuple[str, ...] = INITS,
+) -> Settings:
+  """Reads and checks `synthetic`, `network`, `augmentation`, `outer` and `classes_at_once`.
+
+  Args:
+    config: the whole config; its fields stand in `ddjax.config.groups.matching`.
+    info: of the data set.
+    images_per_class: synthetic images of a class as the network sees them.
+    augmentation_mode: see `siamese.Augmentation`.
+    inits: the ways to begin that the method knows.
+  Raises:
+    ValueError: for an impossible setting, naming it.
+  """
+  outer, chosen = config.outer, config.synthetic
+  synthetic.check_init(chosen.init, chosen.ipc, inits)
+  _check_init_from(chosen)
+  for name in ("learning_rate", "real_batch_size"):
+    if not outer[name] > 0:
+      raise ValueError(f"outer.{name}={outer[name]} must be positive.")
+  if not 0 <= outer.momentum < 1:
+    raise ValueError(f"outer.momentum={outer.momentum} must lie in [0, 1).")
+  network = build(config.network.name, num_classes=info.num_classes, width=config.network.width)
+  image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
+  jax.eval_shape(network.init, jax.random.key(0), image)  # what cannot take these images says so
+  image_bytes = pieces.activation_bytes(network, info.image_shape)
+  at_once = pieces.choose_classes_at_once(
+    config.classes_at_once,
+    info.num_classes,
+    outer.real_batch_size + images_per_class,
+    image_bytes,
+    config.memory_budget_gb * 2**30,
+  )
+  # Whoever asks for larger groups wants few large kernels, not pieces.
+  in_pieces = at_once == 1 or not config.classes_at_once
+  rate = outer.label_learning_rate
+  if chosen.learn_labels and not rate > 0:
+    raise ValueError(f"outer.label_learning_rate={rate} must be positive.")
+  optimisers = Optimisers(
+    optax.sgd(outer.learning_rate, momentum=outer.momentum),
+    optax.sgd(rate, momentum=outer.momentum) if chosen.learn_labels else None,
+  )
+  return Settings(
+    network=network,
+    augmentation=siamese.parse(config.augmentation, augmentation_mode),
+    optimisers=optimisers,
+    real_batch_size=outer.real_batch_size,
+    classes_at_once=at_once,
+    images_at_once=pieces.best_images_at_once(network, info.image_shape) if in_pieces else None,
+    remarks=(f"{at_once} of {info.num_classes} classes at once.",),
+  )
+
+
+def _check_init_from(chosen: ConfigDict) -> None:
+  """Raises ValueError where a saved set is asked for without a path, or a path without need."""
+  if (chosen.init == "saved") != bool(chosen.init_from):
+    raise ValueError(
+      f"synthetic.init={chosen.init!r} with synthetic.init_from={chosen.init_from!r}: a path is "
+      "needed for 'saved', and of use for nothing else."
+    )

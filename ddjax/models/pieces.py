@@ -1,0 +1,115 @@
+"""Batches in pieces whose activations stay in the cache, and classes in groups that fit in memory.
+
+On CPUs a layer that reads its input from the cache is up to twice as fast as one that reads it from
+memory. Sums over a batch (of gradients, of features) are the same to rounding in pieces.
+"""
+
+import math
+from typing import Any, Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+_PIECE_BYTES = {"cpu": 6 << 20}
+"""Largest activation of one piece of a batch, by backend; elsewhere a batch is one piece."""
+_GROUP_BYTES = {"cpu": 32 << 20}
+"""Most activations of classes taken together, by backend, whatever the budget of memory."""
+_LIVE_ACTIVATIONS = 8
+"""Bytes that a gradient keeps of one image, in its largest activations (measured: 6 to 8)."""
+
+
+def activation_bytes(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
+  """Bytes of the largest activation of one image in a network, f32."""
+
+  def run(rng, image):
+    variables = network.init(rng, image)
+    return network.apply(variables, image, capture_intermediates=True, mutable=["intermediates"])
+
+  shapes = jax.eval_shape(run, jax.random.key(0), jnp.zeros((1, *image_shape)))
+  return max(4 * math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+def best_images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
+  """Images whose activations stay in the cache of this backend; None where it does not matter."""
+  piece_bytes = _PIECE_BYTES.get(jax.default_backend())
+  return piece_bytes and max(1, piece_bytes // activation_bytes(network, image_shape))
+
+
+def sum_over_pieces(fn: Callable[..., Any], operands: tuple[Any, ...], num_pieces: int) -> Any:
+  """`fn(*operands)`, a sum over the rows of the leading axes, piece by piece.
+
+  Args:
+    fn: rows filled up with zeros must add nothing to its result, a tree of arrays.
+    operands: trees of arrays with one leading axis [b ...].
+    num_pieces: 1 calls `fn` once, on everything.
+  """
+  if num_pieces == 1:
+    return fn(*operands)
+  pieces = jax.tree.map(lambda leaf: _pieces(leaf, num_pieces), operands)
+  shapes = jax.eval_shape(fn, *jax.tree.map(lambda leaf: leaf[0], pieces))
+  zero = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+  def add(total, piece):
+    return jax.tree.map(jnp.add, total, fn(*piece)), None
+
+  return jax.lax.scan(add, zero, pieces)[0]
+
+
+def _pieces(leaf: jax.Array, num_pieces: int) -> jax.Array:
+  """[b ...] -> [pieces q ...], filled up with zeros."""
+  size = math.ceil(leaf.shape[0] / num_pieces)
+  missing = num_pieces * size - leaf.shape[0]
+  leaf = jnp.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1))
+  return leaf.reshape(num_pieces, size, *leaf.shape[1:])
+
+
+def choose_classes_at_once(
+  wanted: int, num_classes: int, images_per_class: int, image_bytes: int, budget_bytes: float
+) -> int:
+  """How many classes to take together: a divisor of k.
+
+  Args:
+    wanted: 0 for as many as memory allows, or a number to be taken as it is.
+    num_classes: k.
+    images_per_class: real and synthetic images of one class in a step.
+    image_bytes: see `activation_bytes`.
+    budget_bytes: that one call may need. On CPUs small groups are at least as fast, so there the
+      cache sets a limit too.
+  Raises:
+    ValueError: for a number that does not divide the classes.
+  """
+  if wanted < 0 or (wanted and num_classes % wanted):
+    raise ValueError(f"classes_at_once={wanted} must be 0 or divide the {num_classes} classes.")
+  if wanted:
+    return wanted
+  limit = min(budget_bytes / _LIVE_ACTIVATIONS, _GROUP_BYTES.get(jax.default_backend(), math.inf))
+  most = limit // (images_per_class * image_bytes)
+  return max(d for d in range(1, num_classes + 1) if num_classes % d == 0 and d <= max(most, 1))
+
+
+def over_classes(fn: Callable[..., Any], operands: tuple[Any, ...], at_once: int) -> Any:
+  """`fn` of every group of classes, one group after another.
+
+  Args:
+    fn: of operands [q ...], a tree of results [q ...].
+    operands: trees of arrays with one leading axis [k ...].
+    at_once: q, a divisor of k; k calls `fn` once, on everything.
+  """
+  count = jax.tree.leaves(operands)[0].shape[0]
+  if at_once == count:
+    return fn(*operands)
+
+  def grouped(leaf):
+    return leaf.reshape(count // at_once, at_once, *leaf.shape[1:])
+
+  results = jax.lax.map(lambda group: fn(*group), jax.tree.map(grouped, operands))
+  return jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), results)
+
+
+def each(fn: Callable[..., Any], *operands: Any) -> Any:
+  """`vmap(fn)(*operands)`; a single entry goes without, which would cost batched products."""
+  if jax.tree.leaves(operands)[0].shape[0] == 1:
+    result = fn(*jax.tree.map(lambda leaf: leaf[0], operands))
+    return jax.tree.map(lambda leaf: leaf[None], result)
+  return jax.vmap(fn)(*operands)

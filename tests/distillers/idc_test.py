@@ -1,0 +1,102 @@
+"""IDC: grids, pixels, and the training of its network, against plain ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ddjax.data.batches import standardise
+from ddjax.distillers import synthetic
+from ddjax.models.build import build
+from tests.distillers.cases import Case, make_distiller
+
+
+def _idc(**changes):
+  return make_distiller(Case("idc", "idc", {"network.name": "convnet(depth=1)"} | changes))
+
+
+def test_images_begin_as_grids_of_every_second_pixel_of_real_ones():
+  distiller, data, info = _idc()
+  grids = np.asarray(synthetic.init_grids(jax.random.key(0), data, info, 2, 2))
+  real = np.asarray(standardise(data.images, data))
+  assert grids.shape == (8, 8, 8, 1)
+  for number, grid in enumerate(grids):
+    found = set()
+    for row in (0, 4):
+      for column in (0, 4):
+        cell = grid[row : row + 4, column : column + 4]
+        same = np.isclose(real[:, ::2, ::2], cell, atol=1e-5).all((1, 2, 3))
+        assert (np.asarray(data.labels)[same] == number // 2).all()
+        found |= set(np.flatnonzero(same))
+    assert len(found) == 4
+
+
+def test_a_published_image_is_the_clamped_pixels_as_the_networks_see_them():
+  distiller, data, info = _idc()
+  state = distiller.init(jax.random.key(0), data)
+  wild = state.synthetic.replace(images=state.synthetic.images * 3 - 1)
+  published = np.asarray(distiller.extract(state.replace(synthetic=wild)).images)
+  pixels = np.clip(np.asarray(wild.images), 0, 1)
+  expected = (pixels * 255 - np.asarray(data.mean)) / np.asarray(data.std)
+  np.testing.assert_allclose(published, expected, rtol=1e-4, atol=1e-5)
+  assert distiller.decode_factor == 2
+
+
+def test_pixels_are_clamped_before_every_fresh_network():
+  distiller, data, _ = _idc(**{"outer.inner_loop": 2, "outer.learning_rate": 1e-9})
+  state = distiller.init(jax.random.key(0), data)
+  step = jax.jit(distiller.step)
+  for number, is_clamped in enumerate((True, False, True)):
+    wild = state.synthetic.replace(images=state.synthetic.images + 2)
+    state, _ = step(state.replace(synthetic=wild), data, jnp.int32(0))
+    assert (float(state.synthetic.images.max()) <= 1.001) == is_clamped, number
+
+
+def test_the_network_is_trained_on_real_examples_and_its_momentum_lives_on():
+  changes = {
+    "outer.inner_loop": 3,
+    "outer.network_examples": 64,
+    "outer.network_batch_size": 64,  # one batch of all, so that its order does not matter
+    "augmentation": "none",
+    "mix.probability": 0.0,
+  }
+  distiller, data, info = _idc(**changes)
+  data = data.replace(mask=np.arange(64) % 8 < 6)
+  network = build("convnet(depth=1)", num_classes=4, width=4)
+  images = standardise(data.images, data)[np.asarray(data.mask)]
+  labels = jax.nn.one_hot(np.asarray(data.labels)[np.asarray(data.mask)], 4)
+
+  def loss(params):
+    logits = network.apply({"params": params}, images)
+    return optax.softmax_cross_entropy(logits, labels).mean()
+
+  state = distiller.init(jax.random.key(0), data)
+  step = jax.jit(distiller.step)
+  for position in range(4):
+    rng = jax.random.split(jax.random.fold_in(state.rng, state.step), 5)[0]
+    if position % 3 == 0:
+      params = network.init(rng, jnp.zeros((1, *info.image_shape)))["params"]
+      velocity = jax.tree.map(jnp.zeros_like, params)
+    else:
+      gradient = jax.tree.map(lambda g, p: g + 5e-4 * p, jax.grad(loss)(params), params)
+      velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradient)
+      params = jax.tree.map(lambda p, v: p - 0.01 * v, params, velocity)
+    state, _ = step(state, data, jnp.int32(0))
+    ours = jax.tree.map(lambda leaf: leaf[0], state.extra.variables["params"])
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(params), strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "changes,message",
+  [
+    ({"data.preprocessing": "zca_kornia"}, "'zca_kornia'"),
+    ({"synthetic.factor": 3}, "factor 3"),
+    ({"outer.inner_loop": 0}, "outer.inner_loop=0"),
+    ({"mix.probability": 1.5}, "mix.probability=1.5"),
+  ],
+)
+def test_impossible_settings_are_named(changes, message):
+  with pytest.raises(ValueError, match=message):
+    _idc(**changes)
