@@ -15,7 +15,7 @@ from absl import app, flags, logging
 
 from ddjax import pipeline
 from ddjax.api import get_config
-from ddjax.stages.distill import VALIDATION_CURVE
+from ddjax.stages.curve import VALIDATION_CURVE
 from ddjax.training.metrics import read_metrics, series
 
 _DATASET = flags.DEFINE_string("dataset", "cifar10", "Data set.")

@@ -10,14 +10,7 @@ five ConvNets of width 128 beside five random subsets: docs/reproduction.md has 
 
 from ml_collections import ConfigDict
 
-from ddjax.config import arguments, groups, tables
-
-# The network whose features are used, trained as long as it takes a couple of minutes on two cores.
-_FEATURES = {
-  (None, None): dict(width=64, num_epochs=5),
-  ("digits", None): dict(width=32, num_epochs=20),
-  ("fake", None): dict(width=8, num_epochs=2),
-}
+from ddjax.config import arguments, groups
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -25,12 +18,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
   args = arguments.parse_argument(
     arg, dict(dataset="digits", method="herding", ipc=10, seed=0), flags=("smoke",)
   )
-  features = tables.settings_for(_FEATURES, args["dataset"], args["ipc"])
   config = groups.base("coreset", args["dataset"])
   config.variant = "-".join([args["method"]] + ["smoke"] * args["smoke"])
   config.seed = args["seed"]
   config.synthetic = ConfigDict(dict(ipc=args["ipc"]))
-  config.coreset = groups.coreset(args["method"], **features)
+  config.coreset = groups.coreset(args["method"], args["dataset"])
   config.evaluators = ("accuracy",)
   config.curve.models = "none"
   config.evaluate_initial = False  # a random subset, which is there anyway

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from ddjax.config import compare
 from ddjax.run_folder import RunFolder
-from ddjax.stages import choose, estimate, present
+from ddjax.stages import choose, curve, estimate, present
 from ddjax.stages.distill import distill, initial_set
 from ddjax.stages.evaluate import evaluate, plan
 from ddjax.stages.prepare import data_fingerprint, load, precision, prepare
@@ -38,6 +38,7 @@ def estimate_text(config: ConfigDict) -> str:
     job = prepare(config, pathlib.Path(), load(config))
     plan(job)
     choose.check(job)
+    curve.make_curve(job)
     return estimate.estimate(job).text
 
 
@@ -60,7 +61,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     job = prepare(config, folder.path, load(config))
     evaluators = plan(job)
     choose.check(job)
-    folder.claim(plain, data_fingerprint(job.real), job.num_steps)
+    curve.make_curve(job)  # refuses impossible settings
+    folder.claim(plain, data_fingerprint(job.real, job.data.start), job.num_steps)
     if (report := folder.finished_report(plain)) is not None:
       logging.info("%s is finished; nothing to do.", folder.path)
       return Result(folder.path, report)
@@ -74,8 +76,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
 
     started = time.monotonic()
     with StopRequest() as stop:
-      distilled = distill(job, stop)
-      seconds["distill"] = time.monotonic() - started
+      distilled, seconds["running curve"] = distill(job, stop)
+      seconds["distill"] = time.monotonic() - started - seconds["running curve"]
       logging.info("Distilled in %.1f s.", seconds["distill"])
 
       initial = initial_set(job)
@@ -91,6 +93,15 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       )
     seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
     facts = {"seconds": seconds, "estimates": planned._asdict()}
+    if job.layout.shares_draws:
+      facts["shared_by_all_distillations"] = (
+        "the key of every step: real batch and augmentation, and fresh networks"
+      )
+    if config.member_fraction < 1:
+      facts["members"] = (
+        f"a random {config.member_fraction:g} of each class, drawn for every distillation; "
+        "preprocessing is fitted on, and random subsets are taken from, the whole train set"
+      )
     if choice:
       facts |= {"chosen_by": config.choose_by, "chosen_steps": choice.steps}
     report = present.present(job, distilled, initial, reports, facts)

@@ -102,7 +102,10 @@ def run_full(
   with precision(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
     job = prepare_real(config, folder.path, load(config))
     evaluation = config.accuracy_evaluation
-    measure = make_accuracy_evaluator(evaluation, job.real.info, unit="full set")
+    use_flip = get_facts(job.real.info.name).use_flip
+    measure = make_accuracy_evaluator(
+      evaluation, job.real.info, "full set", use_flip=use_flip, is_alone=True
+    )
     folder.claim(compare.plain(config), data_fingerprint(job.real))
     if (report := folder.finished_report(compare.plain(config))) is not None:
       return report
@@ -114,7 +117,7 @@ def run_full(
         evaluation,
         job.real,
         stream(config.seed, "fit networks"),
-        use_flip=get_facts(job.real.info.name).use_flip,
+        use_flip=use_flip,
         is_trained=True,
         devices=local_devices(job.layout),
         watch=_watch(job, stop),

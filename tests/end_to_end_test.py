@@ -67,10 +67,12 @@ def test_report_json_has_the_promised_figures(finished):
 def test_the_published_set_evaluates_to_the_same_accuracy(finished):
   loaded = ddjax.load(finished.workdir)
   assert loaded.info["method"] == "kip" and loaded.info["step"] == 20
-  config = _config(num_replicas=2, outer__schedule="constant", evaluators=("kernel",))
+  config = _config(num_replicas=2, outer__schedule="constant")
   reports = ddjax.evaluate(finished.workdir, config)
-  whole = finished.report["reports"]["kernel"]["per_model"]["test_accuracy"]
-  assert reports["kernel"].scalars["test_accuracy"] == whole[0]
+  whole = {name: report["per_model"] for name, report in finished.report["reports"].items()}
+  assert reports["kernel"].scalars["test_accuracy"] == whole["kernel"]["test_accuracy"][0]
+  networks = reports["accuracy"].per_model["mlp"]
+  assert len(networks) == 2 and networks == whole["accuracy"]["mlp"][:2]
   assert reports["kernel"].scalars["initial_accuracy"] is None
 
 
@@ -170,3 +172,20 @@ def _ablate(config, workdir, unaffordable):
       kernel_ablation, "_minutes", lambda job: unaffordable.get(job.config.kernel.family, 0.1)
     )
     return kernel_ablation.run(config, workdir)
+
+
+def test_many_matching_runs_of_random_halves_say_what_they_share(tmp_path):
+  changes = dict(num_replicas=2, member_fraction=0.5, shares_draws=True, augmentation="crop")
+  changes |= dict(network__name="mlp", accuracy_evaluation__num_epochs=3)
+  config = _config("dm.py:fake,ipc=2,smoke", **changes)
+  result = pipeline.run(config, tmp_path / "run")
+  run = result.report["run"]
+  assert "augmentation" in run["shared_by_all_distillations"] and "0.5" in run["members"]
+  assert run["seconds"]["running curve"] > 0
+  folders = (tmp_path / "run" / "distilled", tmp_path / "run" / "distilled" / "replica_1")
+  hashes = {ddjax.load(folder).info["member_hash"] for folder in folders}
+  assert len(hashes) == 2 and None not in hashes
+  records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+  curve = [r["eval/running_test_accuracy"] for r in records if "eval/running_test_accuracy" in r]
+  assert len(curve) == 4 and all(len(point) == 2 for point in curve)  # steps 0 1 2 5
+  assert result.report["reports"]["accuracy"]["scalars"]["mlp"] is not None

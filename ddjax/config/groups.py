@@ -72,18 +72,23 @@ def evaluation(task: str, dataset: str) -> ConfigDict:
   return config
 
 
-def coreset(method: str, width: int = 64, num_epochs: int = 5) -> ConfigDict:
+# The network whose features coresets use, trained for at most a few minutes on two cores.
+_FEATURES = {"digits": dict(width=32, num_epochs=20), "fake": dict(width=8, num_epochs=2)}
+
+
+def coreset(method: str, dataset: str) -> ConfigDict:
   """Real examples chosen in the features of a network.
 
   The network is ours: trained by the optimiser of DC's evaluation, without augmentation.
   """
+  features = dict(width=64, num_epochs=5) | _FEATURES.get(dataset, {})
   return ConfigDict(
     dict(
       method=method,  # random, herding, k_center, k_means
       features="trained",  # or random (an untrained network), or pixels
       network="convnet",
-      width=width,
-      num_epochs=num_epochs,  # passes over the real set
+      width=features["width"],
+      num_epochs=features["num_epochs"],  # passes over the real set
       batch_size=256,
       learning_rate=0.01,
     )
@@ -148,6 +153,7 @@ def curve(models: str = "kernel") -> ConfigDict:
       models=models,  # kernel, networks (the first of accuracy_evaluation, protocol quick), or none
       steps=(),  # of the curve and the snapshots; () for the series 0 1 2 5 10 ... and the last
       num_networks=1,  # for each distillation
+      num_epochs=300,  # of the protocol quick
       num_test=10000,  # test images; 0 for all
     )
   )
@@ -164,12 +170,13 @@ def accuracy_evaluation() -> ConfigDict:
     dict(
       networks=("mlp", "convnet"),  # names may carry options: "convnet(norm=batch,depth=4)"
       width=32,  # of every network that names none itself; 0: its published width
-      num_seeds=5,  # networks per distilled set; a random subset has one each
+      num_seeds=5,  # networks per distilled set, and per coreset
+      random_subset_seeds=1,  # networks per random subset
       protocol="quick",  # or dc, mtt, idc, kip, frepo: see ddjax.evaluators.protocols
       num_epochs=placeholder(int),  # these five: None keeps the protocol's own
       batch_size=placeholder(int),
       learning_rate=placeholder(float),
-      augmentation=placeholder(str),  # operations joined by "_", or "none"
+      augmentation=placeholder(str),  # operations joined by "_", or "none": no mixing either
       labels=placeholder(str),  # own or hard
       ema_decay=0.0,  # of an exponential average of the weights, which is then tested; 0: none
       full_set="cached",  # networks on the full train set: cached, train (may take days), or none
@@ -226,6 +233,7 @@ def matching(
   real_batch_size: int,
   augmentation: str,
   init: str = "real",
+  network: str = "convnet",
   width: int = 128,
   outer: dict | None = None,
   synthetic: dict | None = None,
@@ -239,7 +247,8 @@ def matching(
     real_batch_size: real examples of each class a step.
     augmentation: siamese; operations joined by "_", or "none".
     init: how the images begin.
-    width: of the network that is matched.
+    network: that is matched, by name.
+    width: of it.
     outer: further fields of the group `outer`.
     synthetic: further fields of the group `synthetic`.
   """
@@ -249,10 +258,13 @@ def matching(
         ipc=ipc,
         init=init,  # real, noise, kmeans, saved; IDC: grid too
         init_from=placeholder(str),  # for "saved": a run folder, a `distilled` folder, or an npz
-        learn_labels=False,
+        learn_labels=False,  # then accuracy_evaluation.labels="own" evaluates them as they are
       )
       | (synthetic or {}),
-      network=dict(name="convnet", width=width),  # the name may carry options
+      network=dict(
+        name=network,  # may carry options: "convnet(norm=batch)"
+        width=width,  # where the name has none; 0: its published width
+      ),
       augmentation=augmentation,
       classes_at_once=0,  # 0: as many as memory_budget_gb and the cache allow
       outer=dict(

@@ -28,7 +28,7 @@ def make_config(
     method: name in `ddjax.registry.DISTILLERS`.
     args: as parsed, with the names of `ARGUMENTS` and the flag `smoke`.
     recipe: num_steps, learning_rate, real_batch_size, width; and augmentation (default that of DSA;
-      flips are left out where the data set has none) and init.
+      flips are left out where the data set has none), init, and network (default convnet).
     outer: further fields of the group `outer`.
     synthetic: further fields of the group `synthetic`.
     protocol: of the evaluation.
@@ -38,8 +38,11 @@ def make_config(
   words = [f"width{args['width']}"] * bool(args["width"]) + ["smoke"] * args["smoke"]
   config.variant = "-".join(words)
   config.seed = args["seed"]
+  facts = get_facts(args["dataset"])
+  if facts.mean is not None:
+    config.data.preprocessing = "published"  # the constants that rates and offsets were found with
   augmentation = recipe.pop("augmentation", DSA)
-  if not get_facts(args["dataset"]).use_flip:
+  if not facts.use_flip:
     augmentation = siamese.without_flip(augmentation)
   if args["steps"]:
     recipe["num_steps"] = args["steps"]
@@ -54,10 +57,11 @@ def make_config(
   )
   config.curve = groups.curve("networks")
   evaluation = config.accuracy_evaluation
-  evaluation.networks, evaluation.width = ("convnet",), recipe["width"]
+  network = recipe.get("network", "convnet")
+  evaluation.networks, evaluation.width = (network,), recipe["width"]
   evaluation.protocol = protocol
   if args["smoke"]:
     config.data.max_train_examples = 2000
-    config.curve.num_test = 500
+    config.curve.update(dict(num_test=500, num_epochs=20))
     evaluation.num_epochs = 20
   return config

@@ -22,7 +22,9 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
     ValueError: for impossible settings.
   """
   ipc, num_classes, num_networks = config.synthetic.ipc, info.num_classes, config.outer.num_networks
-  common = settings.read_settings(config, info, images_per_class=ipc)
+  if num_networks < 1:
+    raise ValueError(f"outer.num_networks={num_networks} must be at least 1.")
+  common = settings.read_settings(config, info, images_per_class=ipc, num_networks=num_networks)
   network = common.network
   matcher = Matcher(
     network=network,
@@ -33,8 +35,6 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
   )
   if config.synthetic.learn_labels:
     raise ValueError("synthetic.learn_labels: the loss of DM does not depend on the labels.")
-  if num_networks < 1:
-    raise ValueError(f"outer.num_networks={num_networks} must be at least 1.")
 
   def init(rng, data) -> DistillState:
     init_rng, step_rng = jax.random.split(rng)

@@ -1,10 +1,10 @@
 """Gradient matching with (DSA) and without (DC) siamese augmentation.
 
-Zhao, Mopuri, Bilen 2021, "Dataset Condensation with Gradient Matching" (arXiv 2006.05929), algorithm
-1; Zhao, Bilen 2021, "Dataset Condensation with Differentiable Siamese Augmentation" (arXiv
-2102.08259). An outer iteration begins with a fresh network and goes on for `outer_loop` updates of
-the images; between two of them the network is trained on the images for `inner_loop` epochs. One
-step here is one such update, so that a run can stop after any of them.
+Zhao, Mopuri, Bilen 2021, "Dataset Condensation with Gradient Matching" (arXiv 2006.05929),
+algorithm 1; Zhao, Bilen 2021, "Dataset Condensation with Differentiable Siamese Augmentation"
+(arXiv 2102.08259). An outer iteration begins with a fresh network and goes on for `outer_loop`
+updates of the images; between two of them the network is trained on the images for `inner_loop`
+epochs. One step here is one such update, so that a run can stop after any of them.
 """
 
 import jax
@@ -50,6 +50,7 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   outer, ipc, num_classes = config.outer, config.synthetic.ipc, info.num_classes
   common = settings.read_settings(config, info, images_per_class=ipc)
   network, augmentation = common.network, common.augmentation
+  settings.check_positive(outer, "network_learning_rate", "network_batch_size")
   learn_labels = config.synthetic.learn_labels
   outer_loop, inner_loop, remark = _loops(config)
   num_images = num_classes * ipc
@@ -81,13 +82,13 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   rows = train.one_row(outer.network_learning_rate)
 
   def init(rng, data) -> DistillState:
-    init_rng, step_rng = jax.random.split(rng)
+    init_rng, step_rng, network_rng = jax.random.split(rng, 3)
     start = synthetic.init_synthetic(
       init_rng, data, info, ipc=ipc, init=config.synthetic.init, is_centred=False
     )
     if learn_labels:
       start = start.replace(labels=synthetic.as_logits(start.labels))
-    variables = fresh_network(step_rng) if outer_loop > 1 else None
+    variables = fresh_network(network_rng) if outer_loop > 1 else None
     return DistillState(jnp.int32(0), step_rng, start, common.optimisers.init(start), variables)
 
   def fresh_network(rng):
@@ -163,7 +164,8 @@ def _loops(config: ConfigDict) -> tuple[int, int, str]:
   outer_loop, inner_loop = outer.outer_loop or published[0], outer.inner_loop or published[1]
   is_table = ipc in _LOOPS and (outer_loop, inner_loop) == published
   is_between = (outer_loop, inner_loop) == published
-  origin = "as published" if is_table else "interpolated" if is_between else "from the config"
+  between = "interpolated" if ipc < max(_LOOPS) else f"those of {max(_LOOPS)}"
+  origin = "as published" if is_table else between if is_between else "from the config"
   remark = (
     f"{outer_loop} updates of the images a network, {inner_loop} epochs of training between them "
     f"({origin}, ipc {ipc})."

@@ -7,7 +7,8 @@ iteration begins with a fresh network; between two of its `inner_loop` updates o
 network is trained on real examples. One step here is one such update.
 
 Differs from the released code: the images of all classes are updated together, where that code
-steps after each class (which only spreads the momentum over the classes' steps).
+steps after each class (which only spreads the momentum over the classes' steps); and every decoded
+image of a class is matched at every step, where that code draws 128 of more (ipc 50).
 """
 
 import math
@@ -66,13 +67,17 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   check_factor(factor, *info.image_shape[:2])
   if config.data.preprocessing not in _PREPROCESSING:
     raise ValueError(
-      f"data.preprocessing={config.data.preprocessing!r}: IDC learns pixels, which {_PREPROCESSING} "
-      "map one by one."
+      f"data.preprocessing={config.data.preprocessing!r}: IDC learns pixels, and needs one of "
+      f"{', '.join(_PREPROCESSING)}."
     )
-  if outer.inner_loop < 1:
-    raise ValueError(f"outer.inner_loop={outer.inner_loop} must be at least 1.")
-  if not 0 <= config.mix.probability <= 1:
-    raise ValueError(f"mix.probability={config.mix.probability} must lie in [0, 1].")
+  settings.check_positive(
+    outer, "inner_loop", "network_examples", "network_batch_size", "network_learning_rate"
+  )
+  if not 0 <= config.mix.probability <= 1 or not config.mix.beta > 0:
+    raise ValueError(
+      f"mix.probability={config.mix.probability} and mix.beta={config.mix.beta} must lie in [0, 1] "
+      "and above 0."
+    )
   common = settings.read_settings(
     config, info, images_per_class=factor**2 * ipc, augmentation_mode="idc", inits=INITS
   )
@@ -110,10 +115,10 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   )
 
   def init(rng, data) -> DistillState:
-    init_rng, step_rng = jax.random.split(rng)
-    if config.synthetic.init == "noise":  # uniform, as released
+    init_rng, step_rng, network_rng = jax.random.split(rng, 3)
+    if config.synthetic.init == "noise":  # as released
       shape = (num_classes * ipc, *info.image_shape)
-      pixels = jax.random.uniform(init_rng, shape, jnp.float32)
+      pixels = jnp.clip(0.25 * jax.random.normal(init_rng, shape, jnp.float32) + 0.5, 0.0, 1.0)
     else:
       if config.synthetic.init == "grid":
         images = synthetic.init_grids(init_rng, data, info, ipc, factor)
@@ -122,7 +127,7 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
       pixels = unstandardise(images, data) / info.max_value
     labels = synthetic.one_hot_labels(num_classes, ipc, is_centred=False)
     start = Synthetic(pixels, synthetic.as_logits(labels) if learn_labels else labels)
-    extra = IDCState(*begin_network(step_rng), data.mean, data.std)
+    extra = IDCState(*begin_network(network_rng), data.mean, data.std)
     return DistillState(jnp.int32(0), step_rng, start, common.optimisers.init(start), extra)
 
   def begin_network(rng):

@@ -45,6 +45,7 @@ def read_settings(
   info: DatasetInfo,
   *,
   images_per_class: int,
+  num_networks: int = 1,
   augmentation_mode: str = "single",
   inits: tuple[str, ...] = INITS,
 ) -> Settings:
@@ -54,6 +55,7 @@ def read_settings(
     config: the whole config; its fields stand in `ddjax.config.groups.matching`.
     info: of the data set.
     images_per_class: synthetic images of a class as the network sees them.
+    num_networks: matched at once.
     augmentation_mode: see `siamese.Augmentation`.
     inits: the ways to begin that the method knows.
   Raises:
@@ -62,24 +64,21 @@ def read_settings(
   outer, chosen = config.outer, config.synthetic
   synthetic.check_init(chosen.init, chosen.ipc, inits)
   _check_init_from(chosen)
-  for name in ("learning_rate", "real_batch_size"):
-    if not outer[name] > 0:
-      raise ValueError(f"outer.{name}={outer[name]} must be positive.")
+  check_positive(outer, "learning_rate", "real_batch_size")
   if not 0 <= outer.momentum < 1:
     raise ValueError(f"outer.momentum={outer.momentum} must lie in [0, 1).")
-  network = build(config.network.name, num_classes=info.num_classes, width=config.network.width)
+  width = config.network.width or None
+  network = build(config.network.name, num_classes=info.num_classes, width=width)
   image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
   jax.eval_shape(network.init, jax.random.key(0), image)  # what cannot take these images says so
   image_bytes = pieces.activation_bytes(network, info.image_shape)
   at_once = pieces.choose_classes_at_once(
     config.classes_at_once,
     info.num_classes,
-    outer.real_batch_size + images_per_class,
-    image_bytes,
+    outer.real_batch_size + images_per_class * config.num_replicas,
+    image_bytes * num_networks,
     config.memory_budget_gb * 2**30,
   )
-  # Whoever asks for larger groups wants few large kernels, not pieces.
-  in_pieces = at_once == 1 or not config.classes_at_once
   rate = outer.label_learning_rate
   if chosen.learn_labels and not rate > 0:
     raise ValueError(f"outer.label_learning_rate={rate} must be positive.")
@@ -93,9 +92,16 @@ def read_settings(
     optimisers=optimisers,
     real_batch_size=outer.real_batch_size,
     classes_at_once=at_once,
-    images_at_once=pieces.best_images_at_once(network, info.image_shape) if in_pieces else None,
+    images_at_once=pieces.best_images_at_once(network, info.image_shape),
     remarks=(f"{at_once} of {info.num_classes} classes at once.",),
   )
+
+
+def check_positive(group: ConfigDict, *names: str) -> None:
+  """Raises ValueError for a field of the group `outer` that is not above 0, naming it."""
+  for name in names:
+    if not group[name] > 0:
+      raise ValueError(f"outer.{name}={group[name]} must be positive.")
 
 
 def _check_init_from(chosen: ConfigDict) -> None:

@@ -28,7 +28,12 @@ LABEL_SCORE, AUGMENTATION_SCORE = "label_robust_score", "augmentation_robust_sco
 
 
 def make_accuracy_evaluator(
-  config: ConfigDict, info: DatasetInfo, unit: str = "distillation"
+  config: ConfigDict,
+  info: DatasetInfo,
+  unit: str = "distillation",
+  *,
+  use_flip: bool = True,
+  is_alone: bool = False,
 ) -> Callable[..., Report]:
   """Test accuracy of every network on every set, with paired differences.
 
@@ -36,6 +41,8 @@ def make_accuracy_evaluator(
     config: the group `accuracy_evaluation`.
     info: of the data set, whose classes are counted.
     unit: what one entry of the set `distilled` is, for what the intervals run over.
+    use_flip: as in `make_fit`, for the description of the training.
+    is_alone: whether no other set is expected beside `distilled`: of the full set itself.
   Returns:
     measure(models, dataset, rng, context=None) -> Report of kind "accuracy". For each network
     NETWORK it holds the mean test accuracies, fractions, `NETWORK` of the distilled set and
@@ -46,7 +53,7 @@ def make_accuracy_evaluator(
   Raises:
     ValueError: for an unknown protocol; by measure, if there is no distilled set.
   """
-  protocol = protocols.find_protocol(config.protocol)
+  protocol = protocols.configure(config, use_flip)
 
   def measure(
     models: Mapping[str, Mapping[str, Models]],
@@ -64,13 +71,15 @@ def make_accuracy_evaluator(
       "changes_to_protocol": _changes(config),
       "architectures": list(models["distilled"]),
       "headline": list(models["distilled"]),
-      "loss": "by the kind of labels, the random subset like the distilled set",
-      "loss_by_label_kind": dict(protocols.LOSSES),
+      "loss_by_label_kind": {
+        kind: protocols.find_loss(kind, protocol) for kind in protocols.LOSSES
+      },
+      "rate": protocol.learning_rate or f"that of the set; {protocols.FALLBACK_RATE} without one",
       "width": config.width or "published",
       "pairing": "gains by test example; over step 0 by distillation and seed too",
       "num_test": len(dataset.test_labels),
       "num_models": {name: len(next(iter(fits.values())).group) for name, fits in models.items()},
-      "full_epochs": config.full_epochs or config.num_epochs or protocol.num_epochs,
+      "full_epochs": config.full_epochs or protocol.num_epochs,
       "epoch": "last",
       "spread": "standard deviation over networks (ddof 1), over paired networks for a gain",
       "interval_over": {},
@@ -106,7 +115,7 @@ def make_accuracy_evaluator(
         key = _key(name, network)
         report.per_model[key] = rows.mean(axis=1).tolist()
         report.per_class[key] = _per_class(rows, dataset.test_labels, info.num_classes)
-      for name in _EXPECTED:
+      for name in () if is_alone else _EXPECTED:
         if name not in fits:
           missing = [_key(name, network)]
           missing += [_key(("distilled", name), network)] if name in statistics.GAINS else []
@@ -114,7 +123,8 @@ def make_accuracy_evaluator(
           for key in missing:
             report.scalars[key] = None
             settings["not_measured"][key] = reason
-      for key, value in _ratios(report.scalars, network, config.use_robust_scores).items():
+      ratios = {} if is_alone else _ratios(report.scalars, network, config.use_robust_scores)
+      for key, value in ratios.items():
         report.scalars[key] = value
         if value is None:
           settings["not_measured"][key] = _NO_FULL

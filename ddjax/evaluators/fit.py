@@ -29,7 +29,8 @@ from ddjax.types import Array, DatasetInfo, DistilledSet, Models
 
 Fit = Callable[..., dict[str, dict[str, Models]]]
 
-_ONE_SEED = ("random_subset",)
+RANDOM_SUBSET = "random_subset"
+"""The set whose entries are the seeds, so that each has `random_subset_seeds` networks."""
 _FORMAT = 1  # of cached networks: raise it when equal keys would mean other numbers
 
 
@@ -104,8 +105,9 @@ def make_fit(
     fit(sets, rng, watch=Watch()) -> {set name: {network name: Models}}. Sets carry images
     f32[r n h w c] (already preprocessed), labels f32[r n k] and in `info` the label kind, which
     decides the loss, and where they are given a `learning_rate` and a `decode_factor`. Each of the
-    r entries gets `num_seeds` networks, or one in the set `random_subset`; `Models.group` is the
-    entry. Sets of equal n and loss train together; a second call on equal shapes compiles nothing.
+    r entries gets `num_seeds` networks, or `random_subset_seeds` in the set `random_subset`;
+    `Models.group` is the entry. Sets of equal n and loss train together; a second call on equal
+    shapes compiles nothing.
   Raises:
     ValueError: for an unknown network or protocol; by fit, for labels of an unknown kind, or
       images or labels that do not suit `info`.
@@ -210,7 +212,7 @@ def fit_full(
       variables = _nested(arrays)
     predict = _make_predict(recipe.build(), real.preprocessing)
     at_once = best_images_at_once(recipe.build(), recipe.image_shape)
-    models[name] = Models(predict, variables, np.arange(len(rows)), at_once)
+    models[name] = Models(predict, variables, np.zeros(len(rows), np.int32), at_once)
   return models
 
 
@@ -265,7 +267,7 @@ def _rows(name: str, distilled: DistilledSet, config: ConfigDict) -> list[_Row]:
   return [
     _Row(name, entry, seed, float(rates[entry]))
     for entry in range(len(distilled.images))
-    for seed in range(1 if name in _ONE_SEED else config.num_seeds)
+    for seed in range(config.random_subset_seeds if name == RANDOM_SUBSET else config.num_seeds)
   ]
 
 

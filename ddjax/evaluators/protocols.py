@@ -164,7 +164,7 @@ def configure(config: ConfigDict, use_flip: bool = True) -> Protocol:
   if given.get("labels", "own") not in ("own", "hard"):
     raise ValueError(f"accuracy_evaluation.labels={given['labels']!r} must be 'own' or 'hard'.")
   if given.get("augmentation") == "none":
-    given["augmentation"] = ""
+    given |= {"augmentation": "", "mix": ""}
   protocol = protocol._replace(ema_decay=config.ema_decay, **given)
   siamese.parse(protocol.augmentation, protocol.augmentation_mode)
   return protocol

@@ -95,6 +95,9 @@ def load_distilled(path: str | os.PathLike) -> DistilledSet:
       above all), holds Python objects, or numbers that are not finite.
   """
   path = find_distilled(path)
+  others = len(list(path.parent.glob("replica_*")))
+  if others:
+    logging.info("%s is the first of %d distillations of its run.", path, others + 1)
   content = path.read_bytes()
   arrays = _read_arrays(content, path)
   record = _read_record(arrays.pop("info", None), path)

@@ -27,16 +27,34 @@ def check(job: Job) -> None:
       raise ValueError(f"coreset_baselines names {name!r}; known are {', '.join(CORESETS)}.")
 
 
-def coresets(job: Job) -> dict[str, DistilledSet]:
-  """{name: set f32[1 n h w c]} of the config's coreset baselines, labels of the method's kind."""
-  return {name: _coreset(job, name) for name in job.config.coreset_baselines}
+def coresets(job: Job, labels: np.ndarray | None = None) -> dict[str, DistilledSet]:
+  """{name: set f32[1 n h w c]} of the config's coreset baselines, labels of the method's kind.
+
+  Args:
+    job: the run.
+    labels: f32[n k] of a set; a coreset has as many of each class. None for `ipc` of each.
+  """
+  made = {name: _coreset(job, name) for name in job.config.coreset_baselines}
+  if labels is None:
+    return made
+  kept = first_of_each_class(labels, job.config.synthetic.ipc)
+  return {
+    name: one.replace(images=one.images[:, kept], labels=one.labels[:, kept])
+    for name, one in made.items()
+  }
+
+
+def first_of_each_class(labels: np.ndarray, ipc: int) -> np.ndarray:
+  """Which of `ipc` examples of each class to keep, bool[k*ipc], to have as many as these labels."""
+  counts = np.bincount(labels.argmax(axis=1), minlength=labels.shape[1])
+  return (np.arange(ipc)[None] < counts[:, None]).reshape(-1)
 
 
 def _coreset(job: Job, name: str) -> DistilledSet:
   """One coreset, from the cache where it is there."""
   config = groups.base("coreset", job.config.data.name)
   config.synthetic = ConfigDict(dict(ipc=job.config.synthetic.ipc))
-  config.coreset = groups.coreset(name)
+  config.coreset = groups.coreset(name, job.config.data.name)
   facts = [_FORMAT, compare.plain(config.coreset), job.config.synthetic.ipc, job.config.seed]
   facts += [job.real.fingerprint, job.real.preprocessing.digest()]
   digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]

@@ -43,11 +43,9 @@ def make_curve(job: Job) -> Curve:
   config, real = job.config.curve, job.real
   if config.models not in MODELS:
     raise ValueError(f"Unknown curve.models {config.models!r}. {nearest(config.models, MODELS)}")
-  if config.num_test < 0 or config.num_networks < 1:
-    raise ValueError(
-      f"curve.num_test={config.num_test} and curve.num_networks={config.num_networks} must be at "
-      "least 0 and 1."
-    )
+  for name, least in (("num_test", 0), ("num_networks", 1), ("num_epochs", 1)):
+    if config[name] < least:
+      raise ValueError(f"curve.{name}={config[name]} must be at least {least}.")
   if config.models == "none" or (config.models == "kernel" and "kernel" not in job.config):
     return lambda distilled: {}
   count = config.num_test or len(real.test_labels)
@@ -85,10 +83,11 @@ def _kernel(job: Job):
 
 def _networks(job: Job):
   """The same by networks of the evaluation's first architecture, trained for a short time."""
+  curve = job.config.curve
   config = job.config.accuracy_evaluation.copy_and_resolve_references()
-  config.update(dict(networks=(config.networks[0],), num_seeds=job.config.curve.num_networks))
-  config.update(dict(protocol=_PROTOCOL, num_epochs=None, batch_size=None, learning_rate=None))
-  config.update(dict(augmentation=None, labels=None))
+  config.update(dict(networks=(config.networks[0],), num_seeds=curve.num_networks))
+  config.update(dict(protocol=_PROTOCOL, num_epochs=curve.num_epochs, augmentation=None))
+  config.update(dict(batch_size=None, learning_rate=None, labels=None))
   fit = make_fit(
     config,
     job.real.info,

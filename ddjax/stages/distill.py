@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import time
 from typing import Any
 
 from absl import logging
@@ -20,19 +21,20 @@ from ddjax.training.progress import Progress
 from ddjax.types import DistilledSet, DistillState
 
 
-def distill(job: Job, stop_request=False) -> DistilledSet:
+def distill(job: Job, stop_request=False) -> tuple[DistilledSet, float]:
   """Distils, with checkpoints, metrics, snapshots and the running curve, and saves the set.
 
   Args:
     job: from `prepare`.
     stop_request: read as a bool between calls.
   Returns:
-    The distilled set with a leading replica axis: images f32[r n h w c], labels f32[r n k].
+    The distilled set with a leading replica axis, images f32[r n h w c] and labels f32[r n k]; the
+    seconds that the running curve took.
   Raises:
     NonFiniteLossError, PreemptedError: see `ddjax.training.trainer`.
   """
   config, settings = job.config, job.config.trainer
-  curve = make_curve(job)
+  curve, curve_seconds = make_curve(job), 0.0
   with Checkpoints(job.workdir / "checkpoints", settings.keep_checkpoints) as checkpoints:
     state = _start_state(job, checkpoints)
     start_step = int(np.ravel(state.step)[0])
@@ -53,10 +55,13 @@ def distill(job: Job, stop_request=False) -> DistilledSet:
         progress.update(last, {name: float(rows[-1].mean()) for name, rows in metrics.items()})
 
       def on_stop(step, state):
+        nonlocal curve_seconds
         distilled = extract(job, state)  # on all hosts: it computes where the state lies
         if writer:
           save(job, distilled, step, snapshot_folder(job, step))
+          started = time.monotonic()
           writer.write(step, curve(distilled))
+          curve_seconds += time.monotonic() - started
 
       state = trainer.train(
         job.distiller,
@@ -74,7 +79,7 @@ def distill(job: Job, stop_request=False) -> DistilledSet:
   distilled = extract(job, state)
   if is_main_process():
     save(job, distilled, job.num_steps, job.workdir / "distilled")
-  return distilled
+  return distilled, curve_seconds
 
 
 def extract(job: Job, state: DistillState) -> DistilledSet:

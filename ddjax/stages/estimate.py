@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.evaluators import protocols
@@ -36,30 +35,38 @@ class Estimate(NamedTuple):
 
 
 def estimate(job: Job) -> Estimate:
-  """Estimates a run: the distillation with its curve, and the evaluators of the config.
+  """Estimates a run: the distillation, its running curve, and the evaluators of the config.
 
   Kernels by `ddjax.kernels.cost`; networks by the compiler's count for one image.
   """
   config = job.config
   if job.distiller.image_passes:
     stages = {"distill": _matching(job)}
+    if config.curve.models == "networks":
+      stages["running curve"] = _curve(job)
   else:
     stages = _kernel_stages(job) if "kernel" in config and job.num_steps else {}
   if "accuracy" in config.evaluators:
     num_support = config.synthetic.ipc * job.real.info.num_classes * job.distiller.decode_factor**2
     protocol = protocols.configure(config.accuracy_evaluation)
-    count = _num_networks(config)
+    count = _num_networks(job)
     stages["evaluate accuracy"] = _networks(job, num_support, count, protocol)
+    if config.accuracy_evaluation.full_set == "train":  # unless the cache has them
+      stages["train on the full set"] = _full_set(job)
   return _estimate(job, stages)
 
 
 def estimate_full(job: Job) -> Estimate:
   """Estimates training networks on the full set, and testing them."""
+  return _estimate(job, {"train": _full_set(job)})
+
+
+def _full_set(job: Job) -> np.ndarray:
+  """[flops, seconds, 0] of networks on the full set."""
   config = job.config.accuracy_evaluation
   own = protocols.configure(config)
   own = own._replace(num_epochs=config.full_epochs or own.num_epochs)
-  networks = _networks(job, job.real.info.num_train, config.full_seeds, own)
-  return _estimate(job, {"train": networks})
+  return _networks(job, job.real.info.num_train, config.full_seeds, own)
 
 
 def _estimate(job: Job, stages: dict[str, np.ndarray]) -> Estimate:
@@ -104,10 +111,19 @@ def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
   return stages
 
 
-def _num_networks(config: ConfigDict) -> int:
+def _num_networks(job: Job) -> int:
   """How many networks of each architecture are trained on small sets."""
+  config = job.config
+  evaluation = config.accuracy_evaluation
   num_sets = config.get("num_replicas", 1) * (2 if config.get("evaluate_initial") else 1)
-  return num_sets * config.accuracy_evaluation.num_seeds + config.num_random_subsets
+  num_sets += len(config.coreset_baselines)
+  if config.get("choose_by") == "accuracy":
+    num_looks = len(curve_steps(config.curve.steps, job.num_steps))
+    num_sets += config.num_replicas * (num_looks + 1)
+  per_subset = config.num_random_subsets * evaluation.random_subset_seeds
+  if evaluation.use_robust_scores:  # the set and the subsets once more with or without augmentation
+    num_sets, per_subset = num_sets + config.get("num_replicas", 1), 2 * per_subset
+  return num_sets * evaluation.num_seeds + per_subset
 
 
 def _networks(
@@ -125,13 +141,29 @@ def _networks(
   return total
 
 
+def _curve(job: Job) -> np.ndarray:
+  """[flops, seconds, 0] of the running curve by networks."""
+  curve = job.config.curve
+  num_looks = len(curve_steps(curve.steps, job.num_steps)) * job.config.num_replicas
+  num_images = job.config.synthetic.ipc * job.real.info.num_classes * job.distiller.decode_factor**2
+  network = build(
+    job.config.accuracy_evaluation.networks[0],
+    num_classes=job.real.info.num_classes,
+    width=job.config.accuracy_evaluation.width or None,
+  )
+  num_test = min(curve.num_test or len(job.real.test_labels), len(job.real.test_labels))
+  passes = num_looks * curve.num_networks * (3 * curve.num_epochs * num_images + num_test)
+  return _passes(network, job, passes)
+
+
 def _matching(job: Job) -> np.ndarray:
-  """[flops, seconds, 0] of a method that works by passes through a network."""
+  """[flops, seconds, 0] of a method that works by passes through a network, without its curve."""
   config = job.config
   network = build(
-    config.network.name, num_classes=job.real.info.num_classes, width=config.network.width
+    config.network.name, num_classes=job.real.info.num_classes, width=config.network.width or None
   )
-  return _passes(network, job, job.num_steps * config.num_replicas * job.distiller.image_passes)
+  passes = job.num_steps * config.num_replicas * job.distiller.image_passes
+  return _passes(network, job, passes)
 
 
 def _passes(network: nn.Module, job: Job, num_passes: float) -> np.ndarray:

@@ -43,7 +43,8 @@ def _make_kernel_fit(job: Job) -> Callable:
 def _make_network_fit(job: Job) -> Callable:
   config, real = job.config.accuracy_evaluation, job.real
   options = dict(use_flip=get_facts(real.info.name).use_flip, devices=local_devices(job.layout))
-  fit = make_fit(config, real.info, real.preprocessing, cached_sets=("random_subset",), **options)
+  cached = ("random_subset", *baselines.CORESETS)
+  fit = make_fit(config, real.info, real.preprocessing, cached_sets=cached, **options)
   if config.full_set not in FULL_SET:
     raise ValueError(
       f"accuracy_evaluation.full_set={config.full_set!r}. {nearest(config.full_set, FULL_SET)}"
@@ -53,6 +54,8 @@ def _make_network_fit(job: Job) -> Callable:
 
   def fit_all(sets, rng, watch):
     models = fit(sets, rng, watch)
+    if "random_subset" not in sets:  # snapshots, of which a validation split chooses
+      return models
     for suffix, (names, fit_extra) in extra.items():
       fitted = fit_extra({name: sets[name] for name in names}, rng, watch)
       models |= {f"{name}_{suffix}": of_set for name, of_set in fitted.items()}
@@ -96,7 +99,11 @@ EVALUATORS: dict[str, Evaluation] = {
   "kernel": Evaluation("kernel", lambda job: make_kernel_evaluator(job.config, job.real.info)),
   "accuracy": Evaluation(
     "networks",
-    lambda job: make_accuracy_evaluator(job.config.accuracy_evaluation, job.real.info),
+    lambda job: make_accuracy_evaluator(
+      job.config.accuracy_evaluation,
+      job.real.info,
+      use_flip=get_facts(job.real.info.name).use_flip,
+    ),
   ),
 }
 
@@ -121,6 +128,7 @@ def plan(job: Job) -> Plan:
     "kernel_evaluation.num_bootstrap": config.kernel_evaluation.num_bootstrap,
     "accuracy_evaluation.num_bootstrap": config.accuracy_evaluation.num_bootstrap,
     "accuracy_evaluation.num_seeds": config.accuracy_evaluation.num_seeds,
+    "accuracy_evaluation.random_subset_seeds": config.accuracy_evaluation.random_subset_seeds,
     "accuracy_evaluation.full_seeds": config.accuracy_evaluation.full_seeds,
   }
   for name, count in counts.items():
@@ -157,7 +165,7 @@ def evaluate(
   is_balanced = len(distilled.labels[0]) == job.config.synthetic.ipc * job.real.info.num_classes
   labels = None if is_balanced else distilled.labels[0]
   sets = {"distilled": distilled, "random_subset": random_subsets(job, labels)}
-  sets |= baselines.coresets(job)
+  sets |= baselines.coresets(job, labels)
   if initial is not None:
     sets["initial"] = initial
   if chosen is not None:
@@ -205,8 +213,7 @@ def random_subsets(job: Job, labels: np.ndarray | None = None) -> DistilledSet:
   is_centred = job.distiller.label_kind == "centred"
   subset_labels = np.asarray(synthetic.one_hot_labels(info.num_classes, ipc, is_centred))
   if labels is not None:
-    counts = np.bincount(labels.argmax(axis=1), minlength=info.num_classes)
-    kept = (np.arange(ipc)[None] < counts[:, None]).reshape(-1)
+    kept = baselines.first_of_each_class(labels, ipc)
     rows, subset_labels = rows[:, kept], subset_labels[kept]
   return DistilledSet(
     images=np.asarray(standardise(data.images[rows], data)),

@@ -121,6 +121,13 @@ def _saved_start(config: ConfigDict, real: RealData) -> np.ndarray | None:
   saved, ipc, info = load_distilled(path), config.synthetic.ipc, real.info
   classes = saved.labels.argmax(axis=1)
   counts = np.bincount(classes, minlength=info.num_classes)
+  factors = saved.info.get("decode_factor") or 1, config.synthetic.get("factor", 1)
+  if factors[0] != factors[1]:
+    raise ValueError(f"{path} has decode factor {factors[0]}, and this run {factors[1]}.")
+  if saved.info["label_kind"] != "one_hot":
+    raise ValueError(
+      f"{path} has labels of kind {saved.info['label_kind']!r}; a distillation begins with one_hot."
+    )
   if saved.images.shape[1:] != tuple(info.image_shape) or len(counts) != info.num_classes:
     raise ValueError(
       f"{path} holds images {list(saved.images.shape[1:])} of {saved.labels.shape[1]} classes; "
@@ -184,9 +191,11 @@ def load(config: ConfigDict) -> RealData:
   return load_real_data(config.data)
 
 
-def data_fingerprint(real: RealData) -> str:
-  """Of all that a run computes with: train, validation and test images and labels."""
+def data_fingerprint(real: RealData, start: Array | None = None) -> str:
+  """Of all that a run computes with: train, validation and test images and labels, saved start."""
   digest = hashlib.sha256(real.fingerprint.encode())
+  if start is not None:
+    digest.update(np.ascontiguousarray(start))
   for array in (
     real.validation_images, real.validation_labels, real.test_images, real.test_labels
   ):  # fmt: skip

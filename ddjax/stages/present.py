@@ -116,17 +116,19 @@ def _figures(
 
 
 def _curves(job: Job, reports: dict[str, Report]):
+  config = job.config
   records = read_metrics(job.workdir / "metrics.jsonl")
-  losses = [curves.Curve("target batches", *series(records, "train/loss"))]
+  batches = "target batches" if "target_batch_size" in config.get("outer", {}) else "real batches"
+  losses = [curves.Curve(batches, *series(records, "train/loss"))]
   wanted = {
-    "train/accuracy": "target batches",
+    "train/accuracy": batches,
     curve.CURVE: curves.TEST_CURVE_LABEL,
     curve.VALIDATION_CURVE: "running curve on the validation split",
   }
   accuracies = [curves.Curve(label, *series(records, name)) for name, label in wanted.items()]
   accuracies = [one for one in accuracies if len(one.steps)]
   bands = []
-  if "kernel" in reports:
+  if "kernel" in reports and config.curve.models == "kernel":  # the models of the curve
     kernel = reports["kernel"]
     low, high = kernel.interval["random_subset_accuracy"]
     mean = kernel.scalars["random_subset_accuracy"]

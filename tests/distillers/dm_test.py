@@ -112,12 +112,15 @@ def _advance(layout, masks, rngs, num_steps=3):
   return jax.device_get(parallel.collect_state(state, layout)), metrics
 
 
-def test_a_split_among_many_equals_the_same_split_alone_with_the_same_draws():
+@pytest.mark.parametrize("num_devices", [1, 2])
+def test_a_split_among_many_equals_the_same_split_alone_with_the_same_draws(num_devices):
   def keys():
     return jax.random.split(jax.random.key(3), 6)
 
   masks = _splits(6)
-  many, metrics = _advance(parallel.make_layout(1, 6, shares_draws=True), masks, keys())
+  together = parallel.make_layout(num_devices, 6, shares_draws=True)
+  assert together.split == ("replicas" if num_devices > 1 else "rows")
+  many, metrics = _advance(together, masks, keys())
   apart, _ = _advance(parallel.make_layout(1, 6), masks, keys())
   assert metrics["loss"].shape == (3, 6)
   layout = parallel.make_layout(1)

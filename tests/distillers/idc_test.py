@@ -6,14 +6,17 @@ import numpy as np
 import optax
 import pytest
 
+from ddjax.augment import siamese
 from ddjax.data.batches import standardise
-from ddjax.distillers import synthetic
+from ddjax.distillers import class_batches, synthetic
 from ddjax.models.build import build
 from tests.distillers.cases import Case, make_distiller
 
 
 def _idc(**changes):
-  return make_distiller(Case("idc", "idc", {"network.name": "convnet(depth=1)"} | changes))
+  return make_distiller(
+    Case("idc", "idc", {"network.name": "convnet(depth=1)", "synthetic.factor": 2} | changes)
+  )
 
 
 def test_images_begin_as_grids_of_every_second_pixel_of_real_ones():
@@ -88,13 +91,50 @@ def test_the_network_is_trained_on_real_examples_and_its_momentum_lives_on():
       np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+def test_the_loss_is_that_of_a_slow_loop():
+  """Decode, normalise, augment, and compare the gradients of the convolution, class by class."""
+  distiller, data, info = _idc(**{"augmentation": "color_crop_cutout"})
+  state = distiller.init(jax.random.key(0), data)
+  _, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
+  keys = jax.random.split(jax.random.fold_in(state.rng, state.step), 5)
+  network = build("convnet(depth=1)", num_classes=4, width=4)
+  params = network.init(keys[0], jnp.zeros((1, *info.image_shape)))["params"]
+  augmentation = siamese.parse("color_crop_cutout", "idc")
+  batch = class_batches.draw_class_batches(keys[2], data, 16)
+  draws = class_batches.draw_siamese(keys[3], augmentation, 4, info.image_shape)
+
+  @jax.jit
+  def gradient(images, label, own):
+    def loss(params):
+      seen = siamese.apply(images, own, augmentation)
+      target = jnp.broadcast_to(jax.nn.one_hot(label, 4), (len(images), 4))
+      return optax.softmax_cross_entropy(network.apply({"params": params}, seen), target).mean()
+
+    return jax.grad(loss)(params)["conv_0"]["kernel"]
+
+  total = 0.0
+  for label in range(4):
+    own = jax.tree.map(lambda leaf, label=label: leaf[label], draws)
+    grids = np.asarray(state.synthetic.images)[2 * label : 2 * label + 2]
+    cells = [grids[:, i : i + 4, j : j + 4] for i in (0, 4) for j in (0, 4)]
+    cells = jax.image.resize(np.concatenate(cells), (8, 8, 8, 1), "bilinear")
+    seen = (cells * 255 - np.asarray(data.mean)) / np.asarray(data.std)
+    real = standardise(data.images[batch.index[label]], data)
+    missed = gradient(seen, label, own) - gradient(real, label, own)
+    total += float(jnp.sum(missed**2))
+  np.testing.assert_allclose(metrics["loss"], total, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
   "changes,message",
   [
     ({"data.preprocessing": "zca_kornia"}, "'zca_kornia'"),
     ({"synthetic.factor": 3}, "factor 3"),
     ({"outer.inner_loop": 0}, "outer.inner_loop=0"),
+    ({"outer.network_examples": 0}, "outer.network_examples=0"),
+    ({"outer.network_batch_size": -1}, "outer.network_batch_size=-1"),
     ({"mix.probability": 1.5}, "mix.probability=1.5"),
+    ({"mix.beta": 0.0}, "mix.beta=0.0"),
   ],
 )
 def test_impossible_settings_are_named(changes, message):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ddjax.training import parallel, trainer
+from ddjax.training.checkpoints import Checkpoints
 from tests.distillers.cases import CASES, make_distiller
 
 pytestmark = pytest.mark.parametrize(
@@ -97,14 +98,38 @@ def test_same_seed_same_bits_whatever_the_call_length(case):
     np.testing.assert_array_equal(a, b)
 
 
+def _uneven(data):
+  """Members that the classes, and the devices' rows, share unequally."""
+  return data.replace(mask=np.arange(len(data.labels)) % 7 < 5)
+
+
 def test_one_device_equals_four(case):
-  _, one, one_metrics = _run(case, num_devices=1, num_steps=8)
-  _, four, four_metrics = _run(case, num_devices=4, num_steps=8)
+  _, one, one_metrics = _run(case, num_devices=1, num_steps=8, data_change=_uneven)
+  _, four, four_metrics = _run(case, num_devices=4, num_steps=8, data_change=_uneven)
   assert one_metrics.keys() == four_metrics.keys()
   for name in one_metrics:
     np.testing.assert_allclose(one_metrics[name], four_metrics[name], rtol=1e-3, atol=1e-6)
   for a, b in zip(_as_arrays(one), _as_arrays(four), strict=True):
     np.testing.assert_allclose(a.astype(float), b.astype(float), rtol=2e-3, atol=2e-4)
+
+
+def test_a_restart_in_the_middle_ends_on_the_same_bits(case, tmp_path):
+  _, unbroken, _ = _run(case, steps_per_call=2)
+  layout = parallel.make_layout(1)
+  distiller, data, _ = make_distiller(case, layout.axis_name)
+  data = parallel.replicate(data, layout)
+  program = parallel.make_program(distiller.step, layout, steps_per_call=2)
+  shard = parallel.device_numbers(layout)
+  state = trainer.initialise(distiller, data, jax.random.split(jax.random.key(3), 1)[0], layout)
+  state, _ = program(parallel.place_state(state, layout), data, 2, shard)
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(2, state)
+  like = trainer.initialise(distiller, data, jax.random.key(9), layout)
+  with Checkpoints(tmp_path) as checkpoints:
+    restored = parallel.place_state(checkpoints.restore(like), layout)
+  after, _ = program(restored, data, 2, shard)
+  for a, b in zip(_as_arrays(unbroken), _as_arrays(jax.device_get(after)), strict=True):
+    np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])

@@ -1,5 +1,7 @@
 """Every form of the convolution against XLA's, to the second order, under vmap, scan and jit."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,9 +73,11 @@ def test_ordered_form_is_xlas_to_the_second_order(size, channels, paddings, monk
   _assert_close(every(ORDERED)(x, kernel), every(PRIMITIVE)(x, kernel))
 
 
-def test_patch_form_is_xlas_to_the_second_order():
+@pytest.mark.parametrize("stride", [1, 2])
+def test_patch_form_is_xlas_to_the_second_order(stride):
   x, kernel = _arrays(2, 3, batch=2)
-  ours, theirs = (jax.jit(_derivatives(form, 1))(x, kernel) for form in (PATCHES, PRIMITIVE))
+  forms = (functools.partial(form, stride=stride) for form in (PATCHES, PRIMITIVE))
+  ours, theirs = (jax.jit(_derivatives(form, 1))(x, kernel) for form in forms)
   _assert_close(ours, theirs)
 
 

@@ -53,13 +53,11 @@ def test_the_published_set_says_which_members_it_was_made_from(tmp_path):
   assert len(hashes) == 2 and all(len(digest) == 64 for digest in hashes)
 
 
-def _saved(folder, job, images, labels, preprocessing=None):
-  config = job.config
+def _saved(folder, job, images, labels, preprocessing=None, **facts):
   info = dict.fromkeys(
     ("method", "dataset", "ipc", "seed", "step", "learning_rate", "member_hash", "real_data_hash")
   )
-  info |= {"label_kind": "one_hot", "decode_factor": 1, "config": config.to_dict()}
-  info["config"] = {}
+  info |= {"label_kind": "one_hot", "decode_factor": 1, "config": {}} | facts
   save_distilled(
     folder, DistilledSet(images, labels), info, preprocessing or job.real.preprocessing
   )
@@ -75,7 +73,8 @@ def test_a_distillation_begins_with_a_saved_set_whatever_the_order_of_its_classe
   start = distill.initial_set(begun)
   np.testing.assert_array_equal(start.images[0], images[[2, 4, 1, 5, 3, 6, 0, 7]])
   np.testing.assert_array_equal(start.labels[0].argmax(1), [0, 0, 1, 1, 2, 2, 3, 3])
-  own = _job(_config(idc, **{"synthetic.init": "saved", "synthetic.init_from": path}))
+  changes = {"synthetic.init": "saved", "synthetic.init_from": path, "synthetic.factor": 1}
+  own = _job(_config(idc, **changes))
   pixels = np.asarray(own.initial_state().synthetic.images)
   seen = pixels * 255
   seen = (seen - np.asarray(own.data.mean)) / np.asarray(own.data.std)
@@ -91,6 +90,8 @@ def test_saved_sets_that_do_not_suit_are_refused(tmp_path):
     r"\[2, 2, 2, 2\]|3, 1": _saved(tmp_path / "a", job, images, labels[[0, 0, 0, 2, 4, 4, 6, 6]]),
     r"\[4, 8, 1\]": _saved(tmp_path / "b", job, images[:, :4], labels),
     "another preprocessing": _saved(tmp_path / "c", job, images, labels, other),
+    "decode factor 2": _saved(tmp_path / "d", job, images, labels, decode_factor=2),
+    "'probabilities'": _saved(tmp_path / "e", job, images, labels, label_kind="probabilities"),
   }
   for message, path in sets.items():
     with pytest.raises(ValueError, match=message):
