@@ -18,8 +18,8 @@ from ddjax.distillers.dsa import loops_of
 
 # Iterations, rates and batches are those of the paper's released code; images begin as noise, and
 # nothing is augmented but the evaluation on MNIST. The rows of digits and MNIST are shortened and
-# narrowed by us, for two cores; for digits the network has two blocks, since a third would normalise
-# over 2x2 pixels, and the rate is one that a validation split preferred (benchmarks.matching_recipes).
+# narrowed by us, for two cores; for digits the network has two blocks, since a third would
+# normalise over 2x2 pixels.
 _RECIPES = {
   (None, None): dict(
     num_networks=1000,
