@@ -14,7 +14,6 @@ Measured figures and times: docs/reproduction.md.
 from ml_collections import ConfigDict
 
 from ddjax.config import arguments, matching, tables
-from ddjax.distillers.dsa import loops_of
 
 # Iterations, rates and batches are those of the paper's released code. The rows of digits and MNIST
 # are shortened and narrowed by us, for two cores; for digits the network has two blocks, since a
@@ -38,17 +37,4 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """Builds the config for `arg`, such as `cifar10,ipc=10`."""
   args = arguments.parse_argument(arg, matching.ARGUMENTS, flags=("smoke",))
   recipe = tables.settings_for(_RECIPES, args["dataset"], args["ipc"])
-  recipe["num_steps"] = recipe.pop("num_networks") * loops_of(args["ipc"])[0]
-  config = matching.make_config(
-    "dsa",
-    args,
-    recipe,
-    outer=dict(
-      outer_loop=0,  # updates of the images a network; 0: the released ones of the ipc
-      inner_loop=0,  # epochs of training between them; likewise
-      network_learning_rate=0.01,
-      network_batch_size=256,
-    ),
-  )
-  config.matching = ConfigDict(dict(distance="cosine", only_convolutions=False))
-  return config
+  return matching.make_gradient_config("dsa", args, recipe)

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from ddjax.augment import siamese
 from ddjax.config import groups
 from ddjax.data.facts import get_facts
+from ddjax.distillers.dsa import loops_of
 from ddjax.evaluators.protocols import DSA
 
 ARGUMENTS = dict(dataset="digits", ipc=1, seed=0, steps=0, width=0)
@@ -64,4 +65,27 @@ def make_config(
     config.data.max_train_examples = 2000
     config.curve.update(dict(num_test=500, num_epochs=20))
     evaluation.num_epochs = 20
+  return config
+
+
+def make_gradient_config(
+  method: str, args: Mapping[str, Any], recipe: Mapping[str, Any]
+) -> ConfigDict:
+  """A config of DC or DSA: `make_config` with their loops and their distance.
+
+  Args:
+    method: dc or dsa.
+    args: as parsed.
+    recipe: as in `make_config`, with num_networks for num_steps.
+  """
+  recipe = dict(recipe)
+  recipe["num_steps"] = recipe.pop("num_networks") * loops_of(args["ipc"])[0]
+  outer = dict(
+    outer_loop=0,  # updates of the images a network; 0: the released ones of the ipc
+    inner_loop=0,  # epochs of training between them; likewise
+    network_learning_rate=0.01,
+    network_batch_size=256,
+  )
+  config = make_config(method, args, recipe, outer=outer)
+  config.matching = ConfigDict(dict(distance="cosine", only_convolutions=False))
   return config

@@ -11,7 +11,13 @@ from ml_collections import ConfigDict
 
 from ddjax.distillers import settings, synthetic
 from ddjax.distillers.class_batches import draw_class_batches, draw_siamese
-from ddjax.distillers.matching import Matcher, by_class, flat, freeze_statistics, match_means
+from ddjax.distillers.matching import (
+  Matcher,
+  freeze_statistics,
+  match_means,
+  merge_classes,
+  split_classes,
+)
 from ddjax.types import DatasetInfo, DistilledSet, Distiller, DistillState
 
 
@@ -25,9 +31,8 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
   if num_networks < 1:
     raise ValueError(f"outer.num_networks={num_networks} must be at least 1.")
   common = settings.read_settings(config, info, images_per_class=ipc, num_networks=num_networks)
-  network = common.network
   matcher = Matcher(
-    network=network,
+    network=common.network,
     augmentation=common.augmentation,
     classes_at_once=common.classes_at_once,
     images_at_once=common.images_at_once,
@@ -45,8 +50,8 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
 
   def fresh_network(rng, data):
     init_rng, statistics_rng = jax.random.split(rng)
-    variables = network.init(init_rng, jnp.zeros((1, *info.image_shape), jnp.float32))
-    return freeze_statistics(statistics_rng, network, variables, data)
+    variables = common.fresh_network(init_rng)
+    return freeze_statistics(statistics_rng, common.network, variables, data)
 
   def step(state: DistillState, data, shard):
     del shard  # the rows are this device's by its place on the axis
@@ -54,7 +59,7 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
     network_rng, batch_rng, augment_rng = jax.random.split(rng, 3)
     batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name)
     draws = draw_siamese(augment_rng, common.augmentation, num_classes, info.image_shape)
-    images = by_class(state.synthetic.images, num_classes)
+    images = split_classes(state.synthetic.images, num_classes)
 
     def of_network(rng):
       return match_means(matcher, fresh_network(rng, data), data, batch, draws, images)
@@ -64,7 +69,7 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
     else:
       every = jax.vmap(of_network)(jax.random.split(network_rng, num_networks))
       squared, gradient = jax.tree.map(lambda leaf: leaf.mean(axis=0), every)
-    gradients = state.synthetic.replace(images=flat(gradient))  # none of the labels
+    gradients = state.synthetic.replace(images=merge_classes(gradient))  # none of the labels
     new, opt_state, metrics = common.optimisers.update(gradients, state.opt_state, state.synthetic)
     metrics = {"loss": squared.sum(), **metrics}
     return state.replace(step=state.step + 1, synthetic=new, opt_state=opt_state), metrics

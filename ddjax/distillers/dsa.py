@@ -16,11 +16,11 @@ from ddjax.distillers import settings, synthetic
 from ddjax.distillers.class_batches import draw_class_batches, draw_siamese
 from ddjax.distillers.matching import (
   Matcher,
-  by_class,
   find_distance,
-  flat,
   freeze_statistics,
   match_gradients,
+  merge_classes,
+  split_classes,
 )
 from ddjax.evaluators import protocols, train
 from ddjax.training.parallel import same_for_replicas
@@ -59,7 +59,7 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     augmentation=augmentation,
     distance=find_distance(config.matching.distance),
     only_convolutions=config.matching.only_convolutions,
-    view=lambda images, labels: (images, jax.nn.softmax(labels) if learn_labels else labels),
+    view=lambda images, labels: (images, probabilities(labels)),
     classes_at_once=common.classes_at_once,
     images_at_once=common.images_at_once,
     axis_name=axis_name,
@@ -88,29 +88,25 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     )
     if learn_labels:
       start = start.replace(labels=synthetic.as_logits(start.labels))
-    variables = fresh_network(network_rng) if outer_loop > 1 else None
+    variables = common.fresh_network(network_rng) if outer_loop > 1 else None
     return DistillState(jnp.int32(0), step_rng, start, common.optimisers.init(start), variables)
 
-  def fresh_network(rng):
-    return network.init(rng, jnp.zeros((1, *info.image_shape), jnp.float32))
-
-  def published(learned: Synthetic) -> tuple[Array, Array]:
-    return learned.images, jax.nn.softmax(learned.labels) if learn_labels else learned.labels
+  def probabilities(labels: Array) -> Array:
+    return jax.nn.softmax(labels) if learn_labels else labels
 
   def train_network(rng, variables, learned: Synthetic):
     """`inner_loop` epochs on the synthetic images, one draw of augmentation an image."""
-    images, labels = published(learned)
-    source = train.as_source(images[None], labels[None])
+    source = train.as_source(learned.images[None], probabilities(learned.labels)[None])
     start = training.begin(jax.tree.map(lambda leaf: leaf[None], variables), rows)
     trained, _ = training.advance(start, rng, rows, source, training.num_steps)
     return jax.tree.map(lambda leaf: leaf[0], trained.variables)
 
   def network_of_step(state: DistillState, fresh_rng, train_rng):
     if outer_loop == 1:
-      return fresh_network(fresh_rng)
+      return common.fresh_network(fresh_rng)
     return jax.lax.cond(
       same_for_replicas(state.step) % outer_loop == 0,
-      lambda variables, learned: fresh_network(fresh_rng),
+      lambda variables, learned: common.fresh_network(fresh_rng),
       lambda variables, learned: train_network(train_rng, variables, learned),
       state.extra,
       state.synthetic,
@@ -124,11 +120,11 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name)
     draws = draw_siamese(augment_rng, augmentation, num_classes, info.image_shape)
     frozen = freeze_statistics(statistics_rng, network, variables, data)
-    learned = by_class(state.synthetic, num_classes)
+    learned = split_classes(state.synthetic, num_classes)
     distances, gradients = match_gradients(
       matcher, frozen, data, batch, draws, learned.images, learned.labels
     )
-    gradients = Synthetic(*flat(gradients))
+    gradients = Synthetic(*merge_classes(gradients))
     new, opt_state, norms = common.optimisers.update(gradients, state.opt_state, state.synthetic)
     state = state.replace(
       step=state.step + 1,
@@ -139,7 +135,7 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     return state, {"loss": distances.sum(), **norms}
 
   def extract(state: DistillState) -> DistilledSet:
-    return DistilledSet(*published(state.synthetic))
+    return DistilledSet(state.synthetic.images, probabilities(state.synthetic.labels))
 
   trained_share = (outer_loop - 1) / outer_loop
   return Distiller(

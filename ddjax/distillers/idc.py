@@ -24,11 +24,11 @@ from ddjax.distillers import settings, synthetic
 from ddjax.distillers.class_batches import draw_class_batches, draw_siamese
 from ddjax.distillers.matching import (
   Matcher,
-  by_class,
   find_distance,
-  flat,
   freeze_statistics,
   match_gradients,
+  merge_classes,
+  split_classes,
 )
 from ddjax.distillers.multiformation import check_factor, decode, decode_labels
 from ddjax.evaluators import protocols, train
@@ -132,8 +132,8 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
 
   def begin_network(rng):
     """(variables [1 ...], optimiser state) of a fresh network."""
-    variables = network.init(rng, jnp.zeros((1, *info.image_shape), jnp.float32))
-    begun = training.begin(jax.tree.map(lambda leaf: leaf[None], variables), rows)
+    variables = jax.tree.map(lambda leaf: leaf[None], common.fresh_network(rng))
+    begun = training.begin(variables, rows)
     return begun.variables, begun.opt_state
 
   def train_network(rng, extra, data):
@@ -148,7 +148,7 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   def to_network(pixels, extra):
     return standardise(pixels * info.max_value, extra)
 
-  def published_labels(labels):
+  def probabilities(labels):
     return jax.nn.softmax(labels) if learn_labels else labels
 
   def step(state: DistillState, data, shard):
@@ -173,20 +173,20 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
 
     def view(pixels, labels):
       images = decode(to_network(pixels, extra), factor)
-      return images, decode_labels(published_labels(labels), factor)
+      return images, decode_labels(probabilities(labels), factor)
 
-    learned = by_class(current, num_classes)
+    learned = split_classes(current, num_classes)
     distances, gradients = match_gradients(
       matcher._replace(view=view), variables, data, batch, draws, learned.images, learned.labels
     )
-    gradients = Synthetic(*flat(gradients))
+    gradients = Synthetic(*merge_classes(gradients))
     new, opt_state, norms = common.optimisers.update(gradients, state.opt_state, current)
     state = state.replace(step=state.step + 1, synthetic=new, opt_state=opt_state, extra=extra)
     return state, {"loss": distances.sum(), **norms}
 
   def extract(state: DistillState) -> DistilledSet:
     pixels = jnp.clip(state.synthetic.images, 0.0, 1.0)
-    return DistilledSet(to_network(pixels, state.extra), published_labels(state.synthetic.labels))
+    return DistilledSet(to_network(pixels, state.extra), probabilities(state.synthetic.labels))
 
   return Distiller(
     init,

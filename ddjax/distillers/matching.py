@@ -21,7 +21,7 @@ from ddjax.config.arguments import nearest
 from ddjax.data.batches import standardise
 from ddjax.distillers.class_batches import ClassBatch, augment_classes, draw_class_batches
 from ddjax.models.layers import BatchNorm
-from ddjax.models.pieces import each, over_classes, sum_over_pieces
+from ddjax.models.pieces import map_each, over_classes, sum_over_pieces
 from ddjax.training.parallel import mean_across
 from ddjax.types import Array, DataSplit
 
@@ -68,7 +68,7 @@ def find_distance(name: str) -> Callable[[Array, Array], Array]:
   return DISTANCES[name]
 
 
-def kernels(gradients: Any, only_convolutions: bool = False) -> list[Float[Array, "d o"]]:
+def matched_kernels(gradients: Any, only_convolutions: bool = False) -> list[Float[Array, "d o"]]:
   """The gradients that are matched: of every kernel, as [d o]; biases and norms count nothing.
 
   Args:
@@ -92,7 +92,7 @@ class Matcher(NamedTuple):
     images_at_once: real images in one piece; None for all.
     axis_name: of the devices.
     distance: of two kernels' gradients f32[d o].
-    only_convolutions: see `kernels`.
+    only_convolutions: see `matched_kernels`.
     view: (images, labels) of one class, as learned -> as a network sees them: decoded, normalised,
       labels as probabilities. Of gradients; features are of images as they are.
   """
@@ -203,10 +203,12 @@ def match_gradients(
 
   def total_gradients(params, images, labels, weights):
     """Of the summed loss of each of q classes [q b ...]."""
-    return each(lambda *of_class: jax.grad(total_loss)(params, *of_class), images, labels, weights)
+    return map_each(
+      lambda *of_class: jax.grad(total_loss)(params, *of_class), images, labels, weights
+    )
 
   def matched(gradients):
-    return kernels(gradients, matcher.only_convolutions)
+    return matched_kernels(gradients, matcher.only_convolutions)
 
   def of_group(classes, index, weights, draws, images, labels):
     def of_piece(index, weights):  # [b q]
@@ -271,11 +273,11 @@ def freeze_statistics(rng: Array, network: nn.Module, variables: Any, data: Data
   return variables | {"batch_stats": statistics}
 
 
-def by_class(tree: Any, num_classes: int) -> Any:
+def split_classes(tree: Any, num_classes: int) -> Any:
   """Leaves [k*n ...] as [k n ...]."""
   return jax.tree.map(lambda leaf: leaf.reshape(num_classes, -1, *leaf.shape[1:]), tree)
 
 
-def flat(tree: Any) -> Any:
+def merge_classes(tree: Any) -> Any:
   """The inverse of `by_class`."""
   return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)

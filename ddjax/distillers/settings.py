@@ -1,6 +1,6 @@
 """What DC, DSA, DM and IDC read from their configs alike, checked once."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,7 +13,7 @@ from ddjax.distillers import synthetic
 from ddjax.distillers.updates import Optimisers
 from ddjax.models import pieces
 from ddjax.models.build import build
-from ddjax.types import DatasetInfo
+from ddjax.types import Array, DatasetInfo
 
 INITS = ("real", "noise", "kmeans", "saved")
 
@@ -28,6 +28,7 @@ class Settings(NamedTuple):
     real_batch_size: real examples of each class a step, over all devices.
     classes_at_once: how many classes a kernel takes together.
     images_at_once: real images in one piece; None for all.
+    image_shape: (h, w, c).
     remarks: what was chosen here, for the log.
   """
 
@@ -37,7 +38,12 @@ class Settings(NamedTuple):
   real_batch_size: int
   classes_at_once: int
   images_at_once: int | None
+  image_shape: tuple[int, int, int]
   remarks: tuple[str, ...]
+
+  def fresh_network(self, rng: Array) -> Any:
+    """Variables of a network drawn anew."""
+    return self.network.init(rng, jnp.zeros((1, *self.image_shape), jnp.float32))
 
 
 def read_settings(
@@ -93,6 +99,7 @@ def read_settings(
     real_batch_size=outer.real_batch_size,
     classes_at_once=at_once,
     images_at_once=pieces.best_images_at_once(network, info.image_shape),
+    image_shape=tuple(info.image_shape),
     remarks=(f"{at_once} of {info.num_classes} classes at once.",),
   )
 

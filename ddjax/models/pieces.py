@@ -107,7 +107,7 @@ def over_classes(fn: Callable[..., Any], operands: tuple[Any, ...], at_once: int
   return jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), results)
 
 
-def each(fn: Callable[..., Any], *operands: Any) -> Any:
+def map_each(fn: Callable[..., Any], *operands: Any) -> Any:
   """`vmap(fn)(*operands)`; a single entry goes without, which would cost batched products."""
   if jax.tree.leaves(operands)[0].shape[0] == 1:
     result = fn(*jax.tree.map(lambda leaf: leaf[0], operands))

@@ -86,7 +86,7 @@ def extract(job: Job, state: DistillState) -> DistilledSet:
   """What the state publishes, with a leading replica axis of length 1 where it has none."""
   extract_fn = job.distiller.extract
   if job.layout.num_replicas:
-    distilled = jax.jit(jax.vmap(extract_fn))(state)
+    distilled = jax.jit(jax.vmap(extract_fn, in_axes=(job.layout.state_axes,)))(state)
   else:
     distilled = jax.tree.map(lambda leaf: leaf[None], jax.jit(extract_fn)(state))
   return jax.device_get(distilled).replace(info=set_info(job))

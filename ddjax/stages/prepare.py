@@ -65,7 +65,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
   layout = parallel.make_layout(config.num_devices, num_replicas, config.shares_draws)
   distiller = make(config, real.info, axis_name=layout.axis_name)
   parallel.check_divides(layout, distiller.batch_sizes)
-  mask = draw_members(config, real)
+  mask = draw_member_masks(config, real)
   data = parallel.replicate(make_data_split(real, mask, _saved_start(config, real)), layout)
   num_steps = distiller.num_steps or config.outer.num_steps
   if num_steps < 1:
@@ -73,7 +73,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
   return Job(config, workdir, real, data, layout, distiller, num_steps)
 
 
-def draw_members(config: ConfigDict, real: RealData) -> np.ndarray | None:
+def draw_member_masks(config: ConfigDict, real: RealData) -> np.ndarray | None:
   """The examples that are distilled: bool[N], or bool[r N] with a part of its own for each replica.
 
   `member_fraction` of each class, drawn at random; None for all.

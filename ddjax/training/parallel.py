@@ -42,6 +42,12 @@ class Layout(NamedTuple):
     return AXIS if self.split == "rows" else None
 
   @property
+  def state_axes(self) -> DistillState:
+    """Where the state of many replicas has its leading axis: `step` and `rng` may be shared."""
+    own = None if self.shares_draws else 0
+    return DistillState(step=own, rng=own, synthetic=0, opt_state=0, extra=0)
+
+  @property
   def mesh(self) -> Mesh:
     return Mesh(np.array(self.devices), (AXIS,))
 
@@ -155,27 +161,49 @@ def place_state(state: DistillState, layout: Layout) -> DistillState:
   if layout.split == "rows":
     return replicate(state, layout)
   count = len(layout.devices)
-  dealt = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), state)
-  return jax.device_put(dealt, NamedSharding(layout.mesh, PartitionSpec(AXIS)))
+
+  def deal(leaf):
+    dealt = leaf.reshape(count, -1, *leaf.shape[1:])
+    return jax.device_put(dealt, NamedSharding(layout.mesh, PartitionSpec(AXIS)))
+
+  return _map_replicas(deal, lambda leaf: replicate(leaf, layout), state, layout)
 
 
 def collect_state(state: DistillState, layout: Layout) -> DistillState:
   """The inverse of `place_state`: leaves `[r ...]` again, or without r where there is none."""
   if layout.split == "rows":
     return state
-  return jax.tree.map(lambda leaf: leaf.reshape(layout.num_replicas, *leaf.shape[2:]), state)
+
+  def join(leaf):
+    return leaf.reshape(layout.num_replicas, *leaf.shape[2:])
+
+  return _map_replicas(join, lambda leaf: leaf, state, layout)
+
+
+def _map_replicas(of_replicas, of_shared, state: DistillState, layout: Layout) -> DistillState:
+  """One function on the leaves that replicas have of their own, another on those they share."""
+  shared = ("step", "rng") if layout.shares_draws else ()
+  return state.replace(
+    **{
+      name: jax.tree.map(of_shared if name in shared else of_replicas, getattr(state, name))
+      for name in DistillState.__dataclass_fields__
+    }
+  )
 
 
 def one_step(step: StepFn, layout: Layout) -> StepFn:
   """One step of every distillation of a layout: the method's own, or vmapped over replicas.
 
-  Where they share draws, the state has `step` and `rng` once for all, see `share`.
+  Args:
+    step: (state, data, shard) -> (state, metrics) of one distillation.
+    layout: devices and replicas.
+  Returns:
+    the same of all, whose state has the axes `layout.state_axes` and whose metrics are f32[r].
   """
   if not layout.num_replicas:
     return step
   data_axes = DataSplit(**dict.fromkeys(DataSplit.__dataclass_fields__))
-  own = None if layout.shares_draws else 0
-  axes = DistillState(step=own, rng=own, synthetic=0, opt_state=0, extra=0)
+  axes = layout.state_axes
 
   def of_replicas(state, data, shard):
     members = data_axes.replace(mask=0 if data.mask.ndim == 2 else None)
@@ -183,13 +211,6 @@ def one_step(step: StepFn, layout: Layout) -> StepFn:
     return mapped(state, data, shard)
 
   return of_replicas
-
-
-def share(state: DistillState, layout: Layout) -> DistillState:
-  """`step` and `rng` of the first replica, for all, where they share draws."""
-  if not layout.shares_draws:
-    return state
-  return state.replace(step=state.step[0], rng=state.rng[0])
 
 
 Program = Callable[[DistillState, DataSplit, int, Any], tuple[DistillState, Metrics]]
@@ -220,16 +241,9 @@ def make_program(
     def part(i):
       return jax.tree.map(lambda leaf: leaf[i], shard) if is_host_fed else shard
 
-    whole, state = state, share(state, layout)
-
-    def unshared(state):
-      if not layout.shares_draws:
-        return state
-      return state.replace(step=jnp.full_like(whole.step, state.step), rng=whole.rng)
-
     if steps_per_call == 1:
       state, metrics = step_fn(state, data, part(0))
-      return unshared(state), jax.tree.map(lambda leaf: leaf[None], metrics)
+      return state, jax.tree.map(lambda leaf: leaf[None], metrics)
 
     def body(i, carry):
       state, buffer = carry
@@ -238,10 +252,9 @@ def make_program(
 
     shapes = jax.eval_shape(step_fn, state, data, part(0))[1]
     buffer = jax.tree.map(lambda leaf: jnp.zeros((steps_per_call, *leaf.shape), leaf.dtype), shapes)
-    state, buffer = jax.lax.fori_loop(0, count, body, (state, buffer))
-    return unshared(state), buffer
+    return jax.lax.fori_loop(0, count, body, (state, buffer))
 
-  state_axis = 0 if by_replica else None
+  state_axis = layout.state_axes if by_replica else None
   shard_axis = 1 if is_host_fed else 0
   mapped = jax.pmap(
     run,

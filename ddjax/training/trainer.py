@@ -6,7 +6,6 @@ from typing import Any, Callable, Iterable, NamedTuple
 
 from absl import logging
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ddjax.training import parallel
@@ -59,7 +58,7 @@ class Hooks(NamedTuple):
 
 
 def initialise(distiller: Distiller, data: DataSplit, rngs: Any, layout: parallel.Layout):
-  """The state at step 0, `[r ...]` where the layout has replicas.
+  """The state at step 0, with the leading axes `layout.state_axes` where it has replicas.
 
   Args:
     rngs: one key, or keys[r].
@@ -70,7 +69,7 @@ def initialise(distiller: Distiller, data: DataSplit, rngs: Any, layout: paralle
     init = jax.vmap(init, in_axes=(0, axes.replace(mask=0 if data.mask.ndim == 2 else None)))
   state = jax.jit(init)(rngs, data)
   if layout.shares_draws:  # replicas begin apart and then draw as the first one does
-    state = state.replace(rng=jnp.broadcast_to(state.rng[:1], state.rng.shape))
+    state = state.replace(step=state.step[0], rng=state.rng[0])
   return state
 
 

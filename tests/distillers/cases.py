@@ -89,7 +89,7 @@ CASES = [
     is_slow=True,
   ),
   Case("dc", "dc", {"network.name": "mlp"}, 0.9, is_slow=True),
-  Case("idc", "idc", _SMALL_IDC, 0.8),
+  Case("idc", "idc", _SMALL_IDC, 0.8, is_slow=True),
   Case(
     "idc-i",
     "idc",

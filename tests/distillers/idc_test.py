@@ -117,7 +117,7 @@ def test_the_loss_is_that_of_a_slow_loop():
     own = jax.tree.map(lambda leaf, label=label: leaf[label], draws)
     grids = np.asarray(state.synthetic.images)[2 * label : 2 * label + 2]
     cells = [grids[:, i : i + 4, j : j + 4] for i in (0, 4) for j in (0, 4)]
-    cells = jax.image.resize(np.concatenate(cells), (8, 8, 8, 1), "bilinear")
+    cells = np.asarray(jax.image.resize(np.concatenate(cells), (8, 8, 8, 1), "bilinear"))
     seen = (cells * 255 - np.asarray(data.mean)) / np.asarray(data.std)
     real = standardise(data.images[batch.index[label]], data)
     missed = gradient(seen, label, own) - gradient(real, label, own)

@@ -55,10 +55,10 @@ def test_each_of_one_entry_is_not_vmapped():
   def fn(x):
     return jnp.sin(x).sum()
 
-  assert pieces.each(fn, jnp.ones((1, 3))).shape == (1,)
+  assert pieces.map_each(fn, jnp.ones((1, 3))).shape == (1,)
   assert "dot_general" not in str(
-    jax.make_jaxpr(lambda x: pieces.each(jnp.sin, x))(jnp.ones((1, 3)))
+    jax.make_jaxpr(lambda x: pieces.map_each(jnp.sin, x))(jnp.ones((1, 3)))
   )
   np.testing.assert_allclose(
-    pieces.each(fn, jnp.ones((2, 3))), np.full(2, 3 * np.sin(1)), rtol=1e-6
+    pieces.map_each(fn, jnp.ones((2, 3))), np.full(2, 3 * np.sin(1)), rtol=1e-6
   )

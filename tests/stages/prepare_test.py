@@ -26,16 +26,16 @@ def _job(config):
 def test_members_are_the_asked_part_of_each_class_and_differ_by_replica():
   config = _config(member_fraction=0.5, num_replicas=3)
   real = load_real_data(config.data)
-  masks = prepare.draw_members(config, real)
+  masks = prepare.draw_member_masks(config, real)
   assert masks.shape == (3, 64) and masks.dtype == bool
   for mask in masks:
     assert np.bincount(real.train_labels[mask]).tolist() == [8, 8, 8, 8]
   assert (masks[0] != masks[1]).any() and (masks[1] != masks[2]).any()
-  np.testing.assert_array_equal(prepare.draw_members(config, real), masks)
+  np.testing.assert_array_equal(prepare.draw_member_masks(config, real), masks)
   config.seed = 1  # replica r of seed s is that of seed s + r
   config.num_replicas = 1
-  np.testing.assert_array_equal(prepare.draw_members(config, real), masks[1])
-  assert prepare.draw_members(_config(), real) is None
+  np.testing.assert_array_equal(prepare.draw_member_masks(config, real), masks[1])
+  assert prepare.draw_member_masks(_config(), real) is None
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ def _make_walk(networks_at_once=2, fails_at=np.inf):
     new = state.replace(step=state.step + count, variables={"w": weights})
     return new, jnp.where(is_lost, jnp.nan, loss)
 
-  return Training(init, advance, lambda state: state.variables, NUM_STEPS, 1, networks_at_once)
+  return Training(
+    init, None, advance, lambda state: state.variables, NUM_STEPS, 1, networks_at_once
+  )
 
 
 def _fit(program, watch=fitting.Watch(), num_networks=5, key="walk"):
