@@ -9,7 +9,6 @@ glibc keeps freed memory; all take turns. Before that, a second fit must compile
 """
 
 import contextlib
-import multiprocessing
 import os
 
 from absl import app, flags
@@ -102,30 +101,8 @@ def _ours(program: fitting.Program, num_examples: int, num_epochs: int):
   return call
 
 
-@contextlib.contextmanager
 def _theirs(num_examples: int, num_epochs: int, keeps_freed_memory: bool):
-  """The same call of a process with the PyTorch loop."""
-  context = multiprocessing.get_context("spawn")
-  pipe, other_end = context.Pipe()
-  process = context.Process(
-    target=_serve, args=(other_end, num_examples, num_epochs, keeps_freed_memory), daemon=True
-  )
-  process.start()
-  other_end.close()
-
-  def call():
-    pipe.send(None)
-    pipe.recv()
-
-  try:
-    yield call
-  finally:
-    pipe.close()
-    process.join()
-
-
-def _serve(pipe, num_examples: int, num_epochs: int, keeps_freed_memory: bool) -> None:
-  """Trains at every message and answers it, until the other end is closed."""
+  """The same call of the PyTorch loop, for a process of its own."""
   torch = torch_training.torch
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   if keeps_freed_memory:
@@ -134,12 +111,12 @@ def _serve(pipe, num_examples: int, num_epochs: int, keeps_freed_memory: bool) -
   labels = torch.arange(num_examples) % NUM_CLASSES
   networks = [torch_training.TorchConvNet(NUM_CLASSES, WIDTH) for _ in range(NUM_NETWORKS)]
   optimizers = [torch_training.make_optimizer(network) for network in networks]
-  with contextlib.suppress(EOFError):
-    while True:
-      pipe.recv()
-      for network, optimizer in zip(networks, optimizers):
-        torch_training.train_epochs(network, optimizer, images, labels, num_epochs)
-      pipe.send(None)
+
+  def call():
+    for network, optimizer in zip(networks, optimizers):
+      torch_training.train_epochs(network, optimizer, images, labels, num_epochs)
+
+  return call
 
 
 def _time(num_examples: int, num_epochs: int, num_rounds: int) -> list[harness.Timing]:
@@ -148,8 +125,8 @@ def _time(num_examples: int, num_epochs: int, num_rounds: int) -> list[harness.T
   _check_second_fit(program, num_examples)
   ours = _ours(program, num_examples, num_epochs)
   with (
-    _theirs(num_examples, num_epochs, keeps_freed_memory=False) as installed,
-    _theirs(num_examples, num_epochs, keeps_freed_memory=True) as keeping,
+    harness.other_process(_theirs, num_examples, num_epochs, False) as installed,
+    harness.other_process(_theirs, num_examples, num_epochs, True) as keeping,
   ):
     runs = {"ours": ours, "installed": installed, "keeping": keeping}
     seconds = harness.take_turns(runs, num_rounds)

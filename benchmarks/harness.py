@@ -1,6 +1,8 @@
 """Times A against B in one run, alternating, because a machine's speed drifts."""
 
+import contextlib
 import json
+import multiprocessing
 import statistics
 import time
 from typing import Callable, Hashable, Mapping, NamedTuple, Sequence
@@ -66,6 +68,41 @@ def report(cases: dict[str, Timing], ours: str, theirs: str) -> None:
       f"  {timing.low:.2f} to {timing.high:.2f}"
     )
   print(json.dumps({name: timing._asdict() for name, timing in cases.items()}))
+
+
+@contextlib.contextmanager
+def other_process(make_call: Callable[..., Callable[[], object]], *args):
+  """A call that runs, in a process of its own, what `make_call(*args)` returns there.
+
+  Args:
+    make_call: of a module's top level; it is called once, in that process.
+    *args: picklable.
+  """
+  context = multiprocessing.get_context("spawn")
+  pipe, other_end = context.Pipe()
+  process = context.Process(target=_answer, args=(other_end, make_call, args), daemon=True)
+  process.start()
+  other_end.close()
+
+  def call():
+    pipe.send(None)
+    pipe.recv()
+
+  try:
+    yield call
+  finally:
+    pipe.close()
+    process.join()
+
+
+def _answer(pipe, make_call: Callable[..., Callable[[], object]], args: tuple) -> None:
+  """Calls at every message and answers it, until the other end is closed."""
+  call = make_call(*args)
+  with contextlib.suppress(EOFError):
+    while True:
+      pipe.recv()
+      call()
+      pipe.send(None)
 
 
 def random_split(num_train: int, image_shape: tuple[int, int, int], num_classes: int = 10):

@@ -61,7 +61,7 @@ def _difference(many: Job, program, alone: Job, program_alone, num_steps: int) -
   first = jax.tree.map(lambda leaf: np.asarray(leaf[place]), start.synthetic)
   single = alone.initial_state()
   opt_state = jax.tree.map(lambda leaf: np.asarray(leaf[place]), start.opt_state)
-  single = single.replace(synthetic=first, opt_state=opt_state, rng=start.rng)
+  single = single.replace(synthetic=first, opt_state=opt_state, rng=many.initial_state().rng)
   data = alone.data.replace(mask=np.asarray(rows[1]))
   begun = np.asarray(rows[0])
   numbers = parallel.device_numbers(many.layout)

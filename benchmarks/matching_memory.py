@@ -13,6 +13,7 @@ import pathlib
 
 from absl import app, flags
 import jax
+import jax.numpy as jnp
 
 from benchmarks import harness
 from configs import dm, dsa, idc
@@ -35,7 +36,8 @@ def _compile(case: str, ipc: int, classes_at_once: int):
   info, data = harness.random_split(NUM_TRAIN, (32, 32, 3), NUM_CLASSES)
   distiller = DISTILLERS[case](config, info)
   state = jax.jit(distiller.init)(jax.random.key(0), data)
-  return jax.jit(distiller.step).lower(state, data, 0).compile(), (state, data)
+  args = state, data, jnp.int32(0)
+  return jax.jit(distiller.step).lower(*args).compile(), args
 
 
 def _temporary_bytes(case: str, ipc: int, classes_at_once: int) -> int:
@@ -45,10 +47,10 @@ def _temporary_bytes(case: str, ipc: int, classes_at_once: int) -> int:
 def _peak_of_step(pipe, case: str, ipc: int, classes_at_once: int) -> None:
   """Sends by how many bytes a step raises the peak of this process."""
   jax.config.update("jax_platforms", "cpu")
-  compiled, (state, data) = _compile(case, ipc, classes_at_once)
+  compiled, args = _compile(case, ipc, classes_at_once)
   pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew, here
   before = _memory("VmRSS")
-  jax.block_until_ready(compiled(state, data))
+  jax.block_until_ready(compiled(*args))
   pipe.send(_memory("VmHWM") - before)
 
 

@@ -7,8 +7,6 @@ siamese draws every step; images are random: time does not depend on content. Py
 of its own, one as it is installed and one where glibc keeps freed memory; all take turns.
 """
 
-import contextlib
-import multiprocessing
 import os
 
 from absl import app, flags
@@ -49,30 +47,8 @@ def _ours(case: str, ipc: int):
   return call
 
 
-@contextlib.contextmanager
 def _theirs(case: str, ipc: int, keeps_freed_memory: bool):
-  """The same call of a process with the PyTorch step."""
-  context = multiprocessing.get_context("spawn")
-  pipe, other_end = context.Pipe()
-  process = context.Process(
-    target=_serve, args=(other_end, case, ipc, keeps_freed_memory), daemon=True
-  )
-  process.start()
-  other_end.close()
-
-  def call():
-    pipe.send(None)
-    pipe.recv()
-
-  try:
-    yield call
-  finally:
-    pipe.close()
-    process.join()
-
-
-def _serve(pipe, case: str, ipc: int, keeps_freed_memory: bool) -> None:
-  """Makes a step at every message and answers it, until the other end is closed."""
+  """The same call of the PyTorch step, for a process of its own."""
   torch = torch_matching.torch
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   if keeps_freed_memory:
@@ -80,31 +56,30 @@ def _serve(pipe, case: str, ipc: int, keeps_freed_memory: bool) -> None:
   real = torch.randn(NUM_CLASSES, NUM_TRAIN // NUM_CLASSES, SHAPE[2], *SHAPE[:2])
   synthetic = torch.randn(NUM_CLASSES, ipc, SHAPE[2], *SHAPE[:2], requires_grad=True)
   optimizer = torch.optim.SGD([synthetic], lr=1.0 if case == "dm" else 0.1, momentum=0.5)
-  with contextlib.suppress(EOFError):
-    while True:
-      pipe.recv()
-      network = torch_matching.TorchConvNet(NUM_CLASSES, 128)
-      batches = [rows[torch.randperm(len(rows))[:REAL_BATCH]] for rows in real]
-      draws = [torch_matching.random_draw(DSA) for _ in range(NUM_CLASSES)]
-      if case == "dm":
-        network.requires_grad_(False)
-        loss = torch_matching.dm_loss(network, batches, synthetic, draws)
-      else:
-        loss = torch_matching.gradient_loss(
-          network, batches, synthetic, draws, torch_matching.row_cosine
-        )
-      optimizer.zero_grad()
-      loss.backward()
-      optimizer.step()
-      pipe.send(None)
+
+  def call():
+    network = torch_matching.TorchConvNet(NUM_CLASSES, 128)
+    batches = [rows[torch.randperm(len(rows))[:REAL_BATCH]] for rows in real]
+    draws = [torch_matching.random_draw(DSA) for _ in range(NUM_CLASSES)]
+    if case == "dm":
+      network.requires_grad_(False)
+      loss = torch_matching.dm_loss(network, batches, synthetic, draws)
+    else:
+      distance = torch_matching.row_cosine
+      loss = torch_matching.gradient_loss(network, batches, synthetic, draws, distance)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+  return call
 
 
 def _time(case: str, ipc: int, num_rounds: int) -> list[harness.Timing]:
   """Ours against PyTorch as installed, and against PyTorch that keeps freed memory."""
   ours = _ours(case, ipc)
   with (
-    _theirs(case, ipc, keeps_freed_memory=False) as installed,
-    _theirs(case, ipc, keeps_freed_memory=True) as keeping,
+    harness.other_process(_theirs, case, ipc, False) as installed,
+    harness.other_process(_theirs, case, ipc, True) as keeping,
   ):
     runs = {"ours": ours, "installed": installed, "keeping": keeping}
     seconds = harness.take_turns(runs, num_rounds)

@@ -59,6 +59,21 @@ def test_the_validation_split_chooses_and_last_and_chosen_are_reported(run):
   assert "gain_over_random_chosen_test_accuracy" in scalars
 
 
+def test_networks_choose_a_snapshot_while_robust_scores_are_asked_for(tmp_path):
+  config = _config("kip.py:fake,ipc=2,smoke", choose_by="accuracy", evaluators=("accuracy",))
+  config.data.validation_fraction = 0.25
+  config.curve.steps = (0, 20)
+  config.accuracy_evaluation.use_robust_scores = True
+  report = pipeline.run(config, tmp_path / "run").report
+  assert report["run"]["chosen_steps"][0] in (0, 20)
+  scalars = report["reports"]["accuracy"]["scalars"]
+  assert scalars["augmentation_robust_score_mlp"] is not None
+  assert scalars["label_robust_score_mlp"] is None  # there is no full set to compare with
+  training = report["reports"]["accuracy"]["settings"]
+  assert training["loss_by_label_kind"]["centred"] == "mse"
+  assert "flip" not in training["training"].get("augmentation", "")
+
+
 @pytest.mark.parametrize(
   "fields,message",
   [
