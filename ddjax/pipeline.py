@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from ddjax.config import compare
 from ddjax.run_folder import RunFolder
-from ddjax.stages import choose, curve, estimate, present
+from ddjax.stages import choose, curve, estimate, experts, present
 from ddjax.stages.distill import distill, initial_set
 from ddjax.stages.evaluate import evaluate, plan
 from ddjax.stages.prepare import data_fingerprint, load, precision, prepare
@@ -39,7 +39,7 @@ def estimate_text(config: ConfigDict) -> str:
     plan(job)
     choose.check(job)
     curve.make_curve(job)
-    return estimate.estimate(job).text
+    return estimate.estimate(job, experts.missing_cost(job)).text
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> Result:
@@ -67,21 +67,25 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       logging.info("%s is finished; nothing to do.", folder.path)
       return Result(folder.path, report)
     seconds = {"data": time.monotonic() - started}
-    planned = estimate.estimate(job)
+    planned = estimate.estimate(job, experts.missing_cost(job))
     logging.info("Estimate: %s", planned.text)
     for remark in job.distiller.remarks:
       logging.info("%s: %s", config.method, remark)
     if is_main_process():
       present.write_versions(job)
 
-    started = time.monotonic()
     with StopRequest() as stop:
+      watch = Watch(folder.path / "fits" if is_main_process() else None, stop, is_main_process())
+      if job.distiller.experts is not None:
+        started = time.monotonic()
+        job = experts.attach(job, watch)
+        seconds["experts"] = time.monotonic() - started
+      started = time.monotonic()
       distilled, seconds["running curve"] = distill(job, stop)
       seconds["distill"] = time.monotonic() - started - seconds["running curve"]
       logging.info("Distilled in %.1f s.", seconds["distill"])
 
       initial = initial_set(job)
-      watch = Watch(folder.path / "fits" if is_main_process() else None, stop, is_main_process())
       choice = choose.choose(job, evaluators, watch)
       reports, evaluation_seconds = evaluate(
         job,

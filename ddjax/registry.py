@@ -9,6 +9,7 @@ from ddjax.distillers.dsa import make_dsa
 from ddjax.distillers.idc import make_idc
 from ddjax.distillers.kip import make_kip
 from ddjax.distillers.label_solve import make_label_solve
+from ddjax.distillers.mtt import make_mtt
 from ddjax.types import Distiller
 
 DISTILLERS: dict[str, Callable[..., Distiller]] = {
@@ -19,6 +20,7 @@ DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "idc": make_idc,
   "kip": make_kip,
   "label_solve": make_label_solve,
+  "mtt": make_mtt,
 }
 
 

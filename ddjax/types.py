@@ -9,6 +9,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Protocol
 
 from flax import struct
 import jax
+import numpy as np
 
 Array = jax.Array
 Metrics = dict[str, Array]
@@ -83,11 +84,13 @@ class DistilledSet:
     images: f32[n h w c] in the space the networks see; leading [r] where replicas are stacked.
     labels: f32[n k]; leading [r] likewise.
     info: origin, label kind and preprocessing (see `ddjax.io.distilled`); None until published.
+    learning_rate: f32[], at which networks should train on it, where that is learned; leading [r].
   """
 
   images: Array
   labels: Array
   info: Mapping[str, Any] | None = struct.field(pytree_node=False, default=None)
+  learning_rate: Array | None = None
 
 
 class InitFn(Protocol):
@@ -104,6 +107,24 @@ class StepFn(Protocol):
   ) -> tuple[DistillState, Metrics]: ...
 
 
+class ExpertNeeds(NamedTuple):
+  """Which expert trajectories a distillation reads: so many experts, each for so many epochs."""
+
+  num_experts: int
+  num_epochs: int
+
+
+class Trajectories(Protocol):
+  """Expert trajectories on the host, `num_experts` of them for at least `num_epochs` epochs."""
+
+  num_experts: int
+  num_epochs: int
+
+  def read(self, expert: int, epoch: int) -> np.ndarray:
+    """The parameters f32[p] of an expert after so many epochs, in the order of `ravel_pytree`."""
+    ...
+
+
 class Distiller(NamedTuple):
   """A method as pure functions; compiled by the trainer, not here.
 
@@ -112,8 +133,10 @@ class Distiller(NamedTuple):
     step: (state, data, shard) -> (state, metrics). `shard` is this device's number, or its part of
       the host batch where `batch_at` is given.
     extract: (state) -> DistilledSet, what would be published at this step.
-    batch_at: (rng, step) -> host batch of one step, a function of its arguments alone, or None
-      where the step draws its own examples from `data`.
+    batch_at: (host_data, seed u32[2], step) -> host batch of one step over all devices, a function
+      of its arguments alone, or None where the step draws its own examples from `data`. The leading
+      axis of every leaf is split over the devices; the seed is that of the distillation's key.
+    experts: the expert trajectories that `batch_at` reads, as its host data; None without.
     label_kind: what the published labels are: one_hot, centred, probabilities or logits.
     batch_sizes: {config field: global size} of what is split over devices, as resolved.
     num_steps: the natural length where the method has one (Label Solve: one pass), else None.
@@ -125,7 +148,8 @@ class Distiller(NamedTuple):
   init: InitFn
   step: StepFn
   extract: Callable[[DistillState], DistilledSet]
-  batch_at: Callable[[Array, int], Any] | None = None
+  batch_at: Callable[[Any, np.ndarray, int], Any] | None = None
+  experts: "ExpertNeeds | None" = None
   label_kind: str = "one_hot"
   batch_sizes: Mapping[str, int] = MappingProxyType({})
   num_steps: int | None = None

@@ -24,6 +24,9 @@ _FREE_FIELDS = (
   "kernels",  # of an ablation, whose cells are each held against their own config
   "max_cell_minutes",
   "synthetic.init_from",  # what it holds is compared through the data's fingerprint
+  "experts.path",
+  "experts.num_epochs",  # more than a run needs change nothing
+  "experts.epochs_per_chunk",
   "data.path",  # what the data hold is compared by fingerprint
   "data.data_dir",
   "data.download",

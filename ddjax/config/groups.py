@@ -279,3 +279,97 @@ def matching(
       ridge=1e-6,
     )
   )
+
+
+def trajectories(
+  *,
+  ipc: int,
+  num_steps: int,
+  learning_rate: float,
+  rate_learning_rate: float,
+  student_learning_rate: float,
+  student_steps: int,
+  expert_epochs: int,
+  max_start_epoch: int,
+  num_experts: int,
+  augmentation: str,
+  student_batch_size: int = 0,
+  network: str = "convnet",
+  width: int = 128,
+) -> ConfigDict:
+  """MTT's own groups, and the kernel of its reports.
+
+  Args:
+    ipc: images per class.
+    num_steps: updates of the synthetic images.
+    learning_rate: of the images, in the units of their space.
+    rate_learning_rate: of the student's learning rate.
+    student_learning_rate: the student's, at the start.
+    student_steps: N.
+    expert_epochs: M.
+    max_start_epoch: T+.
+    num_experts: that trajectories are drawn from.
+    augmentation: of the student and of the experts; operations joined by "_", or "none".
+    student_batch_size: synthetic images of a student step; 0 for all.
+    network: of student and experts, by name.
+    width: of it.
+  """
+  return ConfigDict(
+    dict(
+      synthetic=dict(
+        ipc=ipc,
+        init="real",  # real, noise, kmeans, saved
+        init_from=placeholder(str),  # for "saved": a run folder, a `distilled` folder, or an npz
+        learn_labels=False,  # then accuracy_evaluation.labels="own" evaluates them as they are
+      ),
+      network=dict(
+        name=network,  # may carry options: "convnet(norm=batch)"
+        width=width,  # where the name has none; 0: its published width
+      ),
+      augmentation=augmentation,
+      unroll="checkpoint",  # or plain, constant: see ddjax.distillers.unroll
+      checkpoint_policy="",  # of "checkpoint" and "constant": a name in jax.checkpoint_policies
+      outer=dict(
+        num_steps=num_steps,
+        learning_rate=learning_rate,
+        label_learning_rate=0.01,  # ours; of labels that are learned, as log-probabilities
+        rate_learning_rate=rate_learning_rate,  # of the student's rate; 0: it stays as it is
+        momentum=0.5,  # of all three
+        student_learning_rate=student_learning_rate,  # at the start
+        student_steps=student_steps,
+        student_batch_size=student_batch_size,
+        expert_epochs=expert_epochs,
+        min_start_epoch=0,
+        max_start_epoch=max_start_epoch,  # start epochs lie below it
+        first_max_start_epoch=1,  # with growth_steps: where the range of start epochs begins
+        growth_steps=0,  # steps in which it grows to max_start_epoch; 0: it is there at once
+        num_segments=1,  # pieces of trajectories a step, over all devices
+        image_ema_decay=0.0,  # of an exponential average of the images, which is then published
+      ),
+      experts=experts(num_experts),
+      kernel=kernel(),
+      ridge=1e-6,
+    )
+  )
+
+
+def experts(num_experts: int) -> ConfigDict:
+  """Expert trajectories; network and augmentation are the config's own.
+
+  SGD at .01 in batches of 256, without momentum or decay: the released settings of MTT.
+  """
+  return ConfigDict(
+    dict(
+      path=placeholder(str),  # of the buffer; default: the cache folder, by what it is of
+      seed=0,
+      num_experts=num_experts,
+      num_epochs=0,  # 0: as many as the distillation needs
+      learning_rate=0.01,
+      momentum=0.0,
+      weight_decay=0.0,
+      batch_size=256,
+      sharpness_radius=0.0,  # of sharpness-aware minimisation (flat trajectories); 0: plain SGD
+      dtype="float32",  # or float16: half the disk; the index says how much it rounds
+      epochs_per_chunk=5,  # written together, and lost together when killed
+    )
+  )

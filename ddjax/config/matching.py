@@ -1,6 +1,7 @@
-"""The configs of DC, DSA, DM and IDC have this in common: arguments, and the evaluation."""
+"""What the configs of DC, DSA, DM, IDC and MTT have in common: arguments, and the evaluation."""
 
-from typing import Any, Mapping
+import functools
+from typing import Any, Callable, Mapping
 
 from ml_collections import ConfigDict
 
@@ -35,6 +36,51 @@ def make_config(
     protocol: of the evaluation.
   """
   recipe = dict(recipe)
+  groups_of = functools.partial(groups.matching, outer=outer, synthetic=synthetic)
+  return _with_evaluation(groups_of, method, args, recipe, protocol)
+
+
+def make_trajectory_config(args: Mapping[str, Any], recipe: Mapping[str, Any]) -> ConfigDict:
+  """A config of MTT: the run, `groups.trajectories`, and an evaluation at equal width.
+
+  Args:
+    args: as parsed, with the names of `ARGUMENTS`, the flag `smoke`, and `experts`.
+    recipe: a row of the table: arguments of `groups.trajectories`, and `zca`, whether images are
+      whitened as in the paper.
+  """
+  recipe = dict(recipe)
+  is_white = recipe.pop("zca")
+  if args["experts"]:
+    recipe["num_experts"] = args["experts"]
+  config = _with_evaluation(groups.trajectories, "mtt", args, recipe, "mtt")
+  if is_white:
+    config.data.preprocessing = "zca_kornia"
+  return config
+
+
+def make_experts_config(args: Mapping[str, Any], recipe: Mapping[str, Any]) -> ConfigDict:
+  """A config that trains the experts of MTT's, and no more; see `make_trajectory_config`.
+
+  Args:
+    args: likewise, and `epochs`; 0 for as many as the row needs.
+    recipe: likewise.
+  """
+  config = make_trajectory_config(args, recipe)
+  config.task = "experts"
+  config.method = "experts"
+  if args["epochs"]:
+    config.experts.num_epochs = args["epochs"]
+  return config
+
+
+def _with_evaluation(
+  make_groups: Callable[..., ConfigDict],
+  method: str,
+  args: Mapping[str, Any],
+  recipe: dict[str, Any],
+  protocol: str,
+) -> ConfigDict:
+  """The run, the method's groups, and an evaluation by networks like the one that is matched."""
   config = groups.base(method, args["dataset"])
   words = [f"width{args['width']}"] * bool(args["width"]) + ["smoke"] * args["smoke"]
   config.variant = "-".join(words)
@@ -51,11 +97,7 @@ def make_config(
     recipe["width"] = args["width"]
   if args["smoke"]:
     recipe["num_steps"] = 5
-  config.update(
-    groups.matching(
-      ipc=args["ipc"], augmentation=augmentation, outer=outer, synthetic=synthetic, **recipe
-    )
-  )
+  config.update(make_groups(ipc=args["ipc"], augmentation=augmentation, **recipe))
   config.curve = groups.curve("networks")
   evaluation = config.accuracy_evaluation
   network = recipe.get("network", "convnet")

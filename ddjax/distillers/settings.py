@@ -68,15 +68,9 @@ def read_settings(
     ValueError: for an impossible setting, naming it.
   """
   outer, chosen = config.outer, config.synthetic
-  synthetic.check_init(chosen.init, chosen.ipc, inits)
-  _check_init_from(chosen)
-  check_positive(outer, "learning_rate", "real_batch_size")
-  if not 0 <= outer.momentum < 1:
-    raise ValueError(f"outer.momentum={outer.momentum} must lie in [0, 1).")
-  width = config.network.width or None
-  network = build(config.network.name, num_classes=info.num_classes, width=width)
-  image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
-  jax.eval_shape(network.init, jax.random.key(0), image)  # what cannot take these images says so
+  check_init(chosen, inits)
+  check_positive(outer, "real_batch_size")
+  network = build_network(config, info)
   image_bytes = pieces.activation_bytes(network, info.image_shape)
   at_once = pieces.choose_classes_at_once(
     config.classes_at_once,
@@ -85,23 +79,50 @@ def read_settings(
     image_bytes * num_networks,
     config.memory_budget_gb * 2**30,
   )
-  rate = outer.label_learning_rate
-  if chosen.learn_labels and not rate > 0:
-    raise ValueError(f"outer.label_learning_rate={rate} must be positive.")
-  optimisers = Optimisers(
-    optax.sgd(outer.learning_rate, momentum=outer.momentum),
-    optax.sgd(rate, momentum=outer.momentum) if chosen.learn_labels else None,
-  )
   return Settings(
     network=network,
     augmentation=siamese.parse(config.augmentation, augmentation_mode),
-    optimisers=optimisers,
+    optimisers=make_optimisers(config),
     real_batch_size=outer.real_batch_size,
     classes_at_once=at_once,
     images_at_once=pieces.best_images_at_once(network, info.image_shape),
     image_shape=tuple(info.image_shape),
     remarks=(f"{at_once} of {info.num_classes} classes at once.",),
   )
+
+
+def build_network(config: ConfigDict, info: DatasetInfo) -> nn.Module:
+  """The network of the group `network`; ValueError where it cannot take images of this shape."""
+  width = config.network.width or None
+  network = build(config.network.name, num_classes=info.num_classes, width=width)
+  image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
+  jax.eval_shape(network.init, jax.random.key(0), image)
+  return network
+
+
+def make_optimisers(config: ConfigDict) -> Optimisers:
+  """SGD with momentum on the images, and on the labels where they are learned.
+
+  Raises:
+    ValueError: for an impossible rate or momentum, naming it.
+  """
+  outer = config.outer
+  check_positive(outer, "learning_rate")
+  if not 0 <= outer.momentum < 1:
+    raise ValueError(f"outer.momentum={outer.momentum} must lie in [0, 1).")
+  if not config.synthetic.learn_labels:
+    return Optimisers(optax.sgd(outer.learning_rate, momentum=outer.momentum))
+  check_positive(outer, "label_learning_rate")
+  return Optimisers(
+    optax.sgd(outer.learning_rate, momentum=outer.momentum),
+    optax.sgd(outer.label_learning_rate, momentum=outer.momentum),
+  )
+
+
+def check_init(chosen: ConfigDict, inits: tuple[str, ...] = INITS) -> None:
+  """Raises ValueError for an impossible way to begin in the group `synthetic`."""
+  synthetic.check_init(chosen.init, chosen.ipc, inits)
+  _check_init_from(chosen)
 
 
 def check_positive(group: ConfigDict, *names: str) -> None:

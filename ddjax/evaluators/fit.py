@@ -113,7 +113,7 @@ def make_fit(
       images or labels that do not suit `info`.
   """
   made = recipes(config, info, use_flip)
-  predict = {name: _make_predict(recipe.build(), preprocessing) for name, recipe in made.items()}
+  predict = {name: make_predict(recipe.build(), preprocessing) for name, recipe in made.items()}
   programs: dict[tuple, fitting.Program] = {}
 
   def program_of(name: str, loss: str, num_examples: int) -> fitting.Program:
@@ -210,7 +210,7 @@ def fit_full(
       cache.keep(key, traverse_util.flatten_dict(variables, sep="/"))
     else:
       variables = _nested(arrays)
-    predict = _make_predict(recipe.build(), real.preprocessing)
+    predict = make_predict(recipe.build(), real.preprocessing)
     at_once = best_images_at_once(recipe.build(), recipe.image_shape)
     models[name] = Models(predict, variables, np.zeros(len(rows), np.int32), at_once)
   return models
@@ -317,7 +317,7 @@ def _nested(arrays: Mapping[str, np.ndarray]) -> Any:
   return traverse_util.unflatten_dict(dict(arrays), sep="/")
 
 
-def _make_predict(network: nn.Module, preprocessing: Any) -> Callable[[Any, Array], Array]:
+def make_predict(network: nn.Module, preprocessing: Any) -> Callable[[Any, Array], Array]:
   """(variables of one network, pixels f32[b h w c] in [0, 1]) -> logits f32[b k]."""
   return lambda variables, pixels: network.apply(variables, preprocessing.forward(pixels))
 

@@ -10,6 +10,7 @@ from typing import Callable, Mapping, NamedTuple
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 import optax
+import optax.contrib
 
 from ddjax.augment import siamese
 from ddjax.config.arguments import nearest
@@ -41,6 +42,8 @@ class Protocol(NamedTuple):
     labels: "hard" trains on the largest label of each example; "own" on the labels as they are.
     loss: "mse", or "" for the one that suits the labels, see `LOSSES`.
     ema_decay: of an exponential average of the parameters, which is then what is tested; 0: none.
+    sharpness_radius: of sharpness-aware minimisation (Foret et al. 2021): the gradient is that at
+      the worst point so far away, to first order; 0: at the parameters themselves.
   """
 
   num_epochs: int | None
@@ -61,6 +64,7 @@ class Protocol(NamedTuple):
   labels: str = "own"
   loss: str = ""
   ema_decay: float = 0.0
+  sharpness_radius: float = 0.0
 
 
 PROTOCOLS = {
@@ -214,7 +218,20 @@ def make_optimizer(
     protocol: the recipe.
     num_examples: of the set, for the steps at which the rate drops.
     learning_rate: at the start, also traced; None for the protocol's.
+  Returns:
+    the optimiser; with a `sharpness_radius` its update needs `grad_fn`, (params, _) -> gradient.
   """
+  optimizer = _plain_optimizer(protocol, num_examples, learning_rate)
+  if not protocol.sharpness_radius:
+    return optimizer
+  ascent = optax.chain(optax.contrib.normalize(), optax.sgd(protocol.sharpness_radius))
+  return optax.contrib.sam(optimizer, ascent, opaque_mode=True)
+
+
+def _plain_optimizer(
+  protocol: Protocol, num_examples: int, learning_rate: Array | float | None
+) -> optax.GradientTransformation:
+  """`make_optimizer` without regard to sharpness."""
   num_steps, _, drops = length(protocol, num_examples)
   rate = protocol.learning_rate if learning_rate is None else learning_rate
   if protocol.schedule == "cosine":

@@ -211,7 +211,12 @@ def make_training(
     images, labels = _mixed(mix_rng, images, labels, weights > 0, protocol)
     value, grads, stats = gradient(variables, images, labels, weights)
     optimizer = protocols.make_optimizer(protocol, num_examples, row.learning_rates)
-    updates, opt_state = optimizer.update(grads, opt_state, variables["params"])
+    options = {}
+    if protocol.sharpness_radius:
+      others = _without_params(variables)
+      batch = images, labels, weights
+      options["grad_fn"] = lambda params, _: gradient({"params": params, **others}, *batch)[1]
+    updates, opt_state = optimizer.update(grads, opt_state, variables["params"], **options)
     params = optax.apply_updates(variables["params"], updates)
     variables = {"params": params, **stats}
     if protocol.ema_decay:

@@ -73,7 +73,10 @@ def choose(job: Job, plan: Plan, watch: Watch) -> Choice | None:
     np.stack([getattr(snapshots[step], name)[r] for r, step in enumerate(best)])
     for name in ("images", "labels")
   )
-  info = snapshots[steps[0]].info
+  rates = snapshots[steps[0]].info["learning_rate"]
+  if rates is not None:
+    rates = tuple(snapshots[step].info["learning_rate"][r] for r, step in enumerate(best))
+  info = set_info(job, rates)
   return Choice(DistilledSet(images, labels, info), best, accuracies)
 
 
@@ -84,7 +87,8 @@ def _snapshot(job: Job, step: int) -> DistilledSet:
   images, labels = (
     np.stack([getattr(part, name) for part in parts]) for name in ("images", "labels")
   )
-  return DistilledSet(images, labels, set_info(job))
+  rates = tuple(part.info["learning_rate"] for part in parts)
+  return DistilledSet(images, labels, set_info(job, None if None in rates else rates))
 
 
 def _replica_folders(folder: pathlib.Path, count: int) -> list[pathlib.Path]:

@@ -75,6 +75,7 @@ def distill(job: Job, stop_request=False) -> tuple[DistilledSet, float]:
         stops=stops,
         hooks=trainer.Hooks(on_metrics, on_stop),
         stop_request=stop_request,
+        host_data=job.host_data,
       )
   distilled = extract(job, state)
   if is_main_process():
@@ -89,13 +90,23 @@ def extract(job: Job, state: DistillState) -> DistilledSet:
     distilled = jax.jit(jax.vmap(extract_fn, in_axes=(job.layout.state_axes,)))(state)
   else:
     distilled = jax.tree.map(lambda leaf: leaf[None], jax.jit(extract_fn)(state))
-  return jax.device_get(distilled).replace(info=set_info(job))
+  distilled = jax.device_get(distilled)
+  rates = distilled.learning_rate
+  return distilled.replace(info=set_info(job, None if rates is None else tuple(rates.tolist())))
 
 
-def set_info(job: Job) -> dict[str, Any]:
-  """What an evaluation needs to know of a set of this run: label kind and decode factor."""
-  distiller = job.distiller
-  return {"label_kind": distiller.label_kind, "decode_factor": distiller.decode_factor}
+def set_info(job: Job, learning_rates: tuple[float, ...] | None = None) -> dict[str, Any]:
+  """What an evaluation needs to know of sets of this run.
+
+  Args:
+    job: the run.
+    learning_rates: the learned ones, one for each set; None where the method learns none.
+  """
+  return {
+    "label_kind": job.distiller.label_kind,
+    "decode_factor": job.distiller.decode_factor,
+    "learning_rate": learning_rates,
+  }
 
 
 def initial_set(job: Job) -> DistilledSet:
@@ -106,6 +117,7 @@ def initial_set(job: Job) -> DistilledSet:
 def save(job: Job, distilled: DistilledSet, step: int, folder: pathlib.Path) -> None:
   """Saves replica 0 in `folder` and the others in `folder/replica_1`, ..."""
   config = compare.plain(job.config)
+  rates = distilled.learning_rate
   for replica in range(len(distilled.images)):
     info = {
       **set_info(job),
@@ -114,7 +126,7 @@ def save(job: Job, distilled: DistilledSet, step: int, folder: pathlib.Path) -> 
       "ipc": job.config.synthetic.ipc,
       "seed": job.config.seed + replica,
       "step": step,
-      "learning_rate": None,
+      "learning_rate": None if rates is None else float(rates[replica]),
       "member_hash": member_hash(job.data.mask, replica),
       "real_data_hash": job.real.fingerprint,
       "config": config,

@@ -34,9 +34,10 @@ class Estimate(NamedTuple):
   text: str
 
 
-def estimate(job: Job) -> Estimate:
+def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
   """Estimates a run: the distillation, its running curve, and the evaluators of the config.
 
+  `experts` are [flops, seconds, 0] of what has to be trained before, see `ddjax.stages.experts`.
   Kernels by `ddjax.kernels.cost`; networks by the compiler's count for one image.
   """
   config = job.config
@@ -46,6 +47,8 @@ def estimate(job: Job) -> Estimate:
       stages["running curve"] = _curve(job)
   else:
     stages = _kernel_stages(job) if "kernel" in config and job.num_steps else {}
+  if experts is not None:
+    stages = {"train experts": experts} | stages
   if "accuracy" in config.evaluators:
     num_support = config.synthetic.ipc * job.real.info.num_classes * job.distiller.decode_factor**2
     protocol = protocols.configure(config.accuracy_evaluation)
@@ -53,12 +56,12 @@ def estimate(job: Job) -> Estimate:
     stages["evaluate accuracy"] = _networks(job, num_support, count, protocol)
     if config.accuracy_evaluation.full_set == "train":  # unless the cache has them
       stages["train on the full set"] = _full_set(job)
-  return _estimate(job, stages)
+  return of_stages(job, stages)
 
 
 def estimate_full(job: Job) -> Estimate:
   """Estimates training networks on the full set, and testing them."""
-  return _estimate(job, {"train": _full_set(job)})
+  return of_stages(job, {"train": _full_set(job)})
 
 
 def _full_set(job: Job) -> np.ndarray:
@@ -69,7 +72,7 @@ def _full_set(job: Job) -> np.ndarray:
   return _networks(job, job.real.info.num_train, config.full_seeds, own)
 
 
-def _estimate(job: Job, stages: dict[str, np.ndarray]) -> Estimate:
+def of_stages(job: Job, stages: dict[str, np.ndarray]) -> Estimate:
   """The sum of the stages, each [flops, seconds, bytes of one call]."""
   flops = {name: float(one[0]) for name, one in stages.items()}
   seconds = {name: float(one[1]) for name, one in stages.items()}
@@ -167,8 +170,14 @@ def _matching(job: Job) -> np.ndarray:
 
 
 def _passes(network: nn.Module, job: Job, num_passes: float) -> np.ndarray:
+  return passes_cost(network, job.real.info.image_shape, num_passes)
+
+
+def passes_cost(
+  network: nn.Module, image_shape: tuple[int, int, int], num_passes: float
+) -> np.ndarray:
   """[flops, seconds, 0] of so many passes of one image forward through a network."""
-  image = jax.ShapeDtypeStruct((1, *job.real.info.image_shape), np.float32)
+  image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
   params = jax.eval_shape(network.init, jax.random.key(0), image)
   forward = jax.jit(network.apply).lower(params, image).cost_analysis()["flops"]
   speed = _EFFICIENCY[forward > _LARGE_FLOPS] * cost.matmul_flops_per_second()

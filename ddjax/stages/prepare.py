@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -28,6 +28,8 @@ class Job(NamedTuple):
     layout: devices and replicas.
     distiller: the method.
     num_steps: the length of the distillation.
+    host_data: what the distiller's `batch_at` reads, one for each distillation; see
+      `ddjax.stages.experts`.
     initial_state: (-> state at step 0), a pure function of config and data.
   """
 
@@ -38,6 +40,7 @@ class Job(NamedTuple):
   layout: parallel.Layout
   distiller: Distiller
   num_steps: int
+  host_data: tuple[Any, ...] = ()
 
   def initial_state(self) -> DistillState:
     return trainer.initialise(self.distiller, self.data, self.rngs(), self.layout)

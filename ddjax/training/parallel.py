@@ -6,7 +6,7 @@ and the devices divide them, each device runs its own ones instead, without comm
 """
 
 import functools
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import jax
 from jax.custom_batching import custom_vmap
@@ -156,6 +156,12 @@ def any_process(flag: bool) -> bool:
   return bool(multihost_utils.process_allgather(np.array(bool(flag))).any())
 
 
+def wait_for_all(name: str) -> None:
+  """Returns when every host has come here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
 def place_state(state: DistillState, layout: Layout) -> DistillState:
   """Places a state for `make_program`; replicas are dealt out where they are what is split."""
   if layout.split == "rows":
@@ -191,12 +197,35 @@ def _map_replicas(of_replicas, of_shared, state: DistillState, layout: Layout) -
   )
 
 
-def one_step(step: StepFn, layout: Layout) -> StepFn:
+def deal_batches(batches: Sequence[Any], layout: Layout) -> Any:
+  """Host batches of one step, one for each replica (or a single one), for the devices of this host.
+
+  Args:
+    batches: trees of arrays [b ...].
+    layout: devices and replicas.
+  Returns:
+    arrays [d b/d ...], with replicas [d r b/d ...], or [d r/d b ...] where they are what is split.
+  """
+  count = len(layout.devices)
+  own = device_numbers(layout)
+
+  def deal(*leaves):
+    rows = np.stack(leaves)  # [r b ...]
+    if layout.split == "replicas":
+      return rows.reshape(count, -1, *rows.shape[1:])[own]
+    dealt = rows.reshape(len(rows), count, -1, *rows.shape[2:]).swapaxes(0, 1)[own]
+    return dealt if layout.num_replicas else dealt[:, 0]
+
+  return jax.tree.map(deal, *batches)
+
+
+def one_step(step: StepFn, layout: Layout, is_host_fed: bool = False) -> StepFn:
   """One step of every distillation of a layout: the method's own, or vmapped over replicas.
 
   Args:
     step: (state, data, shard) -> (state, metrics) of one distillation.
     layout: devices and replicas.
+    is_host_fed: whether each replica has a shard of its own.
   Returns:
     the same of all, whose state has the axes `layout.state_axes` and whose metrics are f32[r].
   """
@@ -207,7 +236,8 @@ def one_step(step: StepFn, layout: Layout) -> StepFn:
 
   def of_replicas(state, data, shard):
     members = data_axes.replace(mask=0 if data.mask.ndim == 2 else None)
-    mapped = jax.vmap(step, in_axes=(axes, members, None), out_axes=(axes, 0))
+    in_axes = axes, members, 0 if is_host_fed else None
+    mapped = jax.vmap(step, in_axes=in_axes, out_axes=(axes, 0))
     return mapped(state, data, shard)
 
   return of_replicas
@@ -225,12 +255,12 @@ def make_program(
     step: the method's step, for one distillation.
     layout: devices and replicas.
     steps_per_call: the most steps in one call. With 1 there is no loop in the program.
-    is_host_fed: whether `shard` is the host batch `[steps_per_call, devices, ...]`.
+    is_host_fed: whether `shard` holds host batches `[steps_per_call, ...]` of `deal_batches`.
   Returns:
     (state, data, count, shard) -> (state, metrics f32[steps_per_call (r)]), of which the first
     `count` rows are filled. The state is donated. Compiled once, whatever `count`.
   """
-  step_fn = one_step(step, layout)
+  step_fn = one_step(step, layout, is_host_fed)
   by_replica = layout.split == "replicas"
 
   def run(state, data, count, shard):

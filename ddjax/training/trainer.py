@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from typing import Any, Callable, Iterable, NamedTuple
+from typing import Any, Callable, Iterable, NamedTuple, Sequence
 
 from absl import logging
 import jax
@@ -87,6 +87,7 @@ def train(
   hooks: Hooks = Hooks(),
   stop_request: Any = False,
   program: parallel.Program | None = None,
+  host_data: Sequence[Any] = (),
 ) -> DistillState:
   """Runs a distiller from the state's own step to `num_steps`.
 
@@ -97,6 +98,7 @@ def train(
     stops: steps at which `hooks.on_stop` looks at the state (0 included, if not yet passed).
     stop_request: read as a bool between calls; true saves and raises.
     program: from `parallel.make_program`, where the step is compiled already.
+    host_data: what `distiller.batch_at` reads, one for each distillation; none where it is None.
   Returns:
     The state at `num_steps`, checkpointed.
   Raises:
@@ -113,6 +115,7 @@ def train(
     distiller.step, layout, steps_per_call=steps_per_call, is_host_fed=is_host_fed
   )
   shard = parallel.device_numbers(layout)
+  seeds = _seeds(state) if is_host_fed else None
   state = parallel.place_state(state, layout)
   pending = None
 
@@ -139,7 +142,7 @@ def train(
     boundary = int(boundaries[np.searchsorted(boundaries, step, side="right")])
     count = min(steps_per_call, boundary - step)
     if is_host_fed:
-      shard = _host_batches(distiller, state, step, count, steps_per_call)
+      shard = host_batches(distiller, host_data, seeds, step, count, steps_per_call, layout)
     state, metrics = program(state, data, count, shard)
     emit()  # reads the call before this one, while this one runs
     pending = (step + 1, count, metrics)
@@ -154,10 +157,44 @@ def train(
   return parallel.collect_state(state, layout)
 
 
-def _host_batches(distiller: Distiller, state: DistillState, step: int, count: int, length: int):
-  """Host batches of `count` steps `[length, devices, ...]`; the unused rest repeats the last."""
-  batches = [distiller.batch_at(state.rng, step + min(i, count - 1)) for i in range(length)]
-  return jax.tree.map(lambda *rows: np.stack(rows), *batches)
+def host_batches(
+  distiller: Distiller,
+  host_data: Sequence[Any],
+  seeds: np.ndarray,
+  step: int,
+  count: int,
+  length: int,
+  layout: parallel.Layout,
+) -> Any:
+  """The batches of `count` steps from `step` on, as `parallel.make_program` takes them.
+
+  Args:
+    distiller: with `batch_at`.
+    host_data: one entry for each distillation, or one for all.
+    seeds: u32[r 2], likewise.
+    step: the first.
+    count: at most `length`.
+    length: of the leading axis; the unused rest repeats the last batch.
+    layout: devices and replicas.
+  """
+  places = range(max(layout.num_replicas, 1))
+
+  def of_step(step):
+    batches = [
+      distiller.batch_at(host_data[min(i, len(host_data) - 1)], seeds[min(i, len(seeds) - 1)], step)
+      for i in places
+    ]
+    return parallel.deal_batches(batches, layout)
+
+  steps = [of_step(step + i) for i in range(count)]
+  steps += [steps[-1]] * (length - count)
+  return jax.tree.map(lambda *rows: np.stack(rows), *steps)
+
+
+def _seeds(state: DistillState) -> np.ndarray:
+  """The words u32[r 2] of the distillations' keys."""
+  words = np.asarray(jax.random.key_data(state.rng))
+  return words.reshape(-1, words.shape[-1])
 
 
 def _check_finite(first_step: int, metrics: dict[str, np.ndarray], checkpoints: Checkpoints):

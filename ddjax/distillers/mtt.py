@@ -1,0 +1,238 @@
+"""MTT: images on which a student follows the path that experts took on real data.
+
+Cazenavette et al. 2022, "Dataset Distillation by Matching Training Trajectories" (arXiv 2203.11932).
+Options of later work: the gradient of constant memory (Cui et al. 2023, TESLA, arXiv 2211.10586), a
+range of start epochs that grows (Guo et al. 2024, DATM, arXiv 2310.05773), an exponential average of
+the images (likewise in DATM's released code), and experts in flat minima (Du et al. 2023, FTD, arXiv
+2211.11004; see `ddjax.experts`).
+
+The student's learning rate is learned as its logarithm, so it cannot become negative; one update
+changes it by a factor of two at most (ours), so it cannot run away.
+"""
+
+import math
+from typing import Any
+
+import jax
+from jax.flatten_util import ravel_pytree
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+import optax
+
+from ddjax.augment import siamese
+from ddjax.config.arguments import nearest
+from ddjax.distillers import settings, synthetic, unroll
+from ddjax.distillers.unroll import Learned, Student
+from ddjax.models.pieces import best_images_at_once, map_each
+from ddjax.training.parallel import mean_across, own_rows
+from ddjax.types import (
+  Array,
+  DatasetInfo,
+  DistilledSet,
+  Distiller,
+  DistillState,
+  ExpertNeeds,
+  Trajectories,
+)
+
+_MOST_CHANGE = math.log(2)  # of the logarithm of the student's rate in one update
+
+
+def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
+  """Builds MTT from its config; see `configs/mtt.py` for the fields.
+
+  A step takes `num_segments` pieces of expert trajectories from the host and averages the gradients
+  of their losses.
+
+  Raises:
+    ValueError: for impossible settings.
+  """
+  outer, ipc, num_images = config.outer, config.synthetic.ipc, info.num_classes * config.synthetic.ipc
+  settings.check_init(config.synthetic)
+  network = settings.build_network(config, info)
+  optimisers = settings.make_optimisers(config)
+  if outer.rate_learning_rate:
+    optimisers = optimisers._replace(log_learning_rate=_rate_optimiser(outer))
+  needs = _check_trajectories(config)
+  student, like = _make_student(config, info, network)
+  _, unravel = ravel_pytree(like)
+  learn_labels = config.synthetic.learn_labels
+  decay = outer.image_ema_decay
+
+  def init(rng, data) -> DistillState:
+    init_rng, step_rng = jax.random.split(rng)
+    start = synthetic.init_synthetic(
+      init_rng, data, info, ipc=ipc, init=config.synthetic.init, is_centred=False
+    )
+    if learn_labels:
+      start = start.replace(labels=synthetic.as_logits(start.labels))
+    log_rate = jnp.float32(math.log(outer.student_learning_rate))
+    start = start.replace(log_learning_rate=log_rate)
+    average = start.images if decay else None
+    return DistillState(jnp.int32(0), step_rng, start, optimisers.init(start), average)
+
+  def probabilities(labels: Array) -> Array:
+    return jax.nn.softmax(labels) if learn_labels else labels
+
+  def of_segment(rng, piece, learned: Learned):
+    draws = unroll.draw_student(rng, student)
+    start, target = unravel(piece["start"]), unravel(piece["target"])
+    return unroll.match_trajectory(student, start, target, learned, draws)
+
+  def step(state: DistillState, data, shard):
+    del data  # real examples come in through the experts only
+    rng = jax.random.fold_in(state.rng, state.step)
+    keys = own_rows(jax.random.split(rng, outer.num_segments), axis_name)
+    current = state.synthetic
+    labels, labels_back = jax.vjp(probabilities, current.labels)
+    learned = Learned(current.images, labels, current.log_learning_rate)
+    losses, gradients = map_each(
+      lambda key, piece: of_segment(key, piece, learned), keys, shard
+    )
+    loss, gradient = mean_across(
+      jax.tree.map(lambda leaf: leaf.mean(axis=0), (losses, gradients)), axis_name
+    )
+    gradients = current.replace(
+      images=gradient.images,
+      labels=labels_back(gradient.labels)[0],
+      log_learning_rate=gradient.log_rate,
+    )
+    new, opt_state, metrics = optimisers.update(gradients, state.opt_state, current)
+    average = state.extra
+    if decay:
+      average = decay * average + (1 - decay) * new.images
+    metrics = {"loss": loss, "learning_rate": jnp.exp(new.log_learning_rate), **metrics}
+    state = state.replace(
+      step=state.step + 1, synthetic=new, opt_state=opt_state, extra=average
+    )
+    return state, metrics
+
+  def extract(state: DistillState) -> DistilledSet:
+    images = state.extra if decay else state.synthetic.images
+    rate = jnp.exp(state.synthetic.log_learning_rate)
+    return DistilledSet(images, probabilities(state.synthetic.labels), learning_rate=rate)
+
+  def batch_at(trajectories: Trajectories, seed: np.ndarray, step: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng([*seed.tolist(), step])
+    experts = rng.integers(0, config.experts.num_experts, outer.num_segments)
+    end = start_epochs_end(outer, step)
+    epochs = rng.integers(outer.min_start_epoch, end, outer.num_segments)
+    read = trajectories.read
+    return {
+      "start": np.stack([read(i, t) for i, t in zip(experts, epochs)]),
+      "target": np.stack([read(i, t + outer.expert_epochs) for i, t in zip(experts, epochs)]),
+    }
+
+  per_step = {"plain": 9, "checkpoint": 12, "constant": 12}[student.unroll]
+  return Distiller(
+    init,
+    step,
+    extract,
+    batch_at=batch_at,
+    experts=needs,
+    label_kind="probabilities" if learn_labels else "one_hot",
+    batch_sizes={"outer.num_segments": outer.num_segments},
+    image_passes=outer.num_segments * student.num_steps * student.batch_size * per_step,
+    remarks=(
+      f"{student.num_steps} student steps on {student.batch_size} of {num_images} images, "
+      f"{outer.expert_epochs} expert epochs, gradient by {student.unroll}.",
+    ),
+  )
+
+
+def start_epochs_end(outer: ConfigDict, step: int) -> int:
+  """One more than the last start epoch that is drawn at a step.
+
+  `max_start_epoch`; or, where `growth_steps` are given, on a straight line from
+  `first_max_start_epoch` up to it (Guo et al. 2024).
+  """
+  if not outer.growth_steps:
+    return outer.max_start_epoch
+  share = min(step / outer.growth_steps, 1.0)
+  first = outer.first_max_start_epoch
+  return first + math.floor(share * (outer.max_start_epoch - first))
+
+
+def _check_trajectories(config: ConfigDict) -> ExpertNeeds:
+  """What the experts must have; ValueError for impossible lengths, naming them."""
+  outer, experts = config.outer, config.experts
+  names = ("student_learning_rate", "student_steps", "expert_epochs", "num_segments")
+  settings.check_positive(outer, *names, "max_start_epoch")
+  if outer.rate_learning_rate < 0:
+    raise ValueError(f"outer.rate_learning_rate={outer.rate_learning_rate} must not be negative.")
+  if not 0 <= outer.image_ema_decay < 1:
+    raise ValueError(f"outer.image_ema_decay={outer.image_ema_decay} must lie in [0, 1).")
+  if outer.growth_steps < 0:
+    raise ValueError(f"outer.growth_steps={outer.growth_steps} must not be negative.")
+  first = outer.first_max_start_epoch if outer.growth_steps else outer.max_start_epoch
+  if not 0 <= outer.min_start_epoch < first <= outer.max_start_epoch:
+    raise ValueError(
+      f"Start epochs run from outer.min_start_epoch={outer.min_start_epoch} to below {first}, later "
+      f"{outer.max_start_epoch}: there must be one in between."
+    )
+  if experts.num_experts < 1:
+    raise ValueError(f"experts.num_experts={experts.num_experts} must be at least 1.")
+  num_epochs = outer.max_start_epoch + outer.expert_epochs - 1
+  if experts.num_epochs and experts.num_epochs < num_epochs:
+    raise ValueError(
+      f"experts.num_epochs={experts.num_epochs}, but start epochs below {outer.max_start_epoch} and "
+      f"outer.expert_epochs={outer.expert_epochs} need {num_epochs}."
+    )
+  return ExpertNeeds(experts.num_experts, experts.num_epochs or num_epochs)
+
+
+def _rate_optimiser(outer: ConfigDict) -> optax.GradientTransformation:
+  """SGD with momentum on the logarithm of the student's rate.
+
+  `rate_learning_rate` is the published rate, of alpha itself. To first order an update of log alpha
+  by the rate lr / alpha_0^2 changes alpha as one of alpha by lr does.
+  """
+  rate = outer.rate_learning_rate / outer.student_learning_rate**2
+  return optax.chain(optax.sgd(rate, momentum=outer.momentum), optax.clip(_MOST_CHANGE))
+
+
+def _make_student(config: ConfigDict, info: DatasetInfo, network) -> tuple[Student, Any]:
+  """(how the student learns, a tree of zeros like its parameters).
+
+  Raises:
+    ValueError: for an unknown unroll or policy, or an impossible minibatch.
+  """
+  outer, num_images = config.outer, info.num_classes * config.synthetic.ipc
+  if config.unroll not in unroll.UNROLLS:
+    raise ValueError(f"Unknown unroll={config.unroll!r}. {nearest(config.unroll, unroll.UNROLLS)}")
+  if config.checkpoint_policy and config.checkpoint_policy not in unroll.POLICIES:
+    known = nearest(config.checkpoint_policy, unroll.POLICIES)
+    raise ValueError(f"Unknown checkpoint_policy={config.checkpoint_policy!r}. {known}")
+  batch_size = outer.student_batch_size or num_images
+  if not 0 < batch_size <= num_images:
+    raise ValueError(
+      f"outer.student_batch_size={batch_size} must lie between 1 and the {num_images} images (0: all)."
+    )
+  image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
+  shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+  zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+  statistics = {name: leaf for name, leaf in zeros.items() if name != "params"}  # never looked at
+
+  def total_loss(params, images, labels, weights):
+    logits, _ = network.apply(
+      {"params": params, **statistics},
+      images,
+      is_training=True,
+      mask=weights > 0,
+      mutable=["batch_stats"],
+    )
+    return jnp.sum(weights * optax.softmax_cross_entropy(logits, labels))
+
+  student = Student(
+    total_loss=total_loss,
+    augmentation=siamese.parse(config.augmentation),
+    num_steps=outer.student_steps,
+    batch_size=batch_size,
+    num_images=num_images,
+    image_shape=tuple(info.image_shape),
+    images_at_once=None if statistics else best_images_at_once(network, info.image_shape),
+    unroll=config.unroll,
+    policy=config.checkpoint_policy,
+  )
+  return student, zeros["params"]

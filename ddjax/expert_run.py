@@ -1,0 +1,163 @@
+"""A run that trains expert trajectories and no more: `configs/experts.py`."""
+
+import pathlib
+import shutil
+import time
+from typing import Any
+
+from absl import logging
+import jax
+from jax.flatten_util import ravel_pytree
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from ddjax.config import compare
+from ddjax.evaluators.accuracy import make_accuracy_evaluator
+from ddjax.evaluators.fit import make_predict
+from ddjax.experts.buffer import Buffer
+from ddjax.models.pieces import best_images_at_once
+from ddjax.random_streams import stream
+from ddjax.run_folder import RunFolder
+from ddjax.stages import estimate, experts, present
+from ddjax.stages.prepare import Job, data_fingerprint, load, precision, prepare
+from ddjax.training.fitting import Watch
+from ddjax.training.metrics import MetricsWriter
+from ddjax.training.parallel import is_main_process
+from ddjax.training.trainer import StopRequest
+from ddjax.types import Models, Report
+
+_MOST_TESTED = 20  # experts whose accuracy the report gives
+
+
+def run_experts(
+  config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False
+) -> dict[str, Any]:
+  """Trains what the buffer lacks, verifies it, tests its experts, and writes a report.
+
+  Args:
+    config: see `configs/experts.py`.
+    workdir: the run folder; the buffer itself lies elsewhere, see `ddjax.stages.experts`.
+    overwrite: whether to delete an earlier run in the run folder; the buffer stays.
+  Returns:
+    What `report.json` holds.
+  Raises:
+    BufferError, NonFiniteLossError, PreemptedError: see `ddjax.experts`.
+  """
+  with precision(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
+    job = _prepare(config, folder.path)
+    folder.claim(compare.plain(config), data_fingerprint(job.real))
+    if (report := folder.finished_report(compare.plain(config))) is not None:
+      return report
+    planned = _estimate(job)
+    logging.info("Estimate: %s", planned.text)
+    if is_main_process():
+      present.write_versions(job)
+    started = time.monotonic()
+    with StopRequest() as stop:
+      job = experts.attach(job, Watch(None, stop, is_main_process()))
+    trained = time.monotonic()
+    (buffer,) = job.host_data
+    job = job._replace(num_steps=job.distiller.experts.num_epochs)
+    if is_main_process():
+      _write_losses(job, buffer)
+    report = _measure(job, buffer)
+    seconds = {"train": trained - started, "evaluate accuracy": time.monotonic() - trained}
+    facts = {
+      "method": "experts",
+      "ipc": None,
+      "num_experts": buffer.num_experts,
+      "num_epochs": buffer.num_epochs,
+      "buffer": str(buffer.folder),
+      "rounding": max(chunk.rounding for chunk in buffer.chunks),
+      "rounding_of_change": _largest([chunk.rounding_of_change for chunk in buffer.chunks]),
+      "seconds": seconds,
+      "estimates": planned._asdict(),
+    }
+    written = present.present(job, None, None, {"accuracy": report} if report else {}, facts)
+    shutil.rmtree(folder.path / "fits", ignore_errors=True)
+    return written
+
+
+def estimate_experts(config: ConfigDict) -> str:
+  """What `run_experts` would cost, in words."""
+  with precision(config):
+    return _estimate(_prepare(config, pathlib.Path())).text
+
+
+def summary(report: dict[str, Any]) -> str:
+  """The buffer, for the terminal."""
+  run = report["run"]
+  lines = [
+    f"{run['num_experts']} experts of {run['num_epochs']} epochs on {run['dataset']}, in "
+    f"{run['buffer']}"
+  ]
+  if "accuracy" in report["reports"]:
+    accuracy = report["reports"]["accuracy"]
+    (network,) = accuracy["settings"]["architectures"]
+    low, high = accuracy["interval"][network]
+    value = accuracy["scalars"][network]
+    lines.append(f"test accuracy after the last epoch {value:.3f} [{low:.3f}, {high:.3f}]")
+  if run["rounding"]:
+    lines.append(
+      f"rounding to {run['config']['experts']['dtype']}: at most {run['rounding']:.1e} of the "
+      f"parameters, {run['rounding_of_change']:.1e} of what an epoch changes"
+    )
+  return "\n".join(lines)
+
+
+def _prepare(config: ConfigDict, workdir: pathlib.Path) -> Job:
+  """The job of the MTT whose experts these are."""
+  if config.num_replicas > 1 or config.member_fraction < 1:
+    raise ValueError(
+      "Experts alone are trained on the whole train set: num_replicas must be 1 and member_fraction "
+      "1.0. configs/mtt.py trains those of splits as it needs them."
+    )
+  config = config.copy_and_resolve_references()
+  config.method = "mtt"
+  return prepare(config, workdir, load(config))
+
+
+def _estimate(job: Job) -> estimate.Estimate:
+  cost = experts.missing_cost(job)
+  return estimate.of_stages(job, {} if cost is None else {"train": cost})
+
+
+def _write_losses(job: Job, buffer: Buffer) -> None:
+  """The training losses as metrics, an epoch a step."""
+  losses = buffer.losses()[1 : job.num_steps + 1, : job.distiller.experts.num_experts]
+  with MetricsWriter(job.workdir, job.config.trainer.tensorboard) as writer:
+    for epoch, row in enumerate(losses, 1):
+      writer.write(epoch, {"train/loss": row.tolist()})
+
+
+def _measure(job: Job, buffer: Buffer) -> Report | None:
+  """Test accuracy after the last epoch; None with batch norm, whose statistics are not kept."""
+  config, real = job.config, job.real
+  needs = job.distiller.experts
+  network = experts.build_network(config, real)
+  image = jnp.zeros((1, *real.info.image_shape))
+  shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+  if "batch_stats" in shapes:
+    logging.info("The accuracy of networks with batch norm is not measured: buffers keep parameters.")
+    return None
+  _, unravel = ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+  tested = range(min(needs.num_experts, _MOST_TESTED))
+  flat = np.stack([buffer.read(expert, needs.num_epochs) for expert in tested])
+  models = Models(
+    make_predict(network, real.preprocessing),
+    jax.device_get(jax.vmap(unravel)(flat)),
+    np.zeros(len(flat), np.int32),
+    best_images_at_once(network, real.info.image_shape),
+  )
+  evaluation = config.accuracy_evaluation
+  measure = make_accuracy_evaluator(evaluation, real.info, "full set", is_alone=True)
+  rng = stream(config.seed, "measure accuracy")
+  report = measure({"distilled": {config.network.name: models}}, real, rng)
+  changes = {"protocol": "experts", "training": experts.describe(config), "changes_to_protocol": {}}
+  return report._replace(settings=report.settings | changes)
+
+
+def _largest(values: list[float | None]) -> float:
+  """The largest of what was measured."""
+  return max((value for value in values if value is not None), default=0.0)

@@ -1,0 +1,336 @@
+"""Expert trajectories on disk: chunks that are appended, verified, and mapped into memory.
+
+  FOLDER/index.json   what the buffer is of, and its chunks and states with their SHA-256
+  FOLDER/chunks/      f32 or f16 [epochs experts p], one npy for some experts and some epochs
+  FOLDER/states/      the training state of these experts after their last epoch, in full precision
+
+A chunk and the state after it are written first, then the index that names them, each in one
+rename: a process killed at any moment loses the chunk in flight and nothing else. What the index
+does not name is not part of the buffer. Nothing is read that does not match its checksum.
+"""
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any, Iterator, Mapping, NamedTuple
+
+from absl import logging
+import numpy as np
+
+from ddjax.io import atomic
+
+INDEX_NAME = "index.json"
+_FORMAT = 1
+_DTYPES = {"float32": np.float32, "float16": np.float16}
+
+
+class BufferError(RuntimeError):
+  """An expert buffer is damaged, of something else, or in use; says which file or field."""
+
+
+class Chunk(NamedTuple):
+  """Parameters of experts `first_expert` up to `end_expert`, epochs `first_epoch` to `end_epoch`.
+
+  Attributes:
+    file: name under `chunks/`.
+    sha256: of the file.
+    first_expert: included.
+    end_expert: excluded.
+    first_epoch: included; 0 is the initial value.
+    end_epoch: excluded.
+    state_file: name under `states/`, of these experts after their epoch `end_epoch - 1`.
+    state_sha256: of that file.
+    losses: [epoch][expert], mean training loss of the epoch's last step; null for epoch 0.
+    rounding: largest relative change of a parameter vector by storing it (0.0 for float32).
+    rounding_of_change: the same error, relative to how far the parameters moved in that epoch.
+  """
+
+  file: str
+  sha256: str
+  first_expert: int
+  end_expert: int
+  first_epoch: int
+  end_epoch: int
+  state_file: str
+  state_sha256: str
+  losses: list[list[float | None]]
+  rounding: float
+  rounding_of_change: float
+
+
+class Buffer:
+  """The expert trajectories in one folder.
+
+  Attributes:
+    folder: where they lie.
+    identity: what they are of: {field: value}, JSON-safe.
+    chunks: in the order in which they were written.
+  """
+
+  def __init__(self, folder: str | os.PathLike, identity: Mapping[str, Any]):
+    """Opens the buffer in `folder`, or an empty one where there is none; writes nothing.
+
+    Args:
+      folder: may be missing.
+      identity: what its experts must be of; `dtype` says how parameters are stored.
+    Raises:
+      BufferError: for a damaged index, or naming every field that differs.
+    """
+    self.folder = Path(folder)
+    self.identity = atomic.json_safe(dict(identity))
+    if self.identity["dtype"] not in _DTYPES:
+      known = " or ".join(_DTYPES)
+      raise ValueError(f"experts.dtype={self.identity['dtype']!r} must be {known}.")
+    self.chunks = self._read_index()
+
+  def _read_index(self) -> list[Chunk]:
+    path = self.folder / INDEX_NAME
+    try:
+      content = json.loads(path.read_text())
+    except FileNotFoundError:
+      return []
+    except (ValueError, OSError) as error:
+      raise BufferError(f"{path} is damaged: {error}") from error
+    try:
+      if content["format"] != _FORMAT:
+        raise BufferError(f"{path} has format {content['format']}; this program reads {_FORMAT}.")
+      stored = dict(content["identity"])
+      chunks = [Chunk(**chunk) for chunk in content["chunks"]]
+    except (KeyError, TypeError, ValueError) as error:
+      raise BufferError(f"{path} is no index of expert trajectories: {error!r}.") from error
+    differing = [
+      f"{name}: {stored.get(name)!r} there, {self.identity.get(name)!r} here"
+      for name in sorted(stored.keys() | self.identity.keys())
+      if stored.get(name) != self.identity.get(name)
+    ]
+    if differing:
+      raise BufferError(f"{self.folder} holds other experts; differing: {'; '.join(differing)}.")
+    return chunks
+
+  @contextlib.contextmanager
+  def locked(self) -> Iterator[None]:
+    """Keeps other processes from writing; forgets chunks whose files are gone.
+
+    Raises:
+      BufferError: if another process writes.
+    """
+    self.folder.mkdir(parents=True, exist_ok=True)
+    with (self.folder / ".lock").open("w") as lock:
+      try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError as error:
+        raise BufferError(f"Another process trains experts in {self.folder}.") from error
+      self.chunks = self._read_index()  # as the last writer left it
+      self._forget_missing()
+      self._remove_unnamed()
+      yield
+
+  def _forget_missing(self) -> None:
+    """Drops all chunks of experts of which a file is missing: they are trained again."""
+    bad = {
+      chunk.first_expert
+      for chunk in self.chunks
+      if not (self._chunk_path(chunk).exists() and self._state_path(chunk).exists())
+      and (chunk == self.last_chunk(chunk.first_expert) or not self._chunk_path(chunk).exists())
+    }
+    if bad:
+      logging.warning(
+        "%s: files of the experts from %s on are missing; they are trained again.",
+        self.folder, sorted(bad),
+      )  # fmt: skip
+      self._write_index([chunk for chunk in self.chunks if chunk.first_expert not in bad])
+
+  def _remove_unnamed(self) -> None:
+    """Removes what a killed process left behind."""
+    named = {self._chunk_path(chunk) for chunk in self.chunks}
+    named |= {self._state_path(self.last_chunk(first)) for first in self.first_experts}
+    for folder in ("chunks", "states"):
+      for path in (self.folder / folder).glob("*"):
+        if path not in named:
+          path.unlink()
+
+  def append(
+    self,
+    parameters: np.ndarray,
+    *,
+    first_expert: int,
+    first_epoch: int,
+    state: list[np.ndarray],
+    losses: list[list[float | None]],
+  ) -> None:
+    """Adds some epochs of some experts.
+
+    Args:
+      parameters: f32[epochs experts p].
+      first_expert: of them.
+      first_epoch: of them.
+      state: leaves of the training state after the last of these epochs.
+      losses: [epoch][expert].
+    """
+    stored = parameters.astype(_DTYPES[self.identity["dtype"]])
+    num_epochs, num_experts, _ = parameters.shape
+    end_expert, end_epoch = first_expert + num_experts, first_epoch + num_epochs
+    name = f"experts-{first_expert:05d}-{end_expert - 1:05d}-epochs-{first_epoch:04d}"
+    content = io.BytesIO()
+    np.save(content, stored, allow_pickle=False)
+    state_content = atomic.npz_bytes({str(i): leaf for i, leaf in enumerate(state)})
+    rounding, of_change = _rounding(parameters, stored)
+    chunk = Chunk(
+      file=f"{name}-{end_epoch - 1:04d}.npy",
+      sha256=_sha256(content.getbuffer()),
+      first_expert=first_expert,
+      end_expert=end_expert,
+      first_epoch=first_epoch,
+      end_epoch=end_epoch,
+      state_file=f"experts-{first_expert:05d}-{end_expert - 1:05d}-after-{end_epoch - 1:04d}.npz",
+      state_sha256=_sha256(state_content),
+      losses=losses,
+      rounding=rounding,
+      rounding_of_change=of_change,
+    )
+    atomic.write_bytes(self._chunk_path(chunk), content.getbuffer())
+    atomic.write_bytes(self._state_path(chunk), state_content)
+    self._write_index([*self.chunks, chunk])
+    self._remove_unnamed()  # the state before
+
+  def _write_index(self, chunks: list[Chunk]) -> None:
+    atomic.write_json(
+      self.folder / INDEX_NAME,
+      {
+        "format": _FORMAT,
+        "identity": self.identity,
+        "chunks": [chunk._asdict() for chunk in chunks],
+      },
+    )
+    self.chunks = chunks
+
+  @property
+  def first_experts(self) -> list[int]:
+    """The first expert of every group that trains together."""
+    return sorted({chunk.first_expert for chunk in self.chunks})
+
+  def last_chunk(self, first_expert: int) -> Chunk:
+    """The last chunk of a group."""
+    own = [chunk for chunk in self.chunks if chunk.first_expert == first_expert]
+    return max(own, key=lambda chunk: chunk.end_epoch)
+
+  @property
+  def num_experts(self) -> int:
+    """How many experts there are, whatever their epochs."""
+    return max((chunk.end_expert for chunk in self.chunks), default=0)
+
+  @property
+  def num_epochs(self) -> int:
+    """For how many epochs all of them were trained."""
+    last = [self.last_chunk(first).end_epoch - 1 for first in self.first_experts]
+    return min(last, default=0)
+
+  def lacks(self, num_experts: int, num_epochs: int) -> int:
+    """How many epochs, over all experts, are missing of so many experts and epochs each."""
+    missing = max(num_experts - self.num_experts, 0) * num_epochs
+    for first in self.first_experts:
+      last = self.last_chunk(first)
+      if first < num_experts:
+        missing += (last.end_expert - first) * max(num_epochs - last.end_epoch + 1, 0)
+    return missing
+
+  def read_state(self, first_expert: int) -> list[np.ndarray]:
+    """Leaves of the training state of a group; BufferError where it is damaged."""
+    chunk = self.last_chunk(first_expert)
+    path = self._state_path(chunk)
+    content = _read_checked(path, chunk.state_sha256)
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+      return [file[str(i)] for i in range(len(file.files))]
+
+  def verify(self, num_experts: int, num_epochs: int) -> None:
+    """Holds every chunk that so many experts and epochs need against its checksum.
+
+    Raises:
+      BufferError: naming the first file that is missing, truncated or altered.
+    """
+    for chunk in self.chunks:
+      if chunk.first_expert < num_experts and chunk.first_epoch <= num_epochs:
+        _read_checked(self._chunk_path(chunk), chunk.sha256, is_returned=False)
+
+  def read(self, expert: int, epoch: int) -> np.ndarray:
+    """The parameters f32[p] of an expert after so many epochs; see `ddjax.types.Trajectories`.
+
+    Raises:
+      KeyError: where the buffer does not hold them.
+    """
+    for chunk in self.chunks:
+      is_own = chunk.first_expert <= expert < chunk.end_expert
+      if is_own and chunk.first_epoch <= epoch < chunk.end_epoch:
+        rows = _mapped(self._chunk_path(chunk), chunk.sha256)
+        return np.asarray(
+          rows[epoch - chunk.first_epoch, expert - chunk.first_expert], np.float32
+        )
+    raise KeyError(f"{self.folder} has no epoch {epoch} of expert {expert}.")
+
+  def losses(self) -> np.ndarray:
+    """Training losses f32[epochs experts], NaN where there is none; epoch 0 has none."""
+    shape = max((c.end_epoch for c in self.chunks), default=0), self.num_experts
+    table = np.full(shape, np.nan, np.float32)
+    for c in self.chunks:
+      table[c.first_epoch : c.end_epoch, c.first_expert : c.end_expert] = np.array(c.losses, float)
+    return table
+
+  def _chunk_path(self, chunk: Chunk) -> Path:
+    return self.folder / "chunks" / chunk.file
+
+  def _state_path(self, chunk: Chunk) -> Path:
+    return self.folder / "states" / chunk.state_file
+
+
+def content_key(identity: Mapping[str, Any]) -> str:
+  """Twelve hex digits that what a buffer is of determines."""
+  text = json.dumps(atomic.json_safe(dict(identity)), sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@functools.lru_cache(maxsize=1024)
+def _mapped(path: Path, sha256: str) -> np.ndarray:
+  """The chunk, mapped into memory; the checksum only tells one version of a file from another."""
+  del sha256
+  return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _read_checked(path: Path, sha256: str, is_returned: bool = True) -> bytes:
+  """The file's content; BufferError where it is not what the index says."""
+  try:
+    if is_returned:
+      content = path.read_bytes()
+      found = _sha256(content)
+    else:
+      content = b""
+      with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+  except OSError as error:
+    raise BufferError(f"{path} cannot be read: {error.strerror}.") from error
+  if found != sha256:
+    raise BufferError(
+      f"{path} is truncated or altered: its SHA-256 is {found[:16]}..., the index says "
+      f"{sha256[:16]}.... Delete the file, and its experts are trained again."
+    )
+  return content
+
+
+def _sha256(content) -> str:
+  return hashlib.sha256(content).hexdigest()
+
+
+def _rounding(exact: np.ndarray, stored: np.ndarray) -> tuple[float, float]:
+  """Largest error of a stored vector, relative to the vector, and to its change in that epoch."""
+  if stored.dtype == exact.dtype:
+    return 0.0, 0.0
+  error = np.linalg.norm(stored.astype(np.float32) - exact, axis=-1)
+  relative = float((error / np.linalg.norm(exact, axis=-1)).max())
+  if len(exact) < 2:
+    return relative, float("nan")
+  moved = np.linalg.norm(np.diff(exact, axis=0), axis=-1)
+  return relative, float((error[1:] / np.maximum(moved, 1e-30)).max())

@@ -1,0 +1,195 @@
+"""Training of experts: many networks together, their parameters kept after every epoch.
+
+An expert depends on its number and the key alone, so a buffer can be extended by epochs and by
+experts. Networks are vmapped on a device and dealt out over the devices.
+"""
+
+import contextlib
+import math
+import time
+from typing import NamedTuple
+
+import jax
+from jax.flatten_util import ravel_pytree
+import numpy as np
+
+from ddjax.evaluators.train import Rows, Source, TrainState
+from ddjax.experts.buffer import Buffer
+from ddjax.training import parallel
+from ddjax.training.fitting import Program, Watch
+from ddjax.training.progress import Progress
+from ddjax.training.trainer import NonFiniteLossError, PreemptedError
+
+_SECONDS_PER_CALL = 3.0
+
+
+class Group(NamedTuple):
+  """Experts that train together: numbers `first` up to `end`, from `epoch` on."""
+
+  first: int
+  end: int
+  epoch: int
+
+
+def plan_groups(
+  buffer: Buffer, num_experts: int, num_epochs: int, num_devices: int, at_once: int
+) -> list[Group]:
+  """What is to be trained: groups of the buffer that lack epochs, then new experts.
+
+  Args:
+    buffer: what there is.
+    num_experts: wanted.
+    num_epochs: of each.
+    num_devices: over which a group is dealt out.
+    at_once: experts that a device takes together.
+  """
+  groups = []
+  for first in buffer.first_experts:
+    last = buffer.last_chunk(first)
+    if first < num_experts and last.end_epoch <= num_epochs:
+      groups.append(Group(first, last.end_expert, last.end_epoch - 1))
+  start = buffer.num_experts
+  missing = num_experts - start
+  if missing > 0:
+    num_groups = math.ceil(missing / (num_devices * at_once))
+    edges = start + np.arange(num_groups + 1) * missing // num_groups
+    groups += [Group(int(a), int(b), 0) for a, b in zip(edges[:-1], edges[1:])]
+  return groups
+
+
+def train_experts(
+  buffer: Buffer,
+  program: Program,
+  rng: jax.Array,
+  source: Source,
+  *,
+  num_experts: int,
+  num_epochs: int,
+  learning_rate: float,
+  epochs_per_chunk: int,
+  watch: Watch = Watch(),
+) -> None:
+  """Trains what a buffer lacks of so many experts and epochs, chunk by chunk.
+
+  Args:
+    buffer: to append to.
+    program: a training of one network on the real set, from `fitting.compile_training`.
+    rng: the key that the experts' numbers are folded into.
+    source: the real set.
+    num_experts: wanted.
+    num_epochs: of each.
+    learning_rate: at the start.
+    epochs_per_chunk: epochs of a group that are written together, and lost together.
+    watch: progress and stop request.
+  Raises:
+    NonFiniteLossError: naming the experts.
+    PreemptedError: what is finished is in the buffer.
+    BufferError: if another process trains there, or a state is damaged.
+  """
+  devices = program.devices
+  at_once = program.training.networks_at_once
+  with buffer.locked():
+    groups = plan_groups(buffer, num_experts, num_epochs, len(devices), at_once)
+    if not groups:
+      return
+    rng, source = parallel.copy_to((rng, source), devices)
+    total = sum((group.end - group.first) * (num_epochs - group.epoch) for group in groups)
+    shown = Progress(total, 0, "expert epochs") if watch.is_shown else contextlib.nullcontext()
+    with shown as bar:
+      done = 0
+      for group in groups:
+        run = _Run(program, rng, source, group, learning_rate, watch)
+        for first_epoch, parameters, losses in run.chunks(buffer, num_epochs, epochs_per_chunk):
+          buffer.append(
+            parameters,
+            first_expert=group.first,
+            first_epoch=first_epoch,
+            state=run.leaves(),
+            losses=losses,
+          )
+          done += (group.end - group.first) * (len(parameters) - (first_epoch == 0))
+          if bar:
+            bar.update(done, {"loss": float(np.mean(losses[-1]))})
+
+
+class _Run:
+  """One group in training."""
+
+  def __init__(self, program, rng, source, group: Group, learning_rate: float, watch: Watch):
+    self._program, self._rng, self._source = program, rng, source
+    self._group, self._watch = group, watch
+    count, num_devices = group.end - group.first, len(program.devices)
+    size = math.ceil(count / num_devices)
+    numbers = group.first + np.minimum(np.arange(num_devices * size), count - 1)
+    shape = num_devices, size
+    self._rows = Rows(
+      seeds=np.stack([numbers, np.zeros_like(numbers)], axis=-1).astype(np.uint32).reshape(*shape, 2),
+      indices=np.zeros(shape, np.int32),
+      learning_rates=np.full(shape, learning_rate, np.float32),
+    )
+    self._state = program.init(rng, self._rows, source)
+    self._flatten = jax.jit(jax.vmap(jax.vmap(lambda params: ravel_pytree(params)[0])))
+
+  def chunks(self, buffer: Buffer, num_epochs: int, epochs_per_chunk: int):
+    """Trains; yields (first epoch, parameters f32[epochs experts p], losses) of every chunk."""
+    epoch = self._group.epoch
+    if epoch:
+      self._restore(buffer.read_state(self._group.first))
+    else:
+      kept, losses = [self._parameters()], [[None] * (self._group.end - self._group.first)]
+    while epoch < num_epochs:
+      if epoch:
+        kept, losses = [], []
+      first = epoch + 1 if epoch else 0
+      end = min(num_epochs, (epoch // epochs_per_chunk + 1) * epochs_per_chunk)
+      for epoch in range(epoch + 1, end + 1):
+        losses.append(self._train_epoch(epoch))
+        kept.append(self._parameters())
+      yield first, np.stack(kept), losses
+
+  def leaves(self) -> list[np.ndarray]:
+    """The state's leaves [m ...], without the rows that fill up; the step first."""
+    count = self._group.end - self._group.first
+    return [
+      leaf if leaf.ndim == 0 else leaf.reshape(-1, *leaf.shape[2:])[:count]
+      for leaf in map(np.asarray, jax.tree.leaves(self._state))
+    ]
+
+  def _restore(self, leaves: list[np.ndarray]) -> None:
+    own, structure = jax.tree.flatten(self._state)
+
+    def place(leaf, like):
+      if like.ndim == 0:
+        return jax.device_put(leaf, like.sharding)
+      missing = like.shape[0] * like.shape[1] - len(leaf)
+      filled = np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)])
+      return jax.device_put(filled.reshape(like.shape), like.sharding)
+
+    placed = [place(leaf, like) for leaf, like in zip(leaves, own, strict=True)]
+    self._state: TrainState = jax.tree.unflatten(structure, placed)
+
+  def _parameters(self) -> np.ndarray:
+    """f32[experts p], in the order of `ravel_pytree`."""
+    variables = self._program.training.finish(self._state)
+    flat = np.asarray(self._flatten(variables["params"]))
+    return flat.reshape(-1, flat.shape[-1])[: self._group.end - self._group.first]
+
+  def _train_epoch(self, epoch: int) -> list[float]:
+    """One epoch in calls of a few seconds; the losses of its last step."""
+    left, count = self._program.training.steps_per_epoch, 1
+    while left:
+      if self._watch.stop_request:
+        raise PreemptedError(int(self._state.step))
+      started = time.monotonic()
+      count = min(count, left)
+      self._state, loss = self._program.advance(
+        self._state, self._rng, self._rows, self._source, np.int32(count)
+      )
+      loss = np.asarray(loss).reshape(-1)[: self._group.end - self._group.first]
+      if not np.isfinite(loss).all():
+        bad = (self._group.first + np.flatnonzero(~np.isfinite(loss))).tolist()
+        raise NonFiniteLossError(f"The training loss of experts {bad} is not finite in epoch {epoch}.")
+      left -= count
+      per_step = (time.monotonic() - started) / count
+      count = max(1, min(4 * count, int(_SECONDS_PER_CALL / per_step)))
+    return loss.tolist()

@@ -1,0 +1,206 @@
+"""Before the distillation: the expert trajectories that a method reads, found or trained.
+
+A buffer is found by what it is of (data, members, preprocessing, network, training, seed), in the
+cache folder unless `experts.path` names another. What it lacks is trained first, and only that.
+"""
+
+from pathlib import Path
+from typing import Any, Mapping
+
+from absl import logging
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from ddjax.data.cache import cache_dir
+from ddjax.data.load import RealData, make_data_split
+from ddjax.evaluators import protocols, train
+from ddjax.experts.buffer import Buffer, content_key
+from ddjax.experts.train import train_experts
+from ddjax.models.build import build
+from ddjax.random_streams import stream
+from ddjax.stages import estimate
+from ddjax.stages.prepare import Job, member_hash
+from ddjax.training import fitting, parallel
+from ddjax.training.fitting import Watch
+from ddjax.training.progress import duration
+from ddjax.types import ExpertNeeds
+
+_LOSS = "cross_entropy"
+
+
+def protocol_of(config: ConfigDict) -> protocols.Protocol:
+  """How experts are trained.
+
+  Raises:
+    ValueError: for an impossible setting of the group `experts`, naming it.
+  """
+  experts = config.experts
+  for name in ("num_experts", "learning_rate", "batch_size", "epochs_per_chunk"):
+    if not experts[name] > 0:
+      raise ValueError(f"experts.{name}={experts[name]} must be positive.")
+  for name in ("num_epochs", "momentum", "weight_decay", "sharpness_radius"):
+    if experts[name] < 0:
+      raise ValueError(f"experts.{name}={experts[name]} must not be negative.")
+  return protocols.Protocol(
+    num_epochs=1,  # no schedule depends on the length
+    batch_size=experts.batch_size,
+    learning_rate=experts.learning_rate,
+    momentum=experts.momentum,
+    weight_decay=experts.weight_decay,
+    augmentation="" if config.augmentation == "none" else config.augmentation,
+    sharpness_radius=experts.sharpness_radius,
+  )
+
+
+def describe(config: ConfigDict) -> Mapping[str, object]:
+  """How experts are trained, for a report; JSON-safe."""
+  described = dict(protocols.describe(protocol_of(config)))
+  return described | {"num_epochs": config.experts.num_epochs or "as many as are needed"}
+
+
+def build_network(config: ConfigDict, real: RealData) -> nn.Module:
+  """The network of a config, for the images of its real set."""
+  width = config.network.width or None
+  return build(config.network.name, num_classes=real.info.num_classes, width=width)
+
+
+def identity(config: ConfigDict, real: RealData, members: np.ndarray | None) -> dict[str, Any]:
+  """What the buffer of a config is of: every field that its trajectories depend on.
+
+  Args:
+    config: with the groups `experts` and `network`, and `augmentation`.
+    real: the real set.
+    members: bool[N], the examples that experts see; None for all.
+  """
+  experts = config.experts
+  return {
+    "dataset": real.info.name,
+    "real_data_hash": real.fingerprint,
+    "num_classes": real.info.num_classes,
+    "members": None if members is None else member_hash(members, 0),
+    "preprocessing": real.preprocessing.kind,
+    "preprocessing_digest": real.preprocessing.digest(),
+    "network": config.network.name,
+    "width": config.network.width,
+    "augmentation": config.augmentation,
+    "learning_rate": experts.learning_rate,
+    "momentum": experts.momentum,
+    "weight_decay": experts.weight_decay,
+    "batch_size": experts.batch_size,
+    "sharpness_radius": experts.sharpness_radius,
+    "seed": experts.seed,
+    "dtype": experts.dtype,
+  }
+
+
+def open_buffer(config: ConfigDict, real: RealData, members: np.ndarray | None = None) -> Buffer:
+  """The buffer of a config, as far as it exists; see `identity`.
+
+  Raises:
+    BufferError: for a damaged index, or `experts.path` with experts of something else.
+  """
+  known = identity(config, real, members)
+  folder = config.experts.path
+  if folder and members is not None:
+    folder = Path(folder) / f"members-{known['members'][:12]}"
+  name = f"{real.info.name}-{config.network.name}-{content_key(known)}"
+  return Buffer(folder or cache_dir() / "experts" / name, known)
+
+
+def ensure(
+  config: ConfigDict,
+  real: RealData,
+  needs: ExpertNeeds,
+  layout: parallel.Layout,
+  watch: Watch,
+  members: np.ndarray | None = None,
+) -> Buffer:
+  """The buffer of a config with all that is needed: what it lacks is trained, and all is verified.
+
+  Raises:
+    BufferError: for a file that is truncated, altered or of something else, naming it.
+    NonFiniteLossError, PreemptedError: see `ddjax.experts.train`.
+  """
+  buffer = open_buffer(config, real, members)
+  protocol = protocol_of(config)
+  missing = buffer.lacks(*needs)
+  if missing and parallel.is_main_process():
+    buffer.verify(*needs)
+    num_examples = real.info.num_train if members is None else int(members.sum())
+    seconds = _cost(config, real, layout, missing * num_examples)[1]
+    logging.info(
+      "Training experts in %s: %d epochs in all are missing of %d experts of %d epochs, about %s.",
+      buffer.folder, missing, *needs, duration(seconds),
+    )  # fmt: skip
+    training = train.make_training(
+      build_network(config, real), protocol, loss=_LOSS, num_examples=num_examples, image_shape=real.info.image_shape
+    )
+    train_experts(
+      buffer,
+      fitting.compile_training(training, parallel.local_devices(layout)),
+      stream(config.experts.seed, "experts"),
+      _source(real, members),
+      num_experts=needs.num_experts,
+      num_epochs=needs.num_epochs,
+      learning_rate=config.experts.learning_rate,
+      epochs_per_chunk=config.experts.epochs_per_chunk,
+      watch=watch,
+    )
+  parallel.wait_for_all("experts")
+  if missing:
+    buffer = open_buffer(config, real, members)
+  buffer.verify(*needs)
+  return buffer
+
+
+def attach(job: Job, watch: Watch) -> Job:
+  """The job with the expert trajectories that its method reads, one buffer for each distillation.
+
+  Distillations of the same members share one.
+  """
+  if job.distiller.experts is None:
+    return job
+  masks = np.asarray(job.data.mask)
+  masks = masks if masks.ndim == 2 else masks[None]
+  buffers = tuple(
+    ensure(job.config, job.real, job.distiller.experts, job.layout, watch, _unless_all(mask))
+    for mask in masks
+  )
+  return job._replace(host_data=buffers)
+
+
+def missing_cost(job: Job) -> np.ndarray | None:
+  """[flops, seconds, 0] of the experts that a run has to train first; None where there are none."""
+  needs = job.distiller.experts
+  if needs is None:
+    return None
+  masks = np.asarray(job.data.mask)
+  passes = sum(
+    open_buffer(job.config, job.real, _unless_all(mask)).lacks(*needs) * int(mask.sum())
+    for mask in (masks if masks.ndim == 2 else masks[None])
+  )
+  return _cost(job.config, job.real, job.layout, passes) if passes else None
+
+
+def _cost(config: ConfigDict, real: RealData, layout: parallel.Layout, passes: float) -> np.ndarray:
+  """[flops, seconds, 0] of so many examples seen in training."""
+  factor = 6 if config.experts.sharpness_radius else 3  # forward and backward, twice for SAM
+  network = build_network(config, real)
+  cost = estimate.passes_cost(network, real.info.image_shape, factor * passes)
+  return cost / np.array([1, len(layout.devices), 1])
+
+
+def _unless_all(mask: np.ndarray) -> np.ndarray | None:
+  return None if mask.all() else mask
+
+
+def _source(real: RealData, members: np.ndarray | None) -> train.Source:
+  """The real examples that experts see, as they are stored."""
+  data = make_data_split(real)
+  labels = np.eye(real.info.num_classes, dtype=np.float32)[real.train_labels]
+  rows = slice(None) if members is None else members
+  images = data.images[rows][None]
+  return jax.tree.map(jnp.asarray, train.Source(images, labels[rows][None], data.mean, data.std))
