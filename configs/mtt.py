@@ -40,9 +40,7 @@ RECIPES = {
     rate_learning_rate=1e-7,
     zca=True,
   ),
-  ("cifar10", 10): dict(
-    learning_rate=100.0, student_learning_rate=0.001, zca=True
-  ),
+  ("cifar10", 10): dict(learning_rate=100.0, student_learning_rate=0.001, zca=True),
   ("cifar10", 50): dict(max_start_epoch=40, student_learning_rate=0.001),
   ("cifar100", None): dict(student_steps=20),
   ("cifar100", 1): dict(expert_epochs=3, zca=True),
@@ -65,7 +63,9 @@ RECIPES = {
     learning_rate=10.0,
     rate_learning_rate=1e-5,
   ),
-  ("mnist", None): dict(num_steps=300, num_experts=4, width=32, student_steps=20, max_start_epoch=4),
+  ("mnist", None): dict(
+    num_steps=300, num_experts=4, width=32, student_steps=20, max_start_epoch=4
+  ),
   ("fake", None): dict(
     num_steps=5, num_experts=2, width=4, student_steps=3, expert_epochs=1, max_start_epoch=2
   ),

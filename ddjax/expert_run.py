@@ -139,7 +139,9 @@ def _measure(job: Job, buffer: Buffer) -> Report | None:
   image = jnp.zeros((1, *real.info.image_shape))
   shapes = jax.eval_shape(network.init, jax.random.key(0), image)
   if "batch_stats" in shapes:
-    logging.info("The accuracy of networks with batch norm is not measured: buffers keep parameters.")
+    logging.info(
+      "The accuracy of networks with batch norm is not measured: buffers keep parameters."
+    )
     return None
   _, unravel = ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
   tested = range(min(needs.num_experts, _MOST_TESTED))

@@ -48,7 +48,11 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   Raises:
     ValueError: for impossible settings.
   """
-  outer, ipc, num_images = config.outer, config.synthetic.ipc, info.num_classes * config.synthetic.ipc
+  outer, ipc, num_images = (
+    config.outer,
+    config.synthetic.ipc,
+    info.num_classes * config.synthetic.ipc,
+  )
   settings.check_init(config.synthetic)
   network = settings.build_network(config, info)
   optimisers = settings.make_optimisers(config)
@@ -87,9 +91,7 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     current = state.synthetic
     labels, labels_back = jax.vjp(probabilities, current.labels)
     learned = Learned(current.images, labels, current.log_learning_rate)
-    losses, gradients = map_each(
-      lambda key, piece: of_segment(key, piece, learned), keys, shard
-    )
+    losses, gradients = map_each(lambda key, piece: of_segment(key, piece, learned), keys, shard)
     loss, gradient = mean_across(
       jax.tree.map(lambda leaf: leaf.mean(axis=0), (losses, gradients)), axis_name
     )
@@ -103,9 +105,7 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     if decay:
       average = decay * average + (1 - decay) * new.images
     metrics = {"loss": loss, "learning_rate": jnp.exp(new.log_learning_rate), **metrics}
-    state = state.replace(
-      step=state.step + 1, synthetic=new, opt_state=opt_state, extra=average
-    )
+    state = state.replace(step=state.step + 1, synthetic=new, opt_state=opt_state, extra=average)
     return state, metrics
 
   def extract(state: DistillState) -> DistilledSet:

@@ -267,9 +267,7 @@ class Buffer:
       is_own = chunk.first_expert <= expert < chunk.end_expert
       if is_own and chunk.first_epoch <= epoch < chunk.end_epoch:
         rows = _mapped(self._chunk_path(chunk), chunk.sha256)
-        return np.asarray(
-          rows[epoch - chunk.first_epoch, expert - chunk.first_expert], np.float32
-        )
+        return np.asarray(rows[epoch - chunk.first_epoch, expert - chunk.first_expert], np.float32)
     raise KeyError(f"{self.folder} has no epoch {epoch} of expert {expert}.")
 
   def losses(self) -> np.ndarray:

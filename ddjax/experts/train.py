@@ -123,7 +123,9 @@ class _Run:
     numbers = group.first + np.minimum(np.arange(num_devices * size), count - 1)
     shape = num_devices, size
     self._rows = Rows(
-      seeds=np.stack([numbers, np.zeros_like(numbers)], axis=-1).astype(np.uint32).reshape(*shape, 2),
+      seeds=np.stack([numbers, np.zeros_like(numbers)], axis=-1)
+      .astype(np.uint32)
+      .reshape(*shape, 2),
       indices=np.zeros(shape, np.int32),
       learning_rates=np.full(shape, learning_rate, np.float32),
     )
@@ -188,7 +190,9 @@ class _Run:
       loss = np.asarray(loss).reshape(-1)[: self._group.end - self._group.first]
       if not np.isfinite(loss).all():
         bad = (self._group.first + np.flatnonzero(~np.isfinite(loss))).tolist()
-        raise NonFiniteLossError(f"The training loss of experts {bad} is not finite in epoch {epoch}.")
+        raise NonFiniteLossError(
+          f"The training loss of experts {bad} is not finite in epoch {epoch}."
+        )
       left -= count
       per_step = (time.monotonic() - started) / count
       count = max(1, min(4 * count, int(_SECONDS_PER_CALL / per_step)))

@@ -136,7 +136,11 @@ def ensure(
       buffer.folder, missing, *needs, duration(seconds),
     )  # fmt: skip
     training = train.make_training(
-      build_network(config, real), protocol, loss=_LOSS, num_examples=num_examples, image_shape=real.info.image_shape
+      build_network(config, real),
+      protocol,
+      loss=_LOSS,
+      num_examples=num_examples,
+      image_shape=real.info.image_shape,
     )
     train_experts(
       buffer,

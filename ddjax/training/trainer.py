@@ -115,7 +115,7 @@ def train(
     distiller.step, layout, steps_per_call=steps_per_call, is_host_fed=is_host_fed
   )
   shard = parallel.device_numbers(layout)
-  seeds = _seeds(state) if is_host_fed else None
+  seeds = seeds_of(state) if is_host_fed else None
   state = parallel.place_state(state, layout)
   pending = None
 
@@ -191,7 +191,7 @@ def host_batches(
   return jax.tree.map(lambda *rows: np.stack(rows), *steps)
 
 
-def _seeds(state: DistillState) -> np.ndarray:
+def seeds_of(state: DistillState) -> np.ndarray:
   """The words u32[r 2] of the distillations' keys."""
   words = np.asarray(jax.random.key_data(state.rng))
   return words.reshape(-1, words.shape[-1])

@@ -1,13 +1,20 @@
 """One table of methods that every protocol test runs over; a new method adds a row."""
 
+import functools
 from typing import Any, NamedTuple
 
+import jax
+from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
+import numpy as np
+import optax
 
-from configs import coreset, dc, dm, dsa, idc
+from configs import coreset, dc, dm, dsa, idc, mtt
 from ddjax.config import groups
 from ddjax.data.load import load_real_data, make_data_split
+from ddjax.models.build import build
 from ddjax.registry import DISTILLERS
+from ddjax.training import parallel, trainer
 
 
 class Case(NamedTuple):
@@ -97,8 +104,36 @@ CASES = [
     0.8,
     is_slow=True,
   ),
+  Case(
+    "mtt",
+    "mtt",
+    {
+      "network.name": "mlp",
+      "augmentation": "crop",
+      "outer.student_learning_rate": 0.1,
+      "outer.learning_rate": 20.0,
+      "outer.num_segments": 4,
+    },
+    0.95,
+  ),
+  Case(
+    "mtt every option",
+    "mtt",
+    {
+      "network.name": "convnet(depth=1,norm=batch)",
+      "augmentation": "color_crop",
+      "unroll": "constant",
+      "synthetic.learn_labels": True,
+      "outer.num_segments": 4,
+      "outer.student_batch_size": 3,
+      "outer.growth_steps": 3,
+      "outer.image_ema_decay": 0.5,
+    },
+    None,  # random experts have nothing to teach
+    is_slow=True,
+  ),
 ]
-_CONFIGS = {"dc": dc, "dm": dm, "dsa": dsa, "idc": idc}
+_CONFIGS = {"dc": dc, "dm": dm, "dsa": dsa, "idc": idc, "mtt": mtt}
 
 
 def make_config(case: Case) -> ConfigDict:
@@ -123,3 +158,54 @@ def make_distiller(case: Case, axis_name=None):
   real = load_real_data(config.data)
   distiller = DISTILLERS[case.method](config, real.info, axis_name=axis_name)
   return distiller, make_data_split(real), real.info
+
+
+class Experts:
+  """Trajectories of the case's network, in memory: gradient descent on the whole real set."""
+
+  num_experts, num_epochs = 2, 3
+
+  def __init__(self, case: Case):
+    config = make_config(case)
+    network = config.network.name, config.network.width
+    self._paths = [_descend(*network, expert, self.num_epochs) for expert in range(2)]
+
+  def read(self, expert: int, epoch: int) -> np.ndarray:
+    return self._paths[expert][epoch]
+
+
+@functools.cache
+def _descend(name: str, width: int, expert: int, num_epochs: int) -> list[np.ndarray]:
+  """Parameters f32[p] of an expert, three steps of gradient descent an epoch."""
+  config = make_config(Case("", "mtt", {}))
+  real = load_real_data(config.data)
+  data = make_data_split(real)
+  images = (data.images - data.mean) / data.std
+  network = build(name, num_classes=real.info.num_classes, width=width)
+  variables = network.init(jax.random.key(expert), images[:1])
+  flat, unravel = ravel_pytree(variables["params"])
+
+  @jax.jit
+  def epoch(flat):
+    def loss(flat):
+      logits, _ = network.apply(
+        variables | {"params": unravel(flat)}, images, is_training=True, mutable=["batch_stats"]
+      )
+      return optax.softmax_cross_entropy_with_integer_labels(logits, data.labels).mean()
+
+    for _ in range(3):
+      flat = flat - 0.1 * jax.grad(loss)(flat)
+    return flat
+
+  path = [flat]
+  for _ in range(num_epochs):
+    path.append(epoch(path[-1]))
+  return [np.asarray(flat) for flat in path]
+
+
+def make_shards(case: Case, distiller, state, step: int, count: int, length: int, layout):
+  """What a program gets as `shard` for `count` steps: device numbers, or host batches."""
+  if distiller.batch_at is None:
+    return parallel.device_numbers(layout)
+  seeds = trainer.seeds_of(state)
+  return trainer.host_batches(distiller, (Experts(case),), seeds, step, count, length, layout)

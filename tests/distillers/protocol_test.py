@@ -7,7 +7,8 @@ import pytest
 
 from ddjax.training import parallel, trainer
 from ddjax.training.checkpoints import Checkpoints
-from tests.distillers.cases import CASES, make_distiller
+from ddjax.types import DistillState
+from tests.distillers.cases import CASES, make_distiller, make_shards
 
 pytestmark = pytest.mark.parametrize(
   "case",
@@ -26,6 +27,15 @@ def _as_arrays(tree):
   return [array(leaf) for leaf in jax.tree.leaves(tree)]
 
 
+def _make_program(distiller, layout, steps_per_call):
+  return parallel.make_program(
+    distiller.step,
+    layout,
+    steps_per_call=steps_per_call,
+    is_host_fed=distiller.batch_at is not None,
+  )
+
+
 def _run(case, *, num_devices=1, num_replicas=0, steps_per_call=4, num_steps=4, data_change=None):
   layout = parallel.make_layout(num_devices, num_replicas)
   distiller, data, _ = make_distiller(case, layout.axis_name)
@@ -33,12 +43,15 @@ def _run(case, *, num_devices=1, num_replicas=0, steps_per_call=4, num_steps=4, 
     data = data_change(data)
   rngs = jax.random.split(jax.random.key(3), max(num_replicas, 1))
   state = trainer.initialise(distiller, data, rngs if num_replicas else rngs[0], layout)
+  shards = [
+    make_shards(case, distiller, state, step, steps_per_call, steps_per_call, layout)
+    for step in range(0, num_steps, steps_per_call)
+  ]
   state = parallel.place_state(state, layout)
   data = parallel.replicate(data, layout)
-  program = parallel.make_program(distiller.step, layout, steps_per_call=steps_per_call)
-  shard = parallel.device_numbers(layout)
+  program = _make_program(distiller, layout, steps_per_call)
   collected = []
-  for _ in range(num_steps // steps_per_call):
+  for shard in shards:
     state, metrics = program(state, data, steps_per_call, shard)
     collected.append(jax.device_get(metrics))
   state = jax.device_get(parallel.collect_state(state, layout))
@@ -46,10 +59,20 @@ def _run(case, *, num_devices=1, num_replicas=0, steps_per_call=4, num_steps=4, 
   return distiller, state, metrics
 
 
+def _shards_of_steps(case, distiller, rng, num_steps):
+  """What the step itself gets, step by step, where it is called alone, on one device."""
+  if distiller.batch_at is None:
+    return [jnp.int32(0)] * num_steps
+  state = DistillState(jnp.int32(0), rng, None, None)
+  shards = make_shards(case, distiller, state, 0, num_steps, num_steps, parallel.make_layout(1))
+  return [jax.tree.map(lambda leaf, i=i: leaf[i, 0], shards) for i in range(num_steps)]
+
+
 def test_shapes_are_known_without_running(case):
   distiller, data, info = make_distiller(case)
   state = jax.eval_shape(distiller.init, jax.random.key(0), data)
-  after, metrics = jax.eval_shape(distiller.step, state, data, jnp.int32(0))
+  (shard,) = _shards_of_steps(case, distiller, jax.random.key(0), 1)
+  after, metrics = jax.eval_shape(distiller.step, state, data, shard)
   published = jax.eval_shape(distiller.extract, after)
   num = 2 * info.num_classes
   assert jax.tree.structure(state) == jax.tree.structure(after)
@@ -76,16 +99,17 @@ def test_second_call_compiles_nothing(case):
   layout = parallel.make_layout(1)
   distiller, data, _ = make_distiller(case, layout.axis_name)
   state = trainer.initialise(distiller, data, jax.random.key(0), layout)
+  first = make_shards(case, distiller, state, 0, 3, 3, layout)
+  second = make_shards(case, distiller, state, 3, 2, 3, layout)
   state = parallel.place_state(state, layout)
   data = parallel.replicate(data, layout)
-  program = parallel.make_program(distiller.step, layout, steps_per_call=3)
-  shard = parallel.device_numbers(layout)
-  state, _ = program(state, data, 3, shard)
+  program = _make_program(distiller, layout, 3)
+  state, _ = program(state, data, 3, first)
   compiled = []
   jax.monitoring.register_event_duration_secs_listener(
     lambda event, _, **__: compiled.append(event) if "backend_compile" in event else None
   )
-  jax.block_until_ready(program(state, data, 2, shard))
+  jax.block_until_ready(program(state, data, 2, second))
   assert not compiled
   jax.block_until_ready(jax.jit(lambda x: x + 2)(jnp.ones(3)))
   assert compiled  # the listener does hear of compilations
@@ -118,15 +142,17 @@ def test_a_restart_in_the_middle_ends_on_the_same_bits(case, tmp_path):
   layout = parallel.make_layout(1)
   distiller, data, _ = make_distiller(case, layout.axis_name)
   data = parallel.replicate(data, layout)
-  program = parallel.make_program(distiller.step, layout, steps_per_call=2)
-  shard = parallel.device_numbers(layout)
+  program = _make_program(distiller, layout, 2)
   state = trainer.initialise(distiller, data, jax.random.split(jax.random.key(3), 1)[0], layout)
+  shard = make_shards(case, distiller, state, 0, 2, 2, layout)
   state, _ = program(parallel.place_state(state, layout), data, 2, shard)
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(2, state)
   like = trainer.initialise(distiller, data, jax.random.key(9), layout)
   with Checkpoints(tmp_path) as checkpoints:
-    restored = parallel.place_state(checkpoints.restore(like), layout)
+    restored = checkpoints.restore(like)
+  shard = make_shards(case, distiller, restored, 2, 2, 2, layout)
+  restored = parallel.place_state(restored, layout)
   after, _ = program(restored, data, 2, shard)
   for a, b in zip(_as_arrays(unbroken), _as_arrays(jax.device_get(after)), strict=True):
     np.testing.assert_array_equal(a, b)
@@ -140,8 +166,8 @@ def test_replicas_equal_runs_of_their_own(case, num_devices):
   distiller, data, _ = make_distiller(case)
   rngs = jax.random.split(jax.random.key(3), 4)
   alone = jax.jit(distiller.init)(rngs[2], data)
-  for _ in range(4):
-    alone, _ = jax.jit(distiller.step)(alone, data, jnp.int32(0))
+  for shard in _shards_of_steps(case, distiller, alone.rng, 4):
+    alone, _ = jax.jit(distiller.step)(alone, data, shard)
   for a, b in zip(_as_arrays(many), _as_arrays(jax.device_get(alone)), strict=True):
     np.testing.assert_allclose(a[2].astype(float), b.astype(float), rtol=2e-3, atol=2e-4)
 

@@ -323,6 +323,41 @@ def matching():
   )
 
 
+def trajectory():
+  """Four steps of a student: the loss of MTT, and its gradients of images and learning rate."""
+  start, target = (ConvNet((8, 8, 3), width=4, depth=2, norm="instance") for _ in range(2))
+  images = _coarse(2 * NUM_CLASSES, 8, 8, 3).requires_grad_()
+  labels = torch.arange(NUM_CLASSES).repeat_interleave(2)
+  rate = torch.tensor(0.1, requires_grad=True)
+  names = [name for name, _ in start.named_parameters()]
+  first = [value.detach() for value in start.parameters()]
+  student = [value.clone().requires_grad_() for value in first]
+  for _ in range(4):
+    logits = torch.func.functional_call(start, dict(zip(names, student, strict=True)), images)
+    slopes = torch.autograd.grad(F.cross_entropy(logits, labels), student, create_graph=True)
+    student = [value - rate * slope for value, slope in zip(student, slopes, strict=True)]
+
+  def squared(a, b):
+    return sum(((x - y) ** 2).sum() for x, y in zip(a, b, strict=True))
+
+  goal = [value.detach() for value in target.parameters()]
+  loss = squared(student, goal) / squared(first, goal)
+  of_images, of_rate = torch.autograd.grad(loss, [images, rate])
+  _save(
+    "trajectory",
+    dict(
+      start=start.in_our_layout(),
+      target=target.in_our_layout(),
+      images=images,
+      labels=labels,
+      rate=rate,
+      loss=loss,
+      gradient_of_images=of_images,
+      gradient_of_rate=of_rate,
+    ),
+  )
+
+
 def main():
   """Writes every file."""
   torch.set_default_dtype(torch.float64)
@@ -334,6 +369,7 @@ def main():
   initial_values()
   augmentations()
   matching()
+  trajectory()
 
 
 if __name__ == "__main__":

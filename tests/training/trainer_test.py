@@ -166,12 +166,14 @@ def test_host_batches_come_by_step_and_device(tmp_path):
   walk = _make_walk(layout.axis_name)
 
   def step(state, data, shard):
-    mean = parallel.mean_across(shard.astype(jnp.float32), layout.axis_name)
+    mean = parallel.mean_across(shard.astype(jnp.float32).mean(), layout.axis_name)
     images = state.synthetic.images + mean
     new = state.replace(step=state.step + 1, synthetic=state.synthetic.replace(images=images))
     return new, {"loss": mean}
 
-  fed = walk._replace(step=step, batch_at=lambda rng, step: np.arange(4) + 10 * step)
+  fed = walk._replace(
+    step=step, batch_at=lambda offset, seed, step: np.arange(4) + 10 * step + offset
+  )
   losses = []
   with Checkpoints(tmp_path) as checkpoints:
     trainer.train(
@@ -184,8 +186,9 @@ def test_host_batches_come_by_step_and_device(tmp_path):
       checkpoint_every_steps=5,
       checkpoints=checkpoints,
       hooks=trainer.Hooks(on_metrics=lambda first, metrics: losses.extend(metrics["loss"])),
+      host_data=(100,),
     )
-  np.testing.assert_allclose(losses, [1.5 + 10 * step for step in range(8)])
+  np.testing.assert_allclose(losses, [101.5 + 10 * step for step in range(8)])
 
 
 def test_a_checkpoint_of_another_size_is_refused(tmp_path):
