@@ -125,6 +125,41 @@ def gradient_loss(
   return loss
 
 
+def trajectory_loss(
+  network: TorchConvNet,
+  start: Sequence[torch.Tensor],
+  target: Sequence[torch.Tensor],
+  images: torch.Tensor,
+  labels: torch.Tensor,
+  rate: torch.Tensor,
+  draws: Sequence[TorchDraw],
+) -> torch.Tensor:
+  """The loss of MTT: a student trained for as many steps as there are draws, on all images.
+
+  Args:
+    network: whose layers are used; its own parameters are not.
+    start: the expert's parameters to begin with, in the order of `network.parameters()`.
+    target: those to arrive at.
+    images: f32[n c h w].
+    labels: i64[n].
+    rate: the student's learning rate.
+    draws: augmentation of each step.
+  """
+  names = [name for name, _ in network.named_parameters()]
+  student = [value.clone().requires_grad_() for value in start]
+  for draw in draws:
+    parameters = dict(zip(names, student, strict=True))
+    logits = torch.func.functional_call(network, parameters, augment(images, draw))
+    loss = F.cross_entropy(logits, labels)
+    slopes = torch.autograd.grad(loss, student, create_graph=True)
+    student = [value - rate * slope for value, slope in zip(student, slopes, strict=True)]
+  missed, moved = (
+    sum(((a - b) ** 2).sum() for a, b in zip(values, target, strict=True))
+    for values in (student, start)
+  )
+  return missed / moved
+
+
 def row_cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
   """Sum over output units of one minus the cosine."""
   a, b = a.flatten(1), b.flatten(1)

@@ -110,8 +110,8 @@ def _prepare(config: ConfigDict, workdir: pathlib.Path) -> Job:
   """The job of the MTT whose experts these are."""
   if config.num_replicas > 1 or config.member_fraction < 1:
     raise ValueError(
-      "Experts alone are trained on the whole train set: num_replicas must be 1 and member_fraction "
-      "1.0. configs/mtt.py trains those of splits as it needs them."
+      "Experts alone are trained on the whole train set: num_replicas must be 1 and "
+      "member_fraction 1.0. configs/mtt.py trains those of splits as it needs them."
     )
   config = config.copy_and_resolve_references()
   config.method = "mtt"

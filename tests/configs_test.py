@@ -11,9 +11,11 @@ from ddjax.data.facts import FACTS
 from ddjax.data.load import load_real_data
 from ddjax.distillers import coreset
 from ddjax.evaluators.protocols import PROTOCOLS
+from ddjax.stages import experts
 from ddjax.stages.prepare import prepare
 from ddjax.tasks import TASKS
-from ddjax.training import parallel
+from ddjax.training import parallel, trainer
+from ddjax.training.fitting import Watch
 
 CONFIGS = sorted(path.name for path in pathlib.Path("configs").glob("*.py"))
 EVALUATIONS = ["evaluate.py", "full_set.py"]  # they make no set; tests/set_evaluation_test.py
@@ -57,13 +59,22 @@ def test_builds_for_every_data_set(name, dataset):
 @pytest.mark.parametrize("name", METHODS)
 def test_one_step_on_fake_data(name):
   config = get_config(f"configs/{name}:fake,ipc=1,smoke")
+  if config.task == "experts":
+    config.method = "mtt"
   config.num_devices = 1
   if config.task == "kernel_ablation":
     config = kernel_ablation.cell_config(config, "fc1-ntk")
   job = prepare(config, pathlib.Path(), load_real_data(config.data))
   state = job.initial_state()
-  program = parallel.make_program(job.distiller.step, job.layout, steps_per_call=1)
+  is_host_fed = job.distiller.batch_at is not None
+  program = parallel.make_program(
+    job.distiller.step, job.layout, steps_per_call=1, is_host_fed=is_host_fed
+  )
   numbers = parallel.device_numbers(job.layout)
+  if is_host_fed:
+    job = experts.attach(job, Watch())
+    seeds = trainer.seeds_of(state)
+    numbers = trainer.host_batches(job.distiller, job.host_data, seeds, 0, 1, 1, job.layout)
   placed = parallel.place_state(state, job.layout)
   after, metrics = program(placed, job.data, 1, numbers)
   assert int(np.ravel(after.step)[0]) == 1

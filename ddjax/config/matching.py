@@ -68,8 +68,9 @@ def make_experts_config(args: Mapping[str, Any], recipe: Mapping[str, Any]) -> C
   config = make_trajectory_config(args, recipe)
   config.task = "experts"
   config.method = "experts"
-  if args["epochs"]:
-    config.experts.num_epochs = args["epochs"]
+  config.experts.seed = args["seed"]
+  if args["epochs"]:  # these alone, whatever the row needs
+    config.outer.update(dict(max_start_epoch=1, expert_epochs=args["epochs"]))
   return config
 
 

@@ -1,10 +1,10 @@
 """MTT: images on which a student follows the path that experts took on real data.
 
-Cazenavette et al. 2022, "Dataset Distillation by Matching Training Trajectories" (arXiv 2203.11932).
-Options of later work: the gradient of constant memory (Cui et al. 2023, TESLA, arXiv 2211.10586), a
-range of start epochs that grows (Guo et al. 2024, DATM, arXiv 2310.05773), an exponential average of
-the images (likewise in DATM's released code), and experts in flat minima (Du et al. 2023, FTD, arXiv
-2211.11004; see `ddjax.experts`).
+Cazenavette et al. 2022, "Dataset Distillation by Matching Training Trajectories" (arXiv
+2203.11932). Options of later work: the gradient of constant memory (Cui et al. 2023, TESLA, arXiv
+2211.10586), a range of start epochs that grows and an exponential average of the images (Guo et al.
+2024, DATM, arXiv 2310.05773, and its released code), and experts in flat minima (Du et al. 2023,
+FTD, arXiv 2211.11004; see `ddjax.experts`).
 
 The student's learning rate is learned as its logarithm, so it cannot become negative; one update
 changes it by a factor of two at most (ours), so it cannot run away.
@@ -168,16 +168,16 @@ def _check_trajectories(config: ConfigDict) -> ExpertNeeds:
   first = outer.first_max_start_epoch if outer.growth_steps else outer.max_start_epoch
   if not 0 <= outer.min_start_epoch < first <= outer.max_start_epoch:
     raise ValueError(
-      f"Start epochs run from outer.min_start_epoch={outer.min_start_epoch} to below {first}, later "
-      f"{outer.max_start_epoch}: there must be one in between."
+      f"Start epochs run from outer.min_start_epoch={outer.min_start_epoch} to below {first}, "
+      f"later {outer.max_start_epoch}: there must be one in between."
     )
   if experts.num_experts < 1:
     raise ValueError(f"experts.num_experts={experts.num_experts} must be at least 1.")
   num_epochs = outer.max_start_epoch + outer.expert_epochs - 1
   if experts.num_epochs and experts.num_epochs < num_epochs:
     raise ValueError(
-      f"experts.num_epochs={experts.num_epochs}, but start epochs below {outer.max_start_epoch} and "
-      f"outer.expert_epochs={outer.expert_epochs} need {num_epochs}."
+      f"experts.num_epochs={experts.num_epochs}, but start epochs below {outer.max_start_epoch} "
+      f"and outer.expert_epochs={outer.expert_epochs} need {num_epochs}."
     )
   return ExpertNeeds(experts.num_experts, experts.num_epochs or num_epochs)
 
@@ -207,7 +207,8 @@ def _make_student(config: ConfigDict, info: DatasetInfo, network) -> tuple[Stude
   batch_size = outer.student_batch_size or num_images
   if not 0 < batch_size <= num_images:
     raise ValueError(
-      f"outer.student_batch_size={batch_size} must lie between 1 and the {num_images} images (0: all)."
+      f"outer.student_batch_size={batch_size} must lie between 1 and the {num_images} images, or "
+      "be 0 for all."
     )
   image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
   shapes = jax.eval_shape(network.init, jax.random.key(0), image)

@@ -1,7 +1,7 @@
 """A student trained for some steps on synthetic images, and how its end depends on them.
 
-Cazenavette et al. 2022, "Dataset Distillation by Matching Training Trajectories" (arXiv 2203.11932),
-algorithm 1: from an expert's parameters theta_start the student takes N steps
+Cazenavette et al. 2022, "Dataset Distillation by Matching Training Trajectories" (arXiv
+2203.11932), algorithm 1: from an expert's parameters theta_start the student takes N steps
 
   theta_{i+1} = theta_i - alpha grad_theta l(theta_i; X_i),
 
@@ -10,11 +10,11 @@ parameters theta_target that the expert reached on real data:
 
   L = ||theta_N - theta_target||^2 / ||theta_start - theta_target||^2.
 
-The gradient of L runs back through all N steps. `plain` keeps what every step computed; `checkpoint`
-keeps the parameters alone and computes the rest again, in pieces of the batch; `constant` is the
-form of Cui et al. 2023, "Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory" (TESLA,
-arXiv 2211.10586), which keeps nothing but leaves out a part of the gradient: see
-`constant_memory_gradient`.
+The gradient of L runs back through all N steps. `plain` keeps what every step computed;
+`checkpoint` keeps the parameters alone and computes the rest again, in pieces of the batch;
+`constant` is the form of Cui et al. 2023, "Scaling Up Dataset Distillation to ImageNet-1K with
+Constant Memory" (TESLA, arXiv 2211.10586), which keeps nothing but leaves out a part of the
+gradient: see `constant_memory_gradient`.
 """
 
 import functools
@@ -24,7 +24,7 @@ from typing import Any, Callable, NamedTuple
 from flax import struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Float
 import optax
 
 from ddjax.augment import siamese
@@ -76,7 +76,7 @@ class Student(NamedTuple):
   """How a student learns.
 
   Attributes:
-    total_loss: (params, images f32[b h w c], labels f32[b k], weights f32[b]) -> weighted sum f32[].
+    total_loss: (params, images f32[b h w c], labels f32[b k], weights f32[b]) -> f32[], the sum.
     augmentation: of the images.
     num_steps: N.
     batch_size: b, at most n.

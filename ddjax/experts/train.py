@@ -144,7 +144,8 @@ class _Run:
         kept, losses = [], []
       first = epoch + 1 if epoch else 0
       end = min(num_epochs, (epoch // epochs_per_chunk + 1) * epochs_per_chunk)
-      for epoch in range(epoch + 1, end + 1):
+      while epoch < end:
+        epoch += 1
         losses.append(self._train_epoch(epoch))
         kept.append(self._parameters())
       yield first, np.stack(kept), losses

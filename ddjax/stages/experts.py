@@ -5,6 +5,7 @@ cache folder unless `experts.path` names another. What it lacks is trained first
 """
 
 from pathlib import Path
+import re
 from typing import Any, Mapping
 
 from absl import logging
@@ -106,7 +107,8 @@ def open_buffer(config: ConfigDict, real: RealData, members: np.ndarray | None =
   folder = config.experts.path
   if folder and members is not None:
     folder = Path(folder) / f"members-{known['members'][:12]}"
-  name = f"{real.info.name}-{config.network.name}-{content_key(known)}"
+  words = re.sub(r"[^a-z0-9]+", "-", f"{real.info.name}-{config.network.name}".lower()).strip("-")
+  name = f"{words}-{content_key(known)}"
   return Buffer(folder or cache_dir() / "experts" / name, known)
 
 
@@ -146,7 +148,7 @@ def ensure(
       buffer,
       fitting.compile_training(training, parallel.local_devices(layout)),
       stream(config.experts.seed, "experts"),
-      _source(real, members),
+      real_source(real, members),
       num_experts=needs.num_experts,
       num_epochs=needs.num_epochs,
       learning_rate=config.experts.learning_rate,
@@ -201,7 +203,7 @@ def _unless_all(mask: np.ndarray) -> np.ndarray | None:
   return None if mask.all() else mask
 
 
-def _source(real: RealData, members: np.ndarray | None) -> train.Source:
+def real_source(real: RealData, members: np.ndarray | None = None) -> train.Source:
   """The real examples that experts see, as they are stored."""
   data = make_data_split(real)
   labels = np.eye(real.info.num_classes, dtype=np.float32)[real.train_labels]

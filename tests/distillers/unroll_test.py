@@ -55,8 +55,7 @@ def _python_loop(student, start, target, draws, learned):
       return student.total_loss(params, images, labels, weights) / weights.sum()
 
     slopes = jax.grad(mean_loss)(params)
-    rate = jnp.exp(learned.log_rate)
-    params = jax.tree.map(lambda leaf, slope: leaf - rate * slope, params, slopes)
+    params = optax.tree.add_scale(params, -jnp.exp(learned.log_rate), slopes)
   ends = [
     jnp.concatenate([jnp.ravel(x) for x in jax.tree.leaves(t)]) for t in (params, target, start)
   ]

@@ -1,0 +1,132 @@
+"""A step of MTT: ours against the plain PyTorch unroll, on the CPU, at published width.
+
+  python -m benchmarks.mtt_step [--case=ipc1|ipc10] [--rounds=N] [--unroll=checkpoint|plain|constant]
+
+ConvNet-3 of width 128, ten classes of 32x32x3 images, all of them in every student step, siamese
+draws, one segment; `ipc1` takes 50 student steps, `ipc10` 10 (the published 30 would need some
+10 GB in PyTorch). Parameters and images are random: time does not depend on content. PyTorch has
+processes of its own, one as it is installed and one where glibc keeps freed memory; all take turns.
+"""
+
+import os
+
+from absl import app, flags
+import jax
+from jax.flatten_util import ravel_pytree
+import numpy as np
+
+from benchmarks import harness, torch_matching
+from configs import mtt
+from ddjax.evaluators.protocols import DSA
+from ddjax.models.build import build
+from ddjax.registry import DISTILLERS
+from ddjax.training import parallel, trainer
+
+CASES = {"ipc1": (1, 50), "ipc10": (10, 10)}
+"""{name: (images per class, student steps)}."""
+NUM_CLASSES, SHAPE, WIDTH = 10, (32, 32, 3), 128
+
+_CASE = flags.DEFINE_enum("case", None, list(CASES), "Which case; both by default.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each case.", lower_bound=2)
+_UNROLL = flags.DEFINE_enum("unroll", "checkpoint", ["checkpoint", "plain", "constant"], "Ours.")
+
+
+class RandomExperts:
+  """Trajectories between random parameters of the benchmark's network."""
+
+  num_experts, num_epochs = 100, 50
+
+  def __init__(self):
+    network = build("convnet", num_classes=NUM_CLASSES, width=WIDTH)
+    image = np.zeros((1, *SHAPE), np.float32)
+    keys = jax.random.split(jax.random.key(0))
+    self._ends = [np.asarray(ravel_pytree(network.init(key, image)["params"])[0]) for key in keys]
+
+  def read(self, expert: int, epoch: int) -> np.ndarray:
+    del expert
+    return self._ends[epoch % 2]
+
+
+def make_config(case: str, unroll: str, num_steps: int = 0):
+  """The config of a case; `num_steps` student steps, 0 for those of the case."""
+  ipc, own_steps = CASES[case]
+  config = mtt.get_config(f"cifar10,ipc={ipc}")
+  config.unroll = unroll
+  config.outer.update(
+    dict(student_steps=num_steps or own_steps, expert_epochs=1, max_start_epoch=10)
+  )
+  return config
+
+
+def make_call(config):
+  """A call that goes one step of ours further, on one device, as the trainer makes it."""
+  info, data = harness.random_split(1000, SHAPE, NUM_CLASSES)
+  layout = parallel.make_layout(1)
+  distiller = DISTILLERS["mtt"](config, info, axis_name=layout.axis_name)
+  state = trainer.initialise(distiller, data, jax.random.key(0), layout)
+  seeds, experts = trainer.seeds_of(state), (RandomExperts(),)
+  state, data = parallel.place_state(state, layout), parallel.replicate(data, layout)
+  program = parallel.make_program(distiller.step, layout, steps_per_call=1, is_host_fed=True)
+  step = 0
+
+  def call():
+    nonlocal state, step
+    batch = trainer.host_batches(distiller, experts, seeds, step, 1, 1, layout)
+    state, metrics = program(state, data, 1, batch)
+    jax.block_until_ready(metrics)
+    step += 1
+
+  return call
+
+
+def _theirs(case: str, keeps_freed_memory: bool):
+  """The same call of the PyTorch step, for a process of its own."""
+  torch = torch_matching.torch
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  if keeps_freed_memory:
+    torch_matching.torch_training.keep_freed_memory()
+  ipc, num_steps = CASES[case]
+  network = torch_matching.TorchConvNet(NUM_CLASSES, WIDTH)
+  ends = [
+    [value.detach() for value in torch_matching.TorchConvNet(NUM_CLASSES, WIDTH).parameters()]
+    for _ in range(2)
+  ]
+  images = torch.randn(NUM_CLASSES * ipc, SHAPE[2], *SHAPE[:2], requires_grad=True)
+  labels = torch.arange(NUM_CLASSES).repeat_interleave(ipc)
+  rate = torch.tensor(0.01, requires_grad=True)
+  of_images = torch.optim.SGD([images], lr=100.0, momentum=0.5)
+  of_rate = torch.optim.SGD([rate], lr=1e-7, momentum=0.5)
+
+  def call():
+    draws = [torch_matching.random_draw(DSA) for _ in range(num_steps)]
+    loss = torch_matching.trajectory_loss(network, *ends, images, labels, rate, draws)
+    of_images.zero_grad()
+    of_rate.zero_grad()
+    loss.backward()
+    of_images.step()
+    of_rate.step()
+
+  return call
+
+
+def main(_) -> None:
+  """Times the cases."""
+  jax.config.update("jax_platforms", "cpu")
+  timings = {}
+  for case in CASES:
+    if _CASE.value not in (None, case):
+      continue
+    ours = make_call(make_config(case, _UNROLL.value))
+    with (
+      harness.other_process(_theirs, case, False) as installed,
+      harness.other_process(_theirs, case, True) as keeping,
+    ):
+      runs = {"ours": ours, "installed": installed, "keeping": keeping}
+      seconds = harness.take_turns(runs, _ROUNDS.value)
+    timings[case] = harness.compare(seconds["ours"], seconds["installed"])
+    timings[f"{case} keeping memory"] = harness.compare(seconds["ours"], seconds["keeping"])
+  harness.report(timings, "ddjax", "PyTorch")
+
+
+if __name__ == "__main__":
+  app.run(main)

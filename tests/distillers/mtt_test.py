@@ -1,0 +1,165 @@
+"""MTT: its learning rate, its draws, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import mtt
+from ddjax.data.load import load_real_data, make_data_split
+from ddjax.distillers.mtt import make_mtt, start_epochs_end
+from ddjax.distillers.updates import Optimisers
+from ddjax.training import parallel
+from ddjax.types import ExpertNeeds, Synthetic
+from tests.distillers.cases import Case, Experts, make_shards
+
+_CASE = Case("", "mtt", {"network.name": "mlp", "augmentation": "none"})
+
+
+def _make(**outer):
+  config = mtt.get_config("fake,ipc=2")
+  config.update_from_flattened_dict(_CASE.changes)
+  config.outer.update(outer)
+  return config, make_mtt(config, load_real_data(config.data).info)
+
+
+def _step(distiller, config, num_steps=1):
+  """(states from 0 to num_steps, metrics of each step)."""
+  data = make_data_split(load_real_data(config.data))
+  state = jax.jit(distiller.init)(jax.random.key(0), data)
+  step = jax.jit(distiller.step)
+  states, metrics = [state], []
+  layout = parallel.make_layout(1)
+  shards = make_shards(_CASE, distiller, state, 0, num_steps, num_steps, layout)
+  for i in range(num_steps):
+    shard = jax.tree.map(lambda leaf, i=i: leaf[i, 0], shards)
+    state, found = step(states[-1], data, shard)
+    states.append(state)
+    metrics.append(found)
+  return states, metrics
+
+
+def test_a_small_update_of_the_logarithm_is_one_of_the_rate_itself():
+  """lr / alpha_0^2 on log alpha against lr on alpha: equal to first order."""
+  rate, slope, start = 1e-7, 3.0, 0.02
+  log_rate = optax.sgd(rate / start**2, momentum=0.5)
+  optimisers = Optimisers(optax.sgd(1.0), log_learning_rate=log_rate)
+  current = Synthetic(jnp.zeros(1), jnp.zeros(1), jnp.log(jnp.float32(start)))
+  gradients = Synthetic(jnp.zeros(1), None, jnp.float32(slope * start))  # by the chain rule
+  new, _, _ = optimisers.update(gradients, optimisers.init(current), current)
+  np.testing.assert_allclose(jnp.exp(new.log_learning_rate) - start, -rate * slope, rtol=0.02)
+
+
+def test_mtt_takes_that_update():
+  config, distiller = _make(rate_learning_rate=1e-5, student_learning_rate=0.1)
+  states, metrics = _step(distiller, config)
+  config.outer.rate_learning_rate = 2e-5
+  twice, _ = _step(make_mtt(config, load_real_data(config.data).info), config)
+  moved, moved_twice = (
+    float(after[1].synthetic.log_learning_rate - after[0].synthetic.log_learning_rate)
+    for after in (states, twice)
+  )
+  assert moved != 0
+  np.testing.assert_allclose(moved_twice, 2 * moved, rtol=1e-3)
+  np.testing.assert_allclose(
+    metrics[0]["learning_rate"], jnp.exp(states[1].synthetic.log_learning_rate), rtol=1e-6
+  )
+
+
+def test_the_rate_stays_positive_and_finite_whatever_its_gradient():
+  config, distiller = _make(rate_learning_rate=1e6, student_learning_rate=0.1)
+  states, _ = _step(distiller, config, num_steps=3)
+  rates = [float(distiller.extract(state).learning_rate) for state in states]
+  assert all(np.isfinite(rates)) and min(rates) > 0
+  changes = np.abs(np.diff(np.log(rates)))
+  np.testing.assert_allclose(changes, np.log(2), rtol=1e-4)  # by a factor of two, and no more
+
+
+def test_without_a_rate_of_its_own_the_learning_rate_stays():
+  config, distiller = _make(rate_learning_rate=0.0, student_learning_rate=0.1)
+  states, _ = _step(distiller, config, num_steps=2)
+  np.testing.assert_allclose(distiller.extract(states[-1]).learning_rate, 0.1, rtol=1e-6)
+
+
+def test_published_images_are_the_average_where_one_is_asked_for():
+  config, distiller = _make(image_ema_decay=0.75, learning_rate=50.0)
+  states, _ = _step(distiller, config, num_steps=2)
+  first, second, third = (state.synthetic.images for state in states)
+  average = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
+  assert not np.allclose(average, third, atol=1e-3)
+  np.testing.assert_allclose(distiller.extract(states[-1]).images, average, atol=1e-5)
+
+
+def test_start_epochs_grow_on_a_straight_line():
+  config, _ = _make(max_start_epoch=9, first_max_start_epoch=1, growth_steps=80)
+  ends = [start_epochs_end(config.outer, step) for step in (0, 9, 10, 40, 79, 80, 1000)]
+  assert ends == [1, 1, 2, 5, 8, 9, 9]
+  config.outer.growth_steps = 0
+  assert start_epochs_end(config.outer, 0) == 9
+
+
+class _Numbered:
+  """Trajectories that say which they are."""
+
+  num_experts, num_epochs = 2, 4
+
+  def read(self, expert, epoch):
+    return np.array([expert, epoch], np.float32)
+
+
+def test_draws_are_a_function_of_seed_and_step_and_cover_what_they_may():
+  _, distiller = _make(num_segments=5, expert_epochs=2, min_start_epoch=1, max_start_epoch=3)
+  assert distiller.experts == ExpertNeeds(2, 4)
+  seed = np.array([3, 4], np.uint32)
+  again = [distiller.batch_at(_Numbered(), seed, 7) for _ in range(2)]
+  np.testing.assert_array_equal(again[0]["start"], again[1]["start"])
+  batches = [distiller.batch_at(_Numbered(), seed, step) for step in range(40)]
+  start = np.concatenate([batch["start"] for batch in batches])
+  target = np.concatenate([batch["target"] for batch in batches])
+  np.testing.assert_array_equal(start[:, 0], target[:, 0])  # the same expert
+  np.testing.assert_array_equal(start[:, 1] + 2, target[:, 1])  # M epochs later
+  assert {tuple(pair) for pair in start} == {(i, t) for i in (0, 1) for t in (1, 2)}
+
+
+@pytest.mark.parametrize(
+  "fields, words",
+  [
+    ({"outer.student_steps": 0}, "outer.student_steps=0"),
+    ({"outer.student_learning_rate": -0.1}, "outer.student_learning_rate=-0.1"),
+    ({"outer.rate_learning_rate": -1.0}, "outer.rate_learning_rate=-1.0"),
+    ({"outer.student_batch_size": 99}, "outer.student_batch_size=99"),
+    ({"outer.min_start_epoch": 2}, "outer.min_start_epoch=2"),
+    ({"outer.image_ema_decay": 1.0}, "outer.image_ema_decay=1.0"),
+    ({"experts.num_epochs": 1}, "experts.num_epochs=1"),
+    ({"experts.num_experts": 0}, "experts.num_experts=0"),
+    ({"unroll": "plane"}, "Did you mean 'plain'"),
+    ({"checkpoint_policy": "dots"}, "Unknown checkpoint_policy='dots'"),
+  ],
+)
+def test_impossible_settings_are_refused_by_name(fields, words):
+  config = mtt.get_config("fake,ipc=2")
+  config.update_from_flattened_dict(fields)
+  with pytest.raises(ValueError, match=words):
+    make_mtt(config, load_real_data(config.data).info)
+
+
+def test_the_published_rows():
+  """algorithms as released: N, M, T+, rates, ZCA of CIFAR-10; 100 experts, 5000 steps."""
+  rows = {1: (50, 2, 2, 100.0, 1e-7, 0.01), 10: (30, 2, 20, 100.0, 1e-5, 0.001)}
+  rows[50] = (30, 2, 40, 1000.0, 1e-5, 0.001)
+  for ipc, row in rows.items():
+    config = mtt.get_config(f"cifar10,ipc={ipc}")
+    names = (
+      "student_steps", "expert_epochs", "max_start_epoch", "learning_rate", "rate_learning_rate",
+      "student_learning_rate",
+    )  # fmt: skip
+    assert tuple(config.outer[name] for name in names) == row
+    assert config.data.preprocessing == ("published" if ipc == 50 else "zca_kornia")
+    assert (config.experts.num_experts, config.outer.num_steps) == (100, 5000)
+    assert config.accuracy_evaluation.protocol == "mtt"
+
+
+def test_experts_of_the_case_move():
+  experts = Experts(_CASE)
+  assert np.abs(experts.read(0, 1) - experts.read(0, 0)).max() > 1e-3

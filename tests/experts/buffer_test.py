@@ -1,0 +1,148 @@
+"""Expert buffers: what is written is read, what is damaged is named, what is foreign is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ddjax.experts.buffer import Buffer, BufferError, content_key
+
+IDENTITY = {"dataset": "fake", "network": "mlp", "width": 4, "seed": 0, "dtype": "float32"}
+
+
+def _parameters(num_epochs, num_experts, seed=0):
+  return np.random.default_rng(seed).standard_normal((num_epochs, num_experts, 6), np.float32)
+
+
+def _append(buffer, parameters, first_expert, first_epoch):
+  num_epochs, num_experts, _ = parameters.shape
+  with buffer.locked():
+    buffer.append(
+      parameters,
+      first_expert=first_expert,
+      first_epoch=first_epoch,
+      state=[np.int32(first_epoch + num_epochs - 1), parameters[-1]],
+      losses=[[0.5] * num_experts] * num_epochs,
+    )
+
+
+def _filled(folder, identity=None):
+  """Experts 0 and 1 for 4 epochs in two chunks, expert 2 for 2 epochs in one."""
+  buffer = Buffer(folder, identity or IDENTITY)
+  parameters = [_parameters(3, 2, 0), _parameters(2, 2, 1), _parameters(3, 1, 2)]
+  for own, expert, epoch in zip(parameters, (0, 0, 2), (0, 3, 0), strict=True):
+    _append(buffer, own, expert, epoch)
+  return parameters
+
+
+def test_every_epoch_of_every_expert_is_read_back(tmp_path):
+  parameters = _filled(tmp_path)
+  buffer = Buffer(tmp_path, IDENTITY)
+  buffer.verify(3, 4)
+  assert buffer.num_experts == 3 and buffer.num_epochs == 2
+  np.testing.assert_array_equal(buffer.read(1, 2), parameters[0][2, 1])
+  np.testing.assert_array_equal(buffer.read(0, 4), parameters[1][1, 0])
+  np.testing.assert_array_equal(buffer.read(2, 0), parameters[2][0, 0])
+  with pytest.raises(KeyError, match="epoch 3 of expert 2"):
+    buffer.read(2, 3)
+
+
+def test_it_knows_what_is_missing(tmp_path):
+  _filled(tmp_path)
+  buffer = Buffer(tmp_path, IDENTITY)
+  assert buffer.lacks(2, 4) == 0
+  assert buffer.lacks(3, 4) == 2
+  assert buffer.lacks(5, 5) == 2 * 1 + 3 + 2 * 5
+  assert Buffer(tmp_path / "none", IDENTITY).lacks(2, 3) == 6
+
+
+@pytest.mark.parametrize("field", ["dataset", "network", "width", "seed"])
+def test_other_experts_are_refused_by_field(tmp_path, field):
+  _filled(tmp_path)
+  other = IDENTITY | {field: "other"}
+  with pytest.raises(BufferError, match=f"differing: {field}: .* there, 'other' here"):
+    Buffer(tmp_path, other)
+  assert content_key(other) != content_key(IDENTITY)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered"])
+def test_a_damaged_chunk_is_named_and_never_used(tmp_path, damage):
+  _filled(tmp_path)
+  path = sorted((tmp_path / "chunks").iterdir())[1]
+  content = bytearray(path.read_bytes())
+  if damage == "truncated":
+    del content[-4:]
+  else:
+    content[-2] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(BufferError, match=f"{path.name} is truncated or altered"):
+    Buffer(tmp_path, IDENTITY).verify(3, 4)
+  Buffer(tmp_path, IDENTITY).verify(3, 2)  # what is not needed does no harm
+
+
+def test_a_damaged_state_is_named(tmp_path):
+  _filled(tmp_path)
+  path = next((tmp_path / "states").glob("experts-00002*"))
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(BufferError, match=path.name):
+    Buffer(tmp_path, IDENTITY).read_state(2)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 1}', '{"format": 9, "identity": {}}'])
+def test_a_damaged_index_is_named(tmp_path, content):
+  _filled(tmp_path)
+  (tmp_path / "index.json").write_text(content)
+  with pytest.raises(BufferError, match=r"index\.json"):
+    Buffer(tmp_path, IDENTITY)
+
+
+def test_experts_of_a_missing_file_are_forgotten_and_the_others_kept(tmp_path):
+  _filled(tmp_path)
+  next((tmp_path / "chunks").glob("experts-00000-*-epochs-0003*")).unlink()
+  buffer = Buffer(tmp_path, IDENTITY)
+  with pytest.raises(BufferError, match="cannot be read"):
+    buffer.verify(3, 4)
+  with buffer.locked():
+    assert buffer.first_experts == [2]
+  assert not list((tmp_path / "chunks").glob("experts-00000*"))
+
+
+def test_what_a_killed_process_left_behind_is_removed(tmp_path):
+  _filled(tmp_path)
+  stray = tmp_path / "chunks" / "experts-00007-00007-epochs-0000-0001.npy"
+  stray.write_bytes(b"half")
+  with Buffer(tmp_path, IDENTITY).locked():
+    pass
+  assert not stray.exists()
+  assert len(list((tmp_path / "chunks").iterdir())) == 3
+  assert len(list((tmp_path / "states").iterdir())) == 2  # the last of each group
+
+
+def test_two_do_not_write_together(tmp_path):
+  with Buffer(tmp_path, IDENTITY).locked():
+    with pytest.raises(BufferError, match="Another process trains experts"):
+      with Buffer(tmp_path, IDENTITY).locked():  # a lock belongs to the open file
+        pass
+  with Buffer(tmp_path, IDENTITY).locked():
+    pass
+
+
+def test_half_precision_says_what_it_rounds(tmp_path):
+  identity = IDENTITY | {"dtype": "float16"}
+  buffer = Buffer(tmp_path, identity)
+  moves = 0.01 * _parameters(3, 2)  # as experts move: a little, from where they were
+  parameters = _parameters(1, 2, seed=1) + np.cumsum(moves, axis=0)
+  _append(buffer, parameters, 0, 0)
+  read = Buffer(tmp_path, identity).read(0, 1)
+  assert read.dtype == np.float32
+  missed = np.linalg.norm(read - parameters[1, 0])
+  (chunk,) = buffer.chunks
+  assert 0 < missed / np.linalg.norm(parameters[1, 0]) <= chunk.rounding < 1e-3
+  assert missed / np.linalg.norm(moves[1, 0]) <= chunk.rounding_of_change < 0.1
+  assert chunk.rounding_of_change > 10 * chunk.rounding
+  assert json.loads((tmp_path / "index.json").read_text())["chunks"][0] == chunk._asdict()
+
+
+def test_an_unknown_precision_is_refused(tmp_path):
+  with pytest.raises(ValueError, match="float8"):
+    Buffer(tmp_path, IDENTITY | {"dtype": "float8"})

@@ -1,0 +1,166 @@
+"""Expert training: an expert is what a network trained alone becomes, however it was reached."""
+
+import pathlib
+
+import jax
+import jax.flatten_util
+import numpy as np
+import pytest
+
+from configs import mtt
+from ddjax.data.load import load_real_data
+from ddjax.evaluators import train
+from ddjax.experts.buffer import BufferError
+from ddjax.experts.train import plan_groups
+from ddjax.random_streams import stream
+from ddjax.stages import experts
+from ddjax.stages.prepare import prepare
+from ddjax.training import parallel
+from ddjax.training.fitting import Watch
+from ddjax.training.trainer import PreemptedError
+from ddjax.types import ExpertNeeds
+
+
+def _config(folder, **fields):
+  config = mtt.get_config("fake")
+  config.network.name = "mlp"
+  config.augmentation = "none"
+  config.data.max_train_examples = 40
+  config.experts.update(dict(path=str(folder), batch_size=16, epochs_per_chunk=2) | fields)
+  return config
+
+
+def _ensure(config, num_experts, num_epochs, *, num_devices=1, members=None, watch=Watch()):
+  real = load_real_data(config.data)
+  layout = parallel.make_layout(num_devices)
+  needs = ExpertNeeds(num_experts, num_epochs)
+  return experts.ensure(config, real, needs, layout, watch, members)
+
+
+def _all(buffer, num_experts, num_epochs):
+  return np.array([[buffer.read(i, t) for t in range(num_epochs + 1)] for i in range(num_experts)])
+
+
+def test_an_expert_is_a_network_trained_alone(tmp_path):
+  config = _config(tmp_path)
+  buffer = _ensure(config, 2, 3)
+  real = load_real_data(config.data)
+  training = train.make_training(
+    experts.build_network(config, real),
+    experts.protocol_of(config),
+    loss="cross_entropy",
+    num_examples=real.info.num_train,
+    image_shape=real.info.image_shape,
+  )
+  rows = train.Rows(
+    np.array([[1, 0]], np.uint32), np.zeros(1, np.int32), np.full(1, 0.01, np.float32)
+  )
+  rng, source = stream(config.experts.seed, "experts"), experts.real_source(real)
+  state = training.init(rng, rows, source)
+  for epoch in range(1, 4):
+    state, loss = training.advance(state, rng, rows, source, training.steps_per_epoch)
+    flat = jax.flatten_util.ravel_pytree(state.variables["params"])[0]
+    np.testing.assert_allclose(buffer.read(1, epoch), flat, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(buffer.losses()[epoch, 1], loss[0], rtol=1e-4)
+
+
+def test_extended_by_epochs_and_experts_it_has_the_same_bits(tmp_path):
+  fields = dict(momentum=0.9)  # whose state has to go on too
+  whole = _ensure(_config(tmp_path / "whole", **fields), 1, 5)
+  _ensure(_config(tmp_path / "parts", **fields), 1, 2)
+  before = sorted((tmp_path / "parts" / "chunks").iterdir())
+  kept = [path.read_bytes() for path in before]
+  parts = _ensure(_config(tmp_path / "parts", **fields), 1, 5)
+  np.testing.assert_array_equal(_all(whole, 1, 5), _all(parts, 1, 5))
+  more = _ensure(_config(tmp_path / "parts", **fields), 3, 2)
+  np.testing.assert_array_equal(_all(whole, 1, 5), _all(more, 1, 5))
+  assert [path.read_bytes() for path in before] == kept  # nothing was trained twice
+  assert not np.array_equal(more.read(1, 2), more.read(2, 2))
+
+
+class _StopAfter:
+  """A stop request that comes true the n-th time it is asked."""
+
+  def __init__(self, count):
+    self._left = count
+
+  def __bool__(self):
+    self._left -= 1
+    return self._left < 0
+
+
+def test_stopped_in_a_chunk_it_loses_that_chunk_only(tmp_path):
+  whole = _ensure(_config(tmp_path / "whole"), 2, 4)
+  config = _config(tmp_path / "stopped")
+  with pytest.raises(PreemptedError):
+    _ensure(config, 2, 4, watch=Watch(stop_request=_StopAfter(5)))
+  half = experts.open_buffer(config, load_real_data(config.data))
+  assert half.num_epochs == 2
+  again = _ensure(config, 2, 4)
+  np.testing.assert_array_equal(_all(whole, 2, 4), _all(again, 2, 4))
+
+
+def test_one_device_equals_four(tmp_path):
+  one = _ensure(_config(tmp_path / "one"), 3, 2)
+  four = _ensure(_config(tmp_path / "four"), 3, 2, num_devices=4)
+  np.testing.assert_allclose(_all(one, 3, 2), _all(four, 3, 2), rtol=1e-4, atol=1e-6)
+
+
+def test_experts_of_members_see_members_only(tmp_path):
+  config = _config(tmp_path)
+  real = load_real_data(config.data)
+  members = np.arange(real.info.num_train) % 2 == 0
+  own = _ensure(config, 1, 2, members=members)
+  changed = real.train_images.copy()
+  changed[~members] = 255 - changed[~members]
+  layout = parallel.make_layout(1)
+  other = _config(tmp_path / "other")
+  same = experts.ensure(
+    other, real._replace(train_images=changed), ExpertNeeds(1, 2), layout, Watch(), members
+  )
+  np.testing.assert_array_equal(_all(own, 1, 2), _all(same, 1, 2))
+  assert not np.array_equal(own.read(0, 2), _ensure(_config(tmp_path / "all"), 1, 2).read(0, 2))
+
+
+def test_flat_trajectories_differ_and_a_vanishing_radius_does_not(tmp_path):
+  plain = _ensure(_config(tmp_path / "plain"), 1, 2)
+  tiny = _ensure(_config(tmp_path / "tiny", sharpness_radius=1e-6), 1, 2)
+  flat = _ensure(_config(tmp_path / "flat", sharpness_radius=1.0), 1, 2)
+  np.testing.assert_allclose(_all(plain, 1, 2), _all(tiny, 1, 2), atol=1e-5)
+  assert np.abs(_all(plain, 1, 2) - _all(flat, 1, 2)).max() > 1e-4
+
+
+def test_a_run_refuses_a_buffer_of_something_else_by_field(tmp_path):
+  _ensure(_config(tmp_path), 1, 1)
+  config = _config(tmp_path, learning_rate=0.02)
+  with pytest.raises(BufferError, match="learning_rate: 0.01 there, 0.02 here"):
+    _ensure(config, 1, 1)
+  config = _config(tmp_path)
+  config.augmentation = "crop"
+  with pytest.raises(BufferError, match="augmentation: 'none' there, 'crop' here"):
+    _ensure(config, 1, 1)
+  config = _config(tmp_path)
+  config.data.preprocessing = "zca_kornia"
+  with pytest.raises(BufferError, match="preprocessing: 'standardise' there, 'zca_kornia' here"):
+    _ensure(config, 1, 1)
+
+
+def test_each_split_follows_experts_of_its_own(tmp_path):
+  config = _config(tmp_path)
+  config.num_replicas, config.member_fraction, config.num_devices = 2, 0.5, 1
+  job = prepare(config, pathlib.Path(), load_real_data(config.data))
+  job = experts.attach(job, Watch())
+  assert len(job.host_data) == 2
+  folders = {buffer.folder for buffer in job.host_data}
+  assert len(folders) == 2 and all(folder.parent == tmp_path for folder in folders)
+  assert not np.array_equal(*(buffer.read(0, 1) for buffer in job.host_data))
+
+
+@pytest.mark.parametrize("missing, num_devices, at_once", [(5, 1, 2), (8, 4, 1), (3, 4, 8)])
+def test_new_experts_are_dealt_out_evenly(tmp_path, missing, num_devices, at_once):
+  config = _config(tmp_path)
+  buffer = experts.open_buffer(config, load_real_data(config.data))
+  groups = plan_groups(buffer, missing, 3, num_devices, at_once)
+  sizes = [group.end - group.first for group in groups]
+  assert sum(sizes) == missing and max(sizes) - min(sizes) <= 1
+  assert max(sizes) <= num_devices * at_once
