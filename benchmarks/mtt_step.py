@@ -1,6 +1,6 @@
 """A step of MTT: ours against the plain PyTorch unroll, on the CPU, at published width.
 
-  python -m benchmarks.mtt_step [--case=ipc1|ipc10] [--rounds=N] [--unroll=checkpoint|plain|constant]
+  python -m benchmarks.mtt_step [--case=ipc1|ipc10] [--rounds=N] [--unroll=NAME]
 
 ConvNet-3 of width 128, ten classes of 32x32x3 images, all of them in every student step, siamese
 draws, one segment; `ipc1` takes 50 student steps, `ipc10` 10 (the published 30 would need some
