@@ -2,8 +2,8 @@
 
   python -m benchmarks.compare_runs RUN_A RUN_B [--num_seeds=N]
 
-Each run's set trains networks by its own evaluation (protocol, learned rate); both are tested on the
-same examples, which the bootstrap draws together. The last line is JSON.
+Each run's set trains networks by its own evaluation (protocol, learned rate); both are tested on
+the same examples, which the bootstrap draws together. The last line is JSON.
 """
 
 import json

@@ -67,7 +67,13 @@ RECIPES = {
     num_steps=300, num_experts=4, width=32, student_steps=20, max_start_epoch=4
   ),
   ("fake", None): dict(
-    num_steps=5, num_experts=2, width=4, student_steps=3, expert_epochs=1, max_start_epoch=2
+    num_steps=5,
+    num_experts=2,
+    width=4,
+    student_steps=3,
+    expert_epochs=1,
+    max_start_epoch=2,
+    learning_rate=10.0,
   ),
 }
 

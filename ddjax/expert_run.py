@@ -66,11 +66,7 @@ def run_experts(
     facts = {
       "method": "experts",
       "ipc": None,
-      "num_experts": buffer.num_experts,
-      "num_epochs": buffer.num_epochs,
-      "buffer": str(buffer.folder),
-      "rounding": max(chunk.rounding for chunk in buffer.chunks),
-      "rounding_of_change": _largest([chunk.rounding_of_change for chunk in buffer.chunks]),
+      "experts": experts.facts(job),
       "seconds": seconds,
       "estimates": planned._asdict(),
     }
@@ -87,10 +83,10 @@ def estimate_experts(config: ConfigDict) -> str:
 
 def summary(report: dict[str, Any]) -> str:
   """The buffer, for the terminal."""
-  run = report["run"]
+  run, known = report["run"], report["run"]["experts"]
   lines = [
-    f"{run['num_experts']} experts of {run['num_epochs']} epochs on {run['dataset']}, in "
-    f"{run['buffer']}"
+    f"{known['num_experts']} experts of {known['num_epochs']} epochs on {run['dataset']}, in "
+    f"{known['buffers'][0]}"
   ]
   if "accuracy" in report["reports"]:
     accuracy = report["reports"]["accuracy"]
@@ -98,10 +94,10 @@ def summary(report: dict[str, Any]) -> str:
     low, high = accuracy["interval"][network]
     value = accuracy["scalars"][network]
     lines.append(f"test accuracy after the last epoch {value:.3f} [{low:.3f}, {high:.3f}]")
-  if run["rounding"]:
+  if known["rounding"]:
     lines.append(
-      f"rounding to {run['config']['experts']['dtype']}: at most {run['rounding']:.1e} of the "
-      f"parameters, {run['rounding_of_change']:.1e} of what an epoch changes"
+      f"rounding to {known['identity']['dtype']}: at most {known['rounding']:.1e} of the "
+      f"parameters, {known['rounding_of_change']:.1e} of what an epoch changes"
     )
   return "\n".join(lines)
 
@@ -158,8 +154,3 @@ def _measure(job: Job, buffer: Buffer) -> Report | None:
   report = measure({"distilled": {config.network.name: models}}, real, rng)
   changes = {"protocol": "experts", "training": experts.describe(config), "changes_to_protocol": {}}
   return report._replace(settings=report.settings | changes)
-
-
-def _largest(values: list[float | None]) -> float:
-  """The largest of what was measured."""
-  return max((value for value in values if value is not None), default=0.0)

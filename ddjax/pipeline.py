@@ -97,6 +97,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       )
     seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
     facts = {"seconds": seconds, "estimates": planned._asdict()}
+    if job.host_data:
+      facts["experts"] = experts.facts(job)
     if job.layout.shares_draws:
       facts["shared_by_all_distillations"] = (
         "the key of every step: real batch and augmentation, and fresh networks"

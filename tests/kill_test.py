@@ -16,20 +16,34 @@ import ddjax
 from ddjax.training.metrics import read_metrics
 
 ROOT = pathlib.Path(__file__).parents[1]
+LOOP = ("--config.trainer.checkpoint_every_steps=25", "--config.trainer.steps_per_call=1")
 ARGUMENTS = (
   "--config=configs/kip.py:fake,ipc=2",
   "--config.evaluators=('kernel',)",
   "--config.outer.schedule=constant",
   "--config.outer.num_steps=600",
-  "--config.trainer.checkpoint_every_steps=25",
-  "--config.trainer.steps_per_call=1",
+  *LOOP,
 )
+SMALL = (
+  "--config.network.name=mlp",
+  "--config.evaluators=('kernel',)",
+  "--config.curve.models=none",
+)
+METHODS = {
+  "dm": (),
+  "dsa": ("--config.outer.outer_loop=5", "--config.outer.inner_loop=1"),
+  "dc": ("--config.outer.outer_loop=5", "--config.outer.inner_loop=1"),
+  "idc": ("--config.network.name=convnet(depth=1)",),
+  "mtt": ("--config.experts.epochs_per_chunk=1", "--config.outer.expert_epochs=20"),
+}
+"""{method: what else its small run takes}; MTT trains its experts first."""
 
 
-def _start(workdir):
+def _start(workdir, arguments=ARGUMENTS):
   environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+  environment["DDJAX_CACHE_DIR"] = f"{workdir}-cache"
   return subprocess.Popen(
-    [sys.executable, "-m", "ddjax.main", *ARGUMENTS, f"--workdir={workdir}"],
+    [sys.executable, "-m", "ddjax.main", *arguments, f"--workdir={workdir}"],
     cwd=ROOT,
     env=environment,
     stdout=subprocess.DEVNULL,
@@ -38,8 +52,8 @@ def _start(workdir):
   )
 
 
-def _finish(workdir):
-  process = _start(workdir)
+def _finish(workdir, arguments=ARGUMENTS):
+  process = _start(workdir, arguments)
   _, errors = process.communicate()
   assert process.returncode == 0, errors
 
@@ -55,19 +69,19 @@ def _check_readable(workdir):
     read_metrics(workdir / "metrics.jsonl")
 
 
-def _run_with_kills(workdir, num_kills, seconds, seed):
+def _run_with_kills(workdir, num_kills, seconds, seed, arguments=ARGUMENTS):
   """Kills `num_kills` starts after up to `seconds` each, then lets one finish; steps reached."""
   moments = random.Random(seed)
   reached = []
   for _ in range(num_kills):
-    process = _start(workdir)
+    process = _start(workdir, arguments)
     time.sleep(moments.uniform(0.2, seconds))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     _check_readable(workdir)
     steps = [int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdigit()]
     reached.append(max(steps, default=0))
-  _finish(workdir)
+  _finish(workdir, arguments)
   return reached
 
 
@@ -95,6 +109,63 @@ def test_killed_at_random_moments_it_ends_on_the_same_bits(tmp_path, num_kills):
     if "train/loss" in record
   }
   assert losses == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_matching_method_killed_ends_on_the_same_bits(tmp_path, method):
+  config = f"--config=configs/{method}.py:fake,ipc=2,steps=200"
+  arguments = config, *SMALL, *LOOP, *METHODS[method]
+  started = time.monotonic()
+  _finish(tmp_path / "whole", arguments)
+  seconds = time.monotonic() - started
+  _run_with_kills(tmp_path / "killed", 4, seconds, seed=1, arguments=arguments)
+  whole, killed = ddjax.load(tmp_path / "whole"), ddjax.load(tmp_path / "killed")
+  assert whole.info["step"] == killed.info["step"] > 0
+  np.testing.assert_array_equal(whole.images, killed.images)
+  reports = [
+    json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "killed")
+  ]
+  assert reports[0]["reports"] == reports[1]["reports"]
+
+
+@pytest.mark.slow
+def test_experts_killed_lose_the_chunk_in_flight_only(tmp_path):
+  arguments = (
+    "--config=configs/experts.py:fake,experts=6,epochs=40",
+    "--config.network.name=mlp",
+    "--config.experts.epochs_per_chunk=2",
+    "--config.accuracy_evaluation.num_bootstrap=20",
+  )
+  started = time.monotonic()
+  _finish(tmp_path / "whole", arguments)
+  seconds = time.monotonic() - started
+  moments, finished = random.Random(3), {}
+  for _ in range(5):
+    process = _start(tmp_path / "killed", arguments)
+    time.sleep(moments.uniform(0.5 * seconds, seconds))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    for name, content in finished.items():  # nothing that was finished is lost or made again
+      assert _chunks(tmp_path / "killed-cache")[name] == content
+    finished = _indexed_chunks(tmp_path / "killed-cache")
+  _finish(tmp_path / "killed", arguments)
+  whole = _chunks(tmp_path / "whole-cache")
+  assert len(whole) >= 20 and whole == _chunks(tmp_path / "killed-cache")
+
+
+def _chunks(cache):
+  return {path.name: path.read_bytes() for path in cache.glob("experts/*/chunks/*.npy")}
+
+
+def _indexed_chunks(cache):
+  """Those that the index names: what a killed process has finished."""
+  named = {
+    chunk["file"]
+    for index in cache.glob("experts/*/index.json")
+    for chunk in json.loads(index.read_text())["chunks"]
+  }
+  return {name: content for name, content in _chunks(cache).items() if name in named}
 
 
 def test_sigterm_saves_says_so_and_exits_143(tmp_path):

@@ -47,7 +47,8 @@ class Chunk(NamedTuple):
     state_sha256: of that file.
     losses: [epoch][expert], mean training loss of the epoch's last step; null for epoch 0.
     rounding: largest relative change of a parameter vector by storing it (0.0 for float32).
-    rounding_of_change: the same error, relative to how far the parameters moved in that epoch.
+    rounding_of_change: the same error, relative to how far the parameters moved in that epoch;
+      None where the chunk does not tell.
   """
 
   file: str
@@ -60,7 +61,7 @@ class Chunk(NamedTuple):
   state_sha256: str
   losses: list[list[float | None]]
   rounding: float
-  rounding_of_change: float
+  rounding_of_change: float | None
 
 
 class Buffer:
@@ -230,6 +231,16 @@ class Buffer:
     last = [self.last_chunk(first).end_epoch - 1 for first in self.first_experts]
     return min(last, default=0)
 
+  @property
+  def rounding(self) -> float:
+    """Largest relative change of a parameter vector by storing it."""
+    return max((chunk.rounding for chunk in self.chunks), default=0.0)
+
+  @property
+  def rounding_of_change(self) -> float:
+    """The largest such error relative to how far the parameters moved in that epoch."""
+    return max((chunk.rounding_of_change or 0.0 for chunk in self.chunks), default=0.0)
+
   def lacks(self, num_experts: int, num_epochs: int) -> int:
     """How many epochs, over all experts, are missing of so many experts and epochs each."""
     missing = max(num_experts - self.num_experts, 0) * num_epochs
@@ -322,13 +333,13 @@ def _sha256(content) -> str:
   return hashlib.sha256(content).hexdigest()
 
 
-def _rounding(exact: np.ndarray, stored: np.ndarray) -> tuple[float, float]:
+def _rounding(exact: np.ndarray, stored: np.ndarray) -> tuple[float, float | None]:
   """Largest error of a stored vector, relative to the vector, and to its change in that epoch."""
   if stored.dtype == exact.dtype:
     return 0.0, 0.0
   error = np.linalg.norm(stored.astype(np.float32) - exact, axis=-1)
   relative = float((error / np.linalg.norm(exact, axis=-1)).max())
   if len(exact) < 2:
-    return relative, float("nan")
+    return relative, None
   moved = np.linalg.norm(np.diff(exact, axis=0), axis=-1)
   return relative, float((error[1:] / np.maximum(moved, 1e-30)).max())

@@ -178,6 +178,21 @@ def attach(job: Job, watch: Watch) -> Job:
   return job._replace(host_data=buffers)
 
 
+def facts(job: Job) -> dict[str, Any]:
+  """What a report says of the experts: how they were trained, where they lie, how they round."""
+  buffers = job.host_data
+  first = buffers[0]
+  return {
+    "num_experts": job.distiller.experts.num_experts,
+    "num_epochs": job.distiller.experts.num_epochs,
+    "buffers": [str(buffer.folder) for buffer in buffers],
+    "identity": first.identity,
+    "training": describe(job.config),
+    "rounding": first.rounding,
+    "rounding_of_change": first.rounding_of_change,
+  }
+
+
 def missing_cost(job: Job) -> np.ndarray | None:
   """[flops, seconds, 0] of the experts that a run has to train first; None where there are none."""
   needs = job.distiller.experts

@@ -7,10 +7,13 @@ import optax
 import pytest
 
 from configs import mtt
+from ddjax import pipeline
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.distillers.mtt import make_mtt, start_epochs_end
 from ddjax.distillers.updates import Optimisers
+from ddjax.io.distilled import load_distilled
 from ddjax.training import parallel
+from ddjax.training.metrics import read_metrics, series
 from ddjax.types import ExpertNeeds, Synthetic
 from tests.distillers.cases import Case, Experts, make_shards
 
@@ -163,3 +166,26 @@ def test_the_published_rows():
 def test_experts_of_the_case_move():
   experts = Experts(_CASE)
   assert np.abs(experts.read(0, 1) - experts.read(0, 0)).max() > 1e-3
+
+
+def test_a_run_publishes_its_rate_and_says_which_experts_it_followed(tmp_path):
+  config = mtt.get_config("fake,ipc=2")
+  config.update_from_flattened_dict(
+    _CASE.changes
+    | {
+      "experts.path": str(tmp_path / "experts"),
+      "outer.student_learning_rate": 0.05,
+      "outer.rate_learning_rate": 1e-4,
+      "curve.models": "none",
+      "evaluators": (),
+      "num_devices": 1,
+    }
+  )
+  result = pipeline.run(config, tmp_path / "run")
+  rate = load_distilled(tmp_path / "run").info["learning_rate"]
+  _, rates = series(read_metrics(tmp_path / "run"), "train/learning_rate")
+  np.testing.assert_allclose(rate, rates[-1], rtol=1e-6)
+  assert rate != 0.05
+  told = result.report["run"]["experts"]
+  assert told["buffers"] == [str(tmp_path / "experts")]
+  assert (told["num_experts"], told["num_epochs"]) == (2, 2)
