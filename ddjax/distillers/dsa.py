@@ -35,6 +35,9 @@ def loops_of(ipc: int) -> tuple[int, int]:
 
   The released ones for 1, 10, 20, 30, 40 and 50 images per class, straight lines between, and those
   of 50 above.
+
+  Args:
+    ipc: images per class, at least 1.
   """
   known = sorted(_LOOPS)
   outer, inner = (np.interp(ipc, known, [_LOOPS[n][i] for n in known]) for i in (0, 1))

@@ -62,7 +62,11 @@ DISTANCES = {
 
 
 def find_distance(name: str) -> Callable[[Array, Array], Array]:
-  """The distance of that name; ValueError with the nearest known one."""
+  """The distance (f32[d o], f32[d o]) -> f32[] of that name.
+
+  Raises:
+    ValueError: for an unknown name, with the nearest known one.
+  """
   if name not in DISTANCES:
     raise ValueError(f"Unknown matching.distance {name!r}. {nearest(name, DISTANCES)}")
   return DISTANCES[name]

@@ -71,7 +71,18 @@ def init_images(rng: Array, data: DataSplit, info: DatasetInfo, ipc: int, init: 
 def init_synthetic(
   rng: Array, data: DataSplit, info: DatasetInfo, *, ipc: int, init: str, is_centred: bool
 ) -> Synthetic:
-  """Images and labels to start from; see `init_images` and `one_hot_labels`."""
+  """Images and labels to start from.
+
+  Args:
+    rng: one key; used up.
+    data: the real set.
+    info: of it.
+    ipc: images per class.
+    init: as in `init_images`.
+    is_centred: as in `one_hot_labels`.
+  Returns:
+    images f32[k*ipc h w c] in network units and labels f32[k*ipc k], class by class.
+  """
   images = init_images(rng, data, info, ipc, init)
   return Synthetic(images=images, labels=one_hot_labels(info.num_classes, ipc, is_centred))
 

@@ -103,7 +103,13 @@ def num_shards(axis_name: str | None) -> int:
 
 @custom_vmap
 def same_for_replicas(step: Array) -> Array:
-  """The step, which all replicas share, so that a branch on it stays a branch under vmap."""
+  """The step, which all replicas share, so that a branch on it stays a branch under vmap.
+
+  Args:
+    step: i32[], equal in every replica; the first one's is taken.
+  Returns:
+    i32[], not batched.
+  """
   return step
 
 
