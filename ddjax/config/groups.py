@@ -266,7 +266,7 @@ def matching(
         width=width,  # where the name has none; 0: its published width
       ),
       augmentation=augmentation,
-      classes_at_once=0,  # 0: as many as memory_budget_gb and the cache allow
+      classes_at_once=0,  # 0: as many as memory_budget_gb and, on CPUs, the cache allow
       outer=dict(
         num_steps=num_steps,
         learning_rate=learning_rate,
