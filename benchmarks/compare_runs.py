@@ -3,7 +3,8 @@
   python -m benchmarks.compare_runs RUN_A RUN_B [--num_seeds=N]
 
 Each run's set trains networks by its own evaluation (protocol, learned rate); both are tested on
-the same examples, which the bootstrap draws together. The last line is JSON.
+the same examples, which the bootstrap draws together. What the interval runs over is examples and
+networks; each method is there with one distillation. The last line is JSON.
 """
 
 import json
@@ -21,6 +22,7 @@ from ddjax.evaluators.accuracy import correctness
 from ddjax.evaluators.fit import make_fit
 from ddjax.io.distilled import load_distilled
 from ddjax.random_streams import stream
+from ddjax.stages.prepare import data_fingerprint
 from ddjax.types import DistilledSet
 
 _NUM_SEEDS = flags.DEFINE_integer("num_seeds", 5, "Networks of each set.", lower_bound=2)
@@ -28,7 +30,7 @@ _NUM_BOOTSTRAP = 5000
 
 
 def _correct(folder: str):
-  """(method, data set, bool[m T]) of the networks of a run."""
+  """(method, hash of the data, bool[m T]) of the networks of a run."""
   config = ConfigDict(json.loads((pathlib.Path(folder) / "config.json").read_text())["config"])
   config.accuracy_evaluation.num_seeds = _NUM_SEEDS.value
   real = load_real_data(config.data)
@@ -40,7 +42,7 @@ def _correct(folder: str):
   batch = DistilledSet(saved.images[None], saved.labels[None], info)
   models = fit({"distilled": batch}, stream(config.seed, "fit networks"))["distilled"]
   (rows,) = correctness({"distilled": next(iter(models.values()))}, real).values()
-  return config.method, real.info.name, rows
+  return config.method, data_fingerprint(real), rows
 
 
 def main(argv: list[str]) -> None:
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> None:
   jax.config.update("jax_platforms", "cpu")
   (a, dataset, of_a), (b, other_dataset, of_b) = (_correct(folder) for folder in argv[1:])
   if dataset != other_dataset:
-    raise app.UsageError(f"The runs are of {dataset} and {other_dataset}.")
+    raise app.UsageError("The runs are not of the same data.")
   a, b = (a, b) if a != b else (f"{a} (first)", f"{b} (second)")
   correct = {a: of_a, b: of_b}
   group = {name: np.zeros(len(rows), int) for name, rows in correct.items()}

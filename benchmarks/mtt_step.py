@@ -1,11 +1,12 @@
-"""A step of MTT: ours against the plain PyTorch unroll, on the CPU, at published width.
+"""A step of MTT: ours against the plain PyTorch unroll, at published width.
 
-  python -m benchmarks.mtt_step [--case=ipc1|ipc10] [--rounds=N] [--unroll=NAME]
+  python -m benchmarks.mtt_step [--case=ipc1|ipc10] [--rounds=N] [--unroll=NAME] [--device=cpu|gpu]
 
-ConvNet-3 of width 128, ten classes of 32x32x3 images, all of them in every student step, siamese
-draws, one segment; `ipc1` takes 50 student steps, `ipc10` 10 (the published 30 would need some
-10 GB in PyTorch). Parameters and images are random: time does not depend on content. PyTorch has
-processes of its own, one as it is installed and one where glibc keeps freed memory; all take turns.
+ConvNet-3 of width 128, ten classes of 32x32x3 images, all of them in every student step, one
+segment; `ipc1` takes 50 student steps, `ipc10` 10 (the published 30 would need some 10 GB in
+PyTorch). Siamese draws: ours with parameters for each image, PyTorch's one for all, which costs it
+less. Parameters and images are random: time does not depend on content. PyTorch has processes of
+its own, one as it is installed and one where glibc keeps freed memory; all take turns.
 """
 
 import os
@@ -28,6 +29,7 @@ NUM_CLASSES, SHAPE, WIDTH = 10, (32, 32, 3), 128
 
 _CASE = flags.DEFINE_enum("case", None, list(CASES), "Which case; both by default.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each case.", lower_bound=2)
+_DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "Of both sides.")
 _UNROLL = flags.DEFINE_enum("unroll", "checkpoint", ["checkpoint", "plain", "constant"], "Ours.")
 
 
@@ -79,10 +81,11 @@ def make_call(config):
   return call
 
 
-def _theirs(case: str, keeps_freed_memory: bool):
+def _theirs(case: str, device: str, keeps_freed_memory: bool):
   """The same call of the PyTorch step, for a process of its own."""
   torch = torch_matching.torch
   torch.set_num_threads(len(os.sched_getaffinity(0)))
+  torch.set_default_device("cuda" if device == "gpu" else "cpu")
   if keeps_freed_memory:
     torch_matching.torch_training.keep_freed_memory()
   ipc, num_steps = CASES[case]
@@ -105,21 +108,23 @@ def _theirs(case: str, keeps_freed_memory: bool):
     loss.backward()
     of_images.step()
     of_rate.step()
+    images[0, 0, 0, 0].item()  # waits for the device
 
   return call
 
 
 def main(_) -> None:
   """Times the cases."""
-  jax.config.update("jax_platforms", "cpu")
+  if _DEVICE.value == "cpu":
+    jax.config.update("jax_platforms", "cpu")
   timings = {}
   for case in CASES:
     if _CASE.value not in (None, case):
       continue
     ours = make_call(make_config(case, _UNROLL.value))
     with (
-      harness.other_process(_theirs, case, False) as installed,
-      harness.other_process(_theirs, case, True) as keeping,
+      harness.other_process(_theirs, case, _DEVICE.value, False) as installed,
+      harness.other_process(_theirs, case, _DEVICE.value, True) as keeping,
     ):
       runs = {"ours": ours, "installed": installed, "keeping": keeping}
       seconds = harness.take_turns(runs, _ROUNDS.value)

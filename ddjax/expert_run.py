@@ -42,12 +42,14 @@ def run_experts(
   Returns:
     What `report.json` holds.
   Raises:
-    BufferError, NonFiniteLossError, PreemptedError: see `ddjax.experts`.
+    ExpertBufferError, NonFiniteLossError, PreemptedError: see `ddjax.experts`.
   """
   with precision(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
     job = _prepare(config, folder.path)
     folder.claim(compare.plain(config), data_fingerprint(job.real))
-    if (report := folder.finished_report(compare.plain(config))) is not None:
+    report = folder.finished_report(compare.plain(config))
+    if report is not None and experts.missing_cost(job) is None:
+      experts.attach(job, Watch())  # verifies
       return report
     planned = _estimate(job)
     logging.info("Estimate: %s", planned.text)

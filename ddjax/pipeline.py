@@ -15,6 +15,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from ddjax.config import compare
+from ddjax.evaluators import protocols
 from ddjax.run_folder import RunFolder
 from ddjax.stages import choose, curve, estimate, experts, present
 from ddjax.stages.distill import distill, initial_set
@@ -40,6 +41,12 @@ def estimate_text(config: ConfigDict) -> str:
     choose.check(job)
     curve.make_curve(job)
     return estimate.estimate(job, experts.missing_cost(job)).text
+
+
+def _hides_labels(config: ConfigDict) -> bool:
+  """Whether labels are learned that the evaluation's protocol does not look at."""
+  is_learned = config.synthetic.get("learn_labels") and "accuracy" in config.evaluators
+  return bool(is_learned) and protocols.configure(config.accuracy_evaluation).labels == "hard"
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> Result:
@@ -71,6 +78,11 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     logging.info("Estimate: %s", planned.text)
     for remark in job.distiller.remarks:
       logging.info("%s: %s", config.method, remark)
+    if _hides_labels(config):
+      logging.warning(
+        "Labels are learned, but the evaluation trains on the largest of each only; "
+        "accuracy_evaluation.labels=own takes them as they are."
+      )
     if is_main_process():
       present.write_versions(job)
 

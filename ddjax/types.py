@@ -115,10 +115,7 @@ class ExpertNeeds(NamedTuple):
 
 
 class Trajectories(Protocol):
-  """Expert trajectories on the host, `num_experts` of them for at least `num_epochs` epochs."""
-
-  num_experts: int
-  num_epochs: int
+  """Expert trajectories on the host, see `ddjax.experts.buffer`."""
 
   def read(self, expert: int, epoch: int) -> np.ndarray:
     """The parameters f32[p] of an expert after so many epochs, in the order of `ravel_pytree`."""

@@ -26,6 +26,7 @@ _FREE_FIELDS = (
   "synthetic.init_from",  # what it holds is compared through the data's fingerprint
   "experts.path",
   "experts.num_epochs",  # more than a run needs change nothing
+  "experts.at_once",
   "experts.epochs_per_chunk",
   "data.path",  # what the data hold is compared by fingerprint
   "data.data_dir",
@@ -55,6 +56,8 @@ def trajectory_fields(config: Mapping[str, Any]) -> dict[str, Any]:
   free = list(_FREE_FIELDS)
   if flat.get("outer.schedule", "constant") == "constant":
     free.append("outer.num_steps")
+  if flat.get("task") == "experts":  # a buffer is extended; what it is of, it knows itself
+    free += ["experts.num_experts", "outer", "synthetic"]
   return {
     name: value
     for name, value in flat.items()

@@ -370,6 +370,7 @@ def experts(num_experts: int) -> ConfigDict:
       batch_size=256,
       sharpness_radius=0.0,  # of sharpness-aware minimisation (flat trajectories); 0: plain SGD
       dtype="float32",  # or float16: half the disk; the index says how much it rounds
+      at_once=0,  # that a device trains together; 0: by the size of the network
       epochs_per_chunk=5,  # written together, and lost together when killed
     )
   )

@@ -45,14 +45,17 @@ def make_trajectory_config(args: Mapping[str, Any], recipe: Mapping[str, Any]) -
 
   Args:
     args: as parsed, with the names of `ARGUMENTS`, the flag `smoke`, and `experts`.
-    recipe: a row of the table: arguments of `groups.trajectories`, and `zca`, whether images are
-      whitened as in the paper.
+    recipe: a row of the table: arguments of `groups.trajectories`; `zca`, whether images are
+      whitened as in the paper; `loop`, fields of the group `trainer`.
   """
   recipe = dict(recipe)
-  is_white = recipe.pop("zca")
+  is_white, loop = recipe.pop("zca"), recipe.pop("loop")
+  if args["smoke"]:
+    recipe |= dict(num_experts=2, max_start_epoch=1, expert_epochs=1, student_steps=3, width=8)
   if args["experts"]:
     recipe["num_experts"] = args["experts"]
   config = _with_evaluation(groups.trajectories, "mtt", args, recipe, "mtt")
+  config.trainer.update(loop)
   if is_white:
     config.data.preprocessing = "zca_kornia"
   return config

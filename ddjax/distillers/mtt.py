@@ -6,8 +6,9 @@ Cazenavette et al. 2022, "Dataset Distillation by Matching Training Trajectories
 2024, DATM, arXiv 2310.05773, and its released code), and experts in flat minima (Du et al. 2023,
 FTD, arXiv 2211.11004; see `ddjax.experts`).
 
-The student's learning rate is learned as its logarithm, so it cannot become negative; one update
-changes it by a factor of two at most (ours), so it cannot run away.
+The student's learning rate is learned as its logarithm, so it cannot become negative. Ours: a
+gradient that is not a number counts as zero, an update changes the rate by a factor of two at most,
+momentum included, and the rate stays within a factor of a thousand of where it began.
 """
 
 import math
@@ -37,6 +38,7 @@ from ddjax.types import (
 )
 
 _MOST_CHANGE = math.log(2)  # of the logarithm of the student's rate in one update
+_RANGE = math.log(1000)  # of that logarithm, to both sides of where it begins
 
 
 def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
@@ -57,12 +59,13 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   network = settings.build_network(config, info)
   optimisers = settings.make_optimisers(config)
   if outer.rate_learning_rate:
-    optimisers = optimisers._replace(log_learning_rate=_rate_optimiser(outer))
+    optimisers = optimisers._replace(log_learning_rate=rate_optimiser(outer))
   needs = _check_trajectories(config)
   student, like = _make_student(config, info, network)
   _, unravel = ravel_pytree(like)
   learn_labels = config.synthetic.learn_labels
   decay = outer.image_ema_decay
+  first_log_rate = math.log(outer.student_learning_rate)
 
   def init(rng, data) -> DistillState:
     init_rng, step_rng = jax.random.split(rng)
@@ -71,8 +74,7 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     )
     if learn_labels:
       start = start.replace(labels=synthetic.as_logits(start.labels))
-    log_rate = jnp.float32(math.log(outer.student_learning_rate))
-    start = start.replace(log_learning_rate=log_rate)
+    start = start.replace(log_learning_rate=jnp.float32(first_log_rate))
     average = start.images if decay else None
     return DistillState(jnp.int32(0), step_rng, start, optimisers.init(start), average)
 
@@ -101,6 +103,8 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
       log_learning_rate=gradient.log_rate,
     )
     new, opt_state, metrics = optimisers.update(gradients, state.opt_state, current)
+    bounds = first_log_rate - _RANGE, first_log_rate + _RANGE
+    new = new.replace(log_learning_rate=jnp.clip(new.log_learning_rate, *bounds))
     average = state.extra
     if decay:
       average = decay * average + (1 - decay) * new.images
@@ -118,13 +122,19 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     experts = rng.integers(0, config.experts.num_experts, outer.num_segments)
     end = start_epochs_end(outer, step)
     epochs = rng.integers(outer.min_start_epoch, end, outer.num_segments)
-    read = trajectories.read
-    return {
-      "start": np.stack([read(i, t) for i, t in zip(experts, epochs)]),
-      "target": np.stack([read(i, t + outer.expert_epochs) for i, t in zip(experts, epochs)]),
-    }
+    pieces = []
+    for expert, epoch in zip(experts.tolist(), epochs.tolist()):
+      ends = [trajectories.read(expert, t) for t in (epoch, epoch + outer.expert_epochs)]
+      if np.array_equal(*ends):
+        raise ValueError(
+          f"Expert {expert} is the same after {epoch} and {epoch + outer.expert_epochs} epochs: "
+          "there is no trajectory to match."
+        )
+      pieces.append(ends)
+    start, target = map(np.stack, zip(*pieces))
+    return {"start": start, "target": target}
 
-  per_step = {"plain": 9, "checkpoint": 12, "constant": 12}[student.unroll]
+  per_step = 9 if student.unroll == "plain" else 12  # forward passes, of second order
   return Distiller(
     init,
     step,
@@ -182,14 +192,19 @@ def _check_trajectories(config: ConfigDict) -> ExpertNeeds:
   return ExpertNeeds(experts.num_experts, experts.num_epochs or num_epochs)
 
 
-def _rate_optimiser(outer: ConfigDict) -> optax.GradientTransformation:
+def rate_optimiser(outer: ConfigDict) -> optax.GradientTransformation:
   """SGD with momentum on the logarithm of the student's rate.
 
   `rate_learning_rate` is the published rate, of alpha itself. To first order an update of log alpha
   by the rate lr / alpha_0^2 changes alpha as one of alpha by lr does.
   """
   rate = outer.rate_learning_rate / outer.student_learning_rate**2
-  return optax.chain(optax.sgd(rate, momentum=outer.momentum), optax.clip(_MOST_CHANGE))
+  return optax.chain(
+    optax.zero_nans(),
+    optax.scale(-rate),
+    optax.clip((1 - outer.momentum) * _MOST_CHANGE),  # before the momentum, which sums them up
+    optax.trace(decay=outer.momentum),
+  )
 
 
 def _make_student(config: ConfigDict, info: DatasetInfo, network) -> tuple[Student, Any]:
@@ -201,6 +216,10 @@ def _make_student(config: ConfigDict, info: DatasetInfo, network) -> tuple[Stude
   outer, num_images = config.outer, info.num_classes * config.synthetic.ipc
   if config.unroll not in unroll.UNROLLS:
     raise ValueError(f"Unknown unroll={config.unroll!r}. {nearest(config.unroll, unroll.UNROLLS)}")
+  if config.checkpoint_policy and config.unroll == "plain":
+    raise ValueError(
+      f"checkpoint_policy={config.checkpoint_policy!r} has no use with unroll=plain."
+    )
   if config.checkpoint_policy and config.checkpoint_policy not in unroll.POLICIES:
     known = nearest(config.checkpoint_policy, unroll.POLICIES)
     raise ValueError(f"Unknown checkpoint_policy={config.checkpoint_policy!r}. {known}")

@@ -1,4 +1,4 @@
-"""What DC, DSA, DM and IDC read from their configs alike, checked once."""
+"""What the matching methods read from their configs alike, checked once."""
 
 from typing import Any, NamedTuple
 

@@ -11,10 +11,10 @@ parameters theta_target that the expert reached on real data:
   L = ||theta_N - theta_target||^2 / ||theta_start - theta_target||^2.
 
 The gradient of L runs back through all N steps. `plain` keeps what every step computed;
-`checkpoint` keeps the parameters alone and computes the rest again, in pieces of the batch;
-`constant` is the form of Cui et al. 2023, "Scaling Up Dataset Distillation to ImageNet-1K with
-Constant Memory" (TESLA, arXiv 2211.10586), which keeps nothing but leaves out a part of the
-gradient: see `constant_memory_gradient`.
+`checkpoint` keeps the parameters and the student's gradient of every step and computes the rest
+again, in pieces of the batch; `constant` is the form of Cui et al. 2023, "Scaling Up Dataset
+Distillation to ImageNet-1K with Constant Memory" (TESLA, arXiv 2211.10586), which keeps nothing but
+leaves out a part of the gradient: see `constant_memory_gradient`.
 """
 
 import functools
@@ -39,7 +39,7 @@ POLICIES = (
   "nothing_saveable",
 )
 """Names in `jax.checkpoint_policies` that need no argument."""
-_TINY = 1e-30  # an expert that did not move gives a large loss, not a NaN
+_TINY = 1e-30  # against a division by zero
 
 
 @struct.dataclass
@@ -153,9 +153,12 @@ def match_trajectory(
 def train_student(student: Student, start: Any, learned: Learned, draws: StudentDraws) -> Any:
   """theta_N, the parameters after all steps; differentiable by `learned`."""
 
+  gradient_of = functools.partial(_student_gradient, student)
+  if student.unroll == "checkpoint":
+    gradient_of = jax.checkpoint(gradient_of, policy=_policy(student), prevent_cse=False)
+
   def step(params, draw):
-    gradient = _student_gradient(student, params, *_minibatch(student, learned, draw), draw.weights)
-    return _descend(params, gradient, learned.log_rate), None
+    return _descend(params, gradient_of(params, learned, draw), learned.log_rate), None
 
   return jax.lax.scan(step, start, draws)[0]
 
@@ -177,11 +180,7 @@ def constant_memory_gradient(
   Args, returns: as `match_trajectory`.
   """
 
-  def step(params, draw):
-    gradient = _student_gradient(student, params, *_minibatch(student, learned, draw), draw.weights)
-    return _descend(params, gradient, learned.log_rate), None
-
-  end, _ = jax.lax.scan(step, start, draws)
+  end = train_student(student, start, learned, draws)
   residual = jax.tree.map(jnp.subtract, end, target)
   scale = 2 / jnp.maximum(_squared(start, target), _TINY)
   rate = jnp.exp(learned.log_rate)
@@ -190,8 +189,8 @@ def constant_memory_gradient(
     params, total = carry
 
     def projected(images, labels):
-      minibatch = _minibatch(student, learned.replace(images=images, labels=labels), draw)
-      gradient = _student_gradient(student, params, *minibatch, draw.weights)
+      seen = learned.replace(images=images, labels=labels)
+      gradient = _student_gradient(student, params, seen, draw)
       return optax.tree.vdot(gradient, residual), gradient
 
     (value, gradient), (images, labels) = jax.value_and_grad(projected, (0, 1), has_aux=True)(
@@ -219,21 +218,22 @@ def _minibatch(student: Student, learned: Learned, draw: StudentDraws) -> tuple[
   return images, labels
 
 
-def _student_gradient(
-  student: Student, params: Any, images: Array, labels: Array, weights: Array
-) -> Any:
-  """Gradient of the mean loss of a minibatch by the parameters."""
-
-  gradient = jax.grad(student.total_loss)
-  if student.unroll != "plain":
-    policy = getattr(jax.checkpoint_policies, student.policy) if student.policy else None
-    gradient = jax.checkpoint(gradient, policy=policy)
+def _student_gradient(student: Student, params: Any, learned: Learned, draw: StudentDraws) -> Any:
+  """Gradient, by the parameters, of the mean loss of one step's minibatch."""
+  images, labels = _minibatch(student, learned, draw)
   num_pieces = math.ceil(len(images) / (student.images_at_once or len(images)))
-  total = sum_over_pieces(
-    functools.partial(gradient, params), (images, labels, weights), num_pieces
-  )
-  count = weights.sum()
+  gradient = jax.grad(student.total_loss)
+  if num_pieces > 1 and student.unroll != "plain":  # one piece's activations at a time
+    gradient = jax.checkpoint(gradient, policy=_policy(student))
+  operands = images, labels, draw.weights
+  total = sum_over_pieces(functools.partial(gradient, params), operands, num_pieces)
+  count = draw.weights.sum()
   return jax.tree.map(lambda leaf: leaf / count, total)
+
+
+def _policy(student: Student) -> Callable[..., Any] | None:
+  """What `jax.checkpoint` may keep; None for nothing."""
+  return getattr(jax.checkpoint_policies, student.policy) if student.policy else None
 
 
 def _descend(params: Any, gradient: Any, log_rate: Array) -> Any:

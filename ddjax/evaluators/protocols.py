@@ -224,7 +224,7 @@ def make_optimizer(
   optimizer = _plain_optimizer(protocol, num_examples, learning_rate)
   if not protocol.sharpness_radius:
     return optimizer
-  ascent = optax.chain(optax.contrib.normalize(), optax.sgd(protocol.sharpness_radius))
+  ascent = optax.normalize_by_update_norm(scale_factor=-protocol.sharpness_radius)
   return optax.contrib.sam(optimizer, ascent, opaque_mode=True)
 
 

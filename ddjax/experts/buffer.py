@@ -6,7 +6,8 @@
 
 A chunk and the state after it are written first, then the index that names them, each in one
 rename: a process killed at any moment loses the chunk in flight and nothing else. What the index
-does not name is not part of the buffer. Nothing is read that does not match its checksum.
+does not name is not part of the buffer. The index carries a checksum of its own; `verify` holds
+every file that is about to be used against the index, once, before it is mapped.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ _FORMAT = 1
 _DTYPES = {"float32": np.float32, "float16": np.float16}
 
 
-class BufferError(RuntimeError):
+class ExpertBufferError(RuntimeError):
   """An expert buffer is damaged, of something else, or in use; says which file or field."""
 
 
@@ -47,8 +48,7 @@ class Chunk(NamedTuple):
     state_sha256: of that file.
     losses: [epoch][expert], mean training loss of the epoch's last step; null for epoch 0.
     rounding: largest relative change of a parameter vector by storing it (0.0 for float32).
-    rounding_of_change: the same error, relative to how far the parameters moved in that epoch;
-      None where the chunk does not tell.
+    rounding_of_change: the same error, relative to how far the parameters moved in that epoch.
   """
 
   file: str
@@ -61,7 +61,7 @@ class Chunk(NamedTuple):
   state_sha256: str
   losses: list[list[float | None]]
   rounding: float
-  rounding_of_change: float | None
+  rounding_of_change: float
 
 
 class Buffer:
@@ -79,8 +79,10 @@ class Buffer:
     Args:
       folder: may be missing.
       identity: what its experts must be of; `dtype` says how parameters are stored.
+    Experts of which a chunk is missing are left out, with a warning: they count as not trained.
+
     Raises:
-      BufferError: for a damaged index, or naming every field that differs.
+      ExpertBufferError: for a damaged or missing index, or naming every field that differs.
     """
     self.folder = Path(folder)
     self.identity = atomic.json_safe(dict(identity))
@@ -94,66 +96,75 @@ class Buffer:
     try:
       content = json.loads(path.read_text())
     except FileNotFoundError:
+      if any((self.folder / "chunks").glob("experts-*")):
+        raise ExpertBufferError(
+          f"{path} is missing beside chunks of experts: of what is not known. Move them away."
+        ) from None
       return []
     except (ValueError, OSError) as error:
-      raise BufferError(f"{path} is damaged: {error}") from error
+      raise ExpertBufferError(f"{path} is damaged: {error}") from error
     try:
       if content["format"] != _FORMAT:
-        raise BufferError(f"{path} has format {content['format']}; this program reads {_FORMAT}.")
-      stored = dict(content["identity"])
-      chunks = [Chunk(**chunk) for chunk in content["chunks"]]
+        raise ExpertBufferError(
+          f"{path} has format {content['format']}; this program reads {_FORMAT}."
+        )
+      body = {"identity": dict(content["identity"]), "chunks": content["chunks"]}
+      if content["sha256"] != _digest_of(body):
+        raise ExpertBufferError(f"{path} is altered: its content does not match its checksum.")
+      chunks = [Chunk(**chunk) for chunk in body["chunks"]]
     except (KeyError, TypeError, ValueError) as error:
-      raise BufferError(f"{path} is no index of expert trajectories: {error!r}.") from error
+      raise ExpertBufferError(f"{path} is no index of expert trajectories: {error!r}.") from error
+    stored = body["identity"]
     differing = [
       f"{name}: {stored.get(name)!r} there, {self.identity.get(name)!r} here"
       for name in sorted(stored.keys() | self.identity.keys())
       if stored.get(name) != self.identity.get(name)
     ]
     if differing:
-      raise BufferError(f"{self.folder} holds other experts; differing: {'; '.join(differing)}.")
-    return chunks
+      raise ExpertBufferError(
+        f"{self.folder} holds other experts; differing: {'; '.join(differing)}."
+      )
+    missing = [chunk for chunk in chunks if not self._chunk_path(chunk).exists()]
+    for chunk in missing:
+      logging.warning("%s is missing; its experts count as not trained.", self._chunk_path(chunk))
+    gone = {chunk.first_expert for chunk in missing}
+    return [chunk for chunk in chunks if chunk.first_expert not in gone]
 
   @contextlib.contextmanager
-  def locked(self) -> Iterator[None]:
-    """Keeps other processes from writing; forgets chunks whose files are gone.
+  def locked(self, is_waiting: bool = True) -> Iterator[None]:
+    """Keeps other processes from writing, and removes what a killed one left behind.
 
+    Args:
+      is_waiting: whether to wait for another process that writes.
     Raises:
-      BufferError: if another process writes.
+      ExpertBufferError: if another process writes, and this one does not wait.
     """
     self.folder.mkdir(parents=True, exist_ok=True)
     with (self.folder / ".lock").open("w") as lock:
       try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError as error:
-        raise BufferError(f"Another process trains experts in {self.folder}.") from error
-      self.chunks = self._read_index()  # as the last writer left it
-      self._forget_missing()
+        if not is_waiting:
+          raise ExpertBufferError(f"Another process trains experts in {self.folder}.") from error
+        logging.info("Another process trains experts in %s; waiting for it.", self.folder)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+      self._write_index(self._read_index())  # as the last writer left it, without what is missing
       self._remove_unnamed()
       yield
 
-  def _forget_missing(self) -> None:
-    """Drops all chunks of experts of which a file is missing: they are trained again."""
-    bad = {
-      chunk.first_expert
-      for chunk in self.chunks
-      if not (self._chunk_path(chunk).exists() and self._state_path(chunk).exists())
-      and (chunk == self.last_chunk(chunk.first_expert) or not self._chunk_path(chunk).exists())
-    }
-    if bad:
-      logging.warning(
-        "%s: files of the experts from %s on are missing; they are trained again.",
-        self.folder, sorted(bad),
-      )  # fmt: skip
-      self._write_index([chunk for chunk in self.chunks if chunk.first_expert not in bad])
-
   def _remove_unnamed(self) -> None:
-    """Removes what a killed process left behind."""
+    """Removes chunks and states that the index does not name."""
     named = {self._chunk_path(chunk) for chunk in self.chunks}
     named |= {self._state_path(self.last_chunk(first)) for first in self.first_experts}
     for folder in ("chunks", "states"):
-      for path in (self.folder / folder).glob("*"):
-        if path not in named:
+      for path in (self.folder / folder).iterdir() if (self.folder / folder).exists() else ():
+        if path not in named and path.name.startswith(("experts-", ".experts-")):
           path.unlink()
+
+  def forget(self, first_expert: int) -> None:
+    """Drops a group, to be trained again from its start."""
+    self._write_index([chunk for chunk in self.chunks if chunk.first_expert != first_expert])
+    self._remove_unnamed()
 
   def append(
     self,
@@ -163,6 +174,7 @@ class Buffer:
     first_epoch: int,
     state: list[np.ndarray],
     losses: list[list[float | None]],
+    before: np.ndarray | None = None,
   ) -> None:
     """Adds some epochs of some experts.
 
@@ -172,15 +184,25 @@ class Buffer:
       first_epoch: of them.
       state: leaves of the training state after the last of these epochs.
       losses: [epoch][expert].
+      before: f32[experts p], their parameters after the epoch before; None for epoch 0.
+    Raises:
+      ExpertBufferError: for a parameter that is not finite, as it is or as it is stored.
     """
-    stored = parameters.astype(_DTYPES[self.identity["dtype"]])
+    with np.errstate(over="ignore"):
+      stored = parameters.astype(_DTYPES[self.identity["dtype"]])
+    if not np.isfinite(stored).all():
+      epoch, expert = np.argwhere(~np.isfinite(stored).all(axis=-1))[0]
+      raise ExpertBufferError(
+        f"Expert {first_expert + expert} has parameters after epoch {first_epoch + epoch} that are "
+        f"not finite in {self.identity['dtype']}."
+      )
     num_epochs, num_experts, _ = parameters.shape
     end_expert, end_epoch = first_expert + num_experts, first_epoch + num_epochs
     name = f"experts-{first_expert:05d}-{end_expert - 1:05d}-epochs-{first_epoch:04d}"
     content = io.BytesIO()
     np.save(content, stored, allow_pickle=False)
     state_content = atomic.npz_bytes({str(i): leaf for i, leaf in enumerate(state)})
-    rounding, of_change = _rounding(parameters, stored)
+    rounding, of_change = _rounding(parameters, stored, before)
     chunk = Chunk(
       file=f"{name}-{end_epoch - 1:04d}.npy",
       sha256=_sha256(content.getbuffer()),
@@ -200,13 +222,9 @@ class Buffer:
     self._remove_unnamed()  # the state before
 
   def _write_index(self, chunks: list[Chunk]) -> None:
+    body = {"identity": self.identity, "chunks": [chunk._asdict() for chunk in chunks]}
     atomic.write_json(
-      self.folder / INDEX_NAME,
-      {
-        "format": _FORMAT,
-        "identity": self.identity,
-        "chunks": [chunk._asdict() for chunk in chunks],
-      },
+      self.folder / INDEX_NAME, {"format": _FORMAT, **body, "sha256": _digest_of(body)}
     )
     self.chunks = chunks
 
@@ -222,7 +240,7 @@ class Buffer:
 
   @property
   def num_experts(self) -> int:
-    """How many experts there are, whatever their epochs."""
+    """One more than the largest number of an expert."""
     return max((chunk.end_expert for chunk in self.chunks), default=0)
 
   @property
@@ -230,6 +248,15 @@ class Buffer:
     """For how many epochs all of them were trained."""
     last = [self.last_chunk(first).end_epoch - 1 for first in self.first_experts]
     return min(last, default=0)
+
+  def epochs_of(self, expert: int) -> int | None:
+    """For how many epochs an expert was trained; None where there is no such expert."""
+    ends = [c.end_epoch - 1 for c in self.chunks if c.first_expert <= expert < c.end_expert]
+    return max(ends, default=None)
+
+  def can_extend(self, first_expert: int) -> bool:
+    """Whether the training state of a group is there."""
+    return self._state_path(self.last_chunk(first_expert)).exists()
 
   @property
   def rounding(self) -> float:
@@ -239,19 +266,15 @@ class Buffer:
   @property
   def rounding_of_change(self) -> float:
     """The largest such error relative to how far the parameters moved in that epoch."""
-    return max((chunk.rounding_of_change or 0.0 for chunk in self.chunks), default=0.0)
+    return max((chunk.rounding_of_change for chunk in self.chunks), default=0.0)
 
   def lacks(self, num_experts: int, num_epochs: int) -> int:
     """How many epochs, over all experts, are missing of so many experts and epochs each."""
-    missing = max(num_experts - self.num_experts, 0) * num_epochs
-    for first in self.first_experts:
-      last = self.last_chunk(first)
-      if first < num_experts:
-        missing += (last.end_expert - first) * max(num_epochs - last.end_epoch + 1, 0)
-    return missing
+    have = [self.epochs_of(expert) or 0 for expert in range(num_experts)]
+    return sum(max(num_epochs - epochs, 0) for epochs in have)
 
   def read_state(self, first_expert: int) -> list[np.ndarray]:
-    """Leaves of the training state of a group; BufferError where it is damaged."""
+    """Leaves of the training state of a group; ExpertBufferError where it is damaged."""
     chunk = self.last_chunk(first_expert)
     path = self._state_path(chunk)
     content = _read_checked(path, chunk.state_sha256)
@@ -262,14 +285,19 @@ class Buffer:
     """Holds every chunk that so many experts and epochs need against its checksum.
 
     Raises:
-      BufferError: naming the first file that is missing, truncated or altered.
+      ExpertBufferError: naming the first file that is missing, truncated or altered.
     """
     for chunk in self.chunks:
       if chunk.first_expert < num_experts and chunk.first_epoch <= num_epochs:
-        _read_checked(self._chunk_path(chunk), chunk.sha256, is_returned=False)
+        path = self._chunk_path(chunk)
+        _read_checked(path, chunk.sha256, is_returned=False)
+        shape = chunk.end_epoch - chunk.first_epoch, chunk.end_expert - chunk.first_expert
+        found = _mapped(path, chunk.sha256).shape
+        if found[:2] != shape:
+          raise ExpertBufferError(f"{path} is {found}, the index says {shape} epochs and experts.")
 
   def read(self, expert: int, epoch: int) -> np.ndarray:
-    """The parameters f32[p] of an expert after so many epochs; see `ddjax.types.Trajectories`.
+    """The parameters f32[p] of an expert after so many epochs, of what was verified before.
 
     Raises:
       KeyError: where the buffer does not hold them.
@@ -310,7 +338,7 @@ def _mapped(path: Path, sha256: str) -> np.ndarray:
 
 
 def _read_checked(path: Path, sha256: str, is_returned: bool = True) -> bytes:
-  """The file's content; BufferError where it is not what the index says."""
+  """The file's content; ExpertBufferError where it is not what the index says."""
   try:
     if is_returned:
       content = path.read_bytes()
@@ -320,11 +348,11 @@ def _read_checked(path: Path, sha256: str, is_returned: bool = True) -> bytes:
       with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
   except OSError as error:
-    raise BufferError(f"{path} cannot be read: {error.strerror}.") from error
+    raise ExpertBufferError(f"{path} cannot be read: {error.strerror}.") from error
   if found != sha256:
-    raise BufferError(
+    raise ExpertBufferError(
       f"{path} is truncated or altered: its SHA-256 is {found[:16]}..., the index says "
-      f"{sha256[:16]}.... Delete the file, and its experts are trained again."
+      f"{sha256[:16]}.... Delete it, and its experts are trained again from their start."
     )
   return content
 
@@ -333,13 +361,20 @@ def _sha256(content) -> str:
   return hashlib.sha256(content).hexdigest()
 
 
-def _rounding(exact: np.ndarray, stored: np.ndarray) -> tuple[float, float | None]:
+def _digest_of(body: Mapping[str, Any]) -> str:
+  """SHA-256 of what an index holds."""
+  return _sha256(json.dumps(atomic.json_safe(body), sort_keys=True).encode())
+
+
+def _rounding(
+  exact: np.ndarray, stored: np.ndarray, before: np.ndarray | None
+) -> tuple[float, float]:
   """Largest error of a stored vector, relative to the vector, and to its change in that epoch."""
   if stored.dtype == exact.dtype:
     return 0.0, 0.0
   error = np.linalg.norm(stored.astype(np.float32) - exact, axis=-1)
   relative = float((error / np.linalg.norm(exact, axis=-1)).max())
-  if len(exact) < 2:
-    return relative, None
-  moved = np.linalg.norm(np.diff(exact, axis=0), axis=-1)
-  return relative, float((error[1:] / np.maximum(moved, 1e-30)).max())
+  path = exact if before is None else np.concatenate([before[None], exact])
+  moved = np.linalg.norm(np.diff(path, axis=0), axis=-1)
+  of_change = error[len(error) - len(moved) :] / np.maximum(moved, 1e-30)
+  return relative, float(of_change.max(initial=0.0))

@@ -9,6 +9,7 @@ import math
 import time
 from typing import NamedTuple
 
+from absl import logging
 import jax
 from jax.flatten_util import ravel_pytree
 import numpy as np
@@ -23,12 +24,27 @@ from ddjax.training.trainer import NonFiniteLossError, PreemptedError
 _SECONDS_PER_CALL = 3.0
 
 
+_flatten = jax.jit(jax.vmap(jax.vmap(lambda params: ravel_pytree(params)[0])))
+"""Parameters [d g ...] as f32[d g p]."""
+
+
 class Group(NamedTuple):
   """Experts that train together: numbers `first` up to `end`, from `epoch` on."""
 
   first: int
   end: int
   epoch: int
+
+
+class ExpertsStoppedError(PreemptedError):
+  """Training was asked to stop; all chunks but the one in flight are stored."""
+
+  def __init__(self, group: Group, epoch: int):
+    super().__init__(epoch)
+    self.args = (
+      f"Stopped on request in epoch {epoch} of experts {group.first} to {group.end - 1}; the same "
+      "command goes on from their last stored epoch.",
+    )
 
 
 def plan_groups(
@@ -47,12 +63,12 @@ def plan_groups(
   for first in buffer.first_experts:
     last = buffer.last_chunk(first)
     if first < num_experts and last.end_epoch <= num_epochs:
-      groups.append(Group(first, last.end_expert, last.end_epoch - 1))
-  start = buffer.num_experts
-  missing = num_experts - start
-  if missing > 0:
-    num_groups = math.ceil(missing / (num_devices * at_once))
-    edges = start + np.arange(num_groups + 1) * missing // num_groups
+      epoch = last.end_epoch - 1 if buffer.can_extend(first) else 0
+      groups.append(Group(first, last.end_expert, epoch))
+  new = [expert for expert in range(num_experts) if buffer.epochs_of(expert) is None]
+  for run in np.split(new, np.flatnonzero(np.diff(new) > 1) + 1) if new else ():
+    num_groups = math.ceil(len(run) / (num_devices * at_once))
+    edges = run[0] + np.arange(num_groups + 1) * len(run) // num_groups
     groups += [Group(int(a), int(b), 0) for a, b in zip(edges[:-1], edges[1:])]
   return groups
 
@@ -84,7 +100,7 @@ def train_experts(
   Raises:
     NonFiniteLossError: naming the experts.
     PreemptedError: what is finished is in the buffer.
-    BufferError: if another process trains there, or a state is damaged.
+    ExpertBufferError: if another process trains there, or a state is damaged.
   """
   devices = program.devices
   at_once = program.training.networks_at_once
@@ -98,6 +114,9 @@ def train_experts(
     with shown as bar:
       done = 0
       for group in groups:
+        if not group.epoch and buffer.epochs_of(group.first) is not None:
+          logging.warning("The state of experts from %d on is gone; they begin anew.", group.first)
+          buffer.forget(group.first)
         run = _Run(program, rng, source, group, learning_rate, watch)
         for first_epoch, parameters, losses in run.chunks(buffer, num_epochs, epochs_per_chunk):
           buffer.append(
@@ -106,6 +125,7 @@ def train_experts(
             first_epoch=first_epoch,
             state=run.leaves(),
             losses=losses,
+            before=run.before,
           )
           done += (group.end - group.first) * (len(parameters) - (first_epoch == 0))
           if bar:
@@ -130,24 +150,26 @@ class _Run:
       learning_rates=np.full(shape, learning_rate, np.float32),
     )
     self._state = program.init(rng, self._rows, source)
-    self._flatten = jax.jit(jax.vmap(jax.vmap(lambda params: ravel_pytree(params)[0])))
+    self.before: np.ndarray | None = None  # the parameters before the chunk
 
   def chunks(self, buffer: Buffer, num_epochs: int, epochs_per_chunk: int):
     """Trains; yields (first epoch, parameters f32[epochs experts p], losses) of every chunk."""
     epoch = self._group.epoch
     if epoch:
       self._restore(buffer.read_state(self._group.first))
+      last = self._parameters()
     else:
       kept, losses = [self._parameters()], [[None] * (self._group.end - self._group.first)]
     while epoch < num_epochs:
       if epoch:
-        kept, losses = [], []
+        kept, losses, self.before = [], [], last
       first = epoch + 1 if epoch else 0
       end = min(num_epochs, (epoch // epochs_per_chunk + 1) * epochs_per_chunk)
       while epoch < end:
         epoch += 1
         losses.append(self._train_epoch(epoch))
         kept.append(self._parameters())
+      last = kept[-1]
       yield first, np.stack(kept), losses
 
   def leaves(self) -> list[np.ndarray]:
@@ -174,7 +196,7 @@ class _Run:
   def _parameters(self) -> np.ndarray:
     """f32[experts p], in the order of `ravel_pytree`."""
     variables = self._program.training.finish(self._state)
-    flat = np.asarray(self._flatten(variables["params"]))
+    flat = np.asarray(_flatten(variables["params"]))
     return flat.reshape(-1, flat.shape[-1])[: self._group.end - self._group.first]
 
   def _train_epoch(self, epoch: int) -> list[float]:
@@ -182,7 +204,7 @@ class _Run:
     left, count = self._program.training.steps_per_epoch, 1
     while left:
       if self._watch.stop_request:
-        raise PreemptedError(int(self._state.step))
+        raise ExpertsStoppedError(self._group, epoch)
       started = time.monotonic()
       count = min(count, left)
       self._state, loss = self._program.advance(

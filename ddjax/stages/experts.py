@@ -4,6 +4,7 @@ A buffer is found by what it is of (data, members, preprocessing, network, train
 cache folder unless `experts.path` names another. What it lacks is trained first, and only that.
 """
 
+import functools
 from pathlib import Path
 import re
 from typing import Any, Mapping
@@ -18,7 +19,7 @@ import numpy as np
 from ddjax.data.cache import cache_dir
 from ddjax.data.load import RealData, make_data_split
 from ddjax.evaluators import protocols, train
-from ddjax.experts.buffer import Buffer, content_key
+from ddjax.experts.buffer import Buffer, ExpertBufferError, content_key
 from ddjax.experts.train import train_experts
 from ddjax.models.build import build
 from ddjax.random_streams import stream
@@ -42,7 +43,7 @@ def protocol_of(config: ConfigDict) -> protocols.Protocol:
   for name in ("num_experts", "learning_rate", "batch_size", "epochs_per_chunk"):
     if not experts[name] > 0:
       raise ValueError(f"experts.{name}={experts[name]} must be positive.")
-  for name in ("num_epochs", "momentum", "weight_decay", "sharpness_radius"):
+  for name in ("num_epochs", "at_once", "momentum", "weight_decay", "sharpness_radius"):
     if experts[name] < 0:
       raise ValueError(f"experts.{name}={experts[name]} must not be negative.")
   return protocols.Protocol(
@@ -101,7 +102,7 @@ def open_buffer(config: ConfigDict, real: RealData, members: np.ndarray | None =
   """The buffer of a config, as far as it exists; see `identity`.
 
   Raises:
-    BufferError: for a damaged index, or `experts.path` with experts of something else.
+    ExpertBufferError: for a damaged index, or `experts.path` with experts of something else.
   """
   known = identity(config, real, members)
   folder = config.experts.path
@@ -123,43 +124,83 @@ def ensure(
   """The buffer of a config with all that is needed: what it lacks is trained, and all is verified.
 
   Raises:
-    BufferError: for a file that is truncated, altered or of something else, naming it.
+    ExpertBufferError: for a file that is truncated, altered or of something else, naming it.
     NonFiniteLossError, PreemptedError: see `ddjax.experts.train`.
   """
   buffer = open_buffer(config, real, members)
-  protocol = protocol_of(config)
-  missing = buffer.lacks(*needs)
+  missing, failure = buffer.lacks(*needs), None
   if missing and parallel.is_main_process():
-    buffer.verify(*needs)
-    num_examples = real.info.num_train if members is None else int(members.sum())
-    seconds = _cost(config, real, layout, missing * num_examples)[1]
-    logging.info(
-      "Training experts in %s: %d epochs in all are missing of %d experts of %d epochs, about %s.",
-      buffer.folder, missing, *needs, duration(seconds),
-    )  # fmt: skip
-    training = train.make_training(
-      build_network(config, real),
-      protocol,
-      loss=_LOSS,
-      num_examples=num_examples,
-      image_shape=real.info.image_shape,
-    )
-    train_experts(
-      buffer,
-      fitting.compile_training(training, parallel.local_devices(layout)),
-      stream(config.experts.seed, "experts"),
-      real_source(real, members),
-      num_experts=needs.num_experts,
-      num_epochs=needs.num_epochs,
-      learning_rate=config.experts.learning_rate,
-      epochs_per_chunk=config.experts.epochs_per_chunk,
-      watch=watch,
-    )
-  parallel.wait_for_all("experts")
+    try:
+      _train(buffer, config, real, needs, layout, watch, members)
+    except Exception as error:
+      failure = error
+  if parallel.any_process(failure is not None):  # all hosts come here
+    raise failure or RuntimeError("The training of experts failed on the first host.")
   if missing:
     buffer = open_buffer(config, real, members)
+  if buffer.lacks(*needs):
+    raise ExpertBufferError(f"{buffer.folder} is not whole here; hosts must share the folder.")
   buffer.verify(*needs)
   return buffer
+
+
+def _train(
+  buffer: Buffer,
+  config: ConfigDict,
+  real: RealData,
+  needs: ExpertNeeds,
+  layout: parallel.Layout,
+  watch: Watch,
+  members: np.ndarray | None,
+) -> None:
+  """Trains what a buffer lacks, after a word on how long that will take."""
+  protocol, missing = protocol_of(config), buffer.lacks(*needs)
+  num_examples = real.info.num_train if members is None else int(members.sum())
+  seconds = _cost(config, real, layout, missing * num_examples)[1]
+  logging.info(
+    "Training experts in %s: %d epochs in all are missing of %d experts of %d epochs, about %s.",
+    buffer.folder, missing, *needs, duration(seconds),
+  )  # fmt: skip
+  program = _compile(
+    build_network(config, real),
+    protocol,
+    num_examples,
+    tuple(real.info.image_shape),
+    config.experts.at_once or None,
+    parallel.local_devices(layout),
+  )
+  train_experts(
+    buffer,
+    program,
+    stream(config.experts.seed, "experts"),
+    real_source(real, members),
+    num_experts=needs.num_experts,
+    num_epochs=needs.num_epochs,
+    learning_rate=config.experts.learning_rate,
+    epochs_per_chunk=config.experts.epochs_per_chunk,
+    watch=watch,
+  )
+
+
+@functools.lru_cache(maxsize=8)
+def _compile(
+  network: nn.Module,
+  protocol: protocols.Protocol,
+  num_examples: int,
+  image_shape: tuple[int, int, int],
+  at_once: int | None,
+  devices: tuple[jax.Device, ...],
+) -> fitting.Program:
+  """The program that trains experts; splits of equal size share it."""
+  training = train.make_training(
+    network,
+    protocol,
+    loss=_LOSS,
+    num_examples=num_examples,
+    image_shape=image_shape,
+    networks_at_once=at_once,
+  )
+  return fitting.compile_training(training, devices)
 
 
 def attach(job: Job, watch: Watch) -> Job:
@@ -188,8 +229,8 @@ def facts(job: Job) -> dict[str, Any]:
     "buffers": [str(buffer.folder) for buffer in buffers],
     "identity": first.identity,
     "training": describe(job.config),
-    "rounding": first.rounding,
-    "rounding_of_change": first.rounding_of_change,
+    "rounding": max(buffer.rounding for buffer in buffers),
+    "rounding_of_change": max(buffer.rounding_of_change for buffer in buffers),
   }
 
 
@@ -211,7 +252,7 @@ def _cost(config: ConfigDict, real: RealData, layout: parallel.Layout, passes: f
   factor = 6 if config.experts.sharpness_radius else 3  # forward and backward, twice for SAM
   network = build_network(config, real)
   cost = estimate.passes_cost(network, real.info.image_shape, factor * passes)
-  return cost / np.array([1, len(layout.devices), 1])
+  return cost / np.array([1, len(parallel.local_devices(layout)), 1])
 
 
 def _unless_all(mask: np.ndarray) -> np.ndarray | None:

@@ -162,12 +162,6 @@ def any_process(flag: bool) -> bool:
   return bool(multihost_utils.process_allgather(np.array(bool(flag))).any())
 
 
-def wait_for_all(name: str) -> None:
-  """Returns when every host has come here."""
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(name)
-
-
 def place_state(state: DistillState, layout: Layout) -> DistillState:
   """Places a state for `make_program`; replicas are dealt out where they are what is split."""
   if layout.split == "rows":

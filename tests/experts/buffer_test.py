@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from ddjax.experts.buffer import Buffer, BufferError, content_key
+from ddjax.experts.buffer import Buffer, ExpertBufferError, content_key
+from ddjax.experts.train import plan_groups
 
 IDENTITY = {"dataset": "fake", "network": "mlp", "width": 4, "seed": 0, "dtype": "float32"}
 
@@ -60,7 +61,7 @@ def test_it_knows_what_is_missing(tmp_path):
 def test_other_experts_are_refused_by_field(tmp_path, field):
   _filled(tmp_path)
   other = IDENTITY | {field: "other"}
-  with pytest.raises(BufferError, match=f"differing: {field}: .* there, 'other' here"):
+  with pytest.raises(ExpertBufferError, match=f"differing: {field}: .* there, 'other' here"):
     Buffer(tmp_path, other)
   assert content_key(other) != content_key(IDENTITY)
 
@@ -75,7 +76,7 @@ def test_a_damaged_chunk_is_named_and_never_used(tmp_path, damage):
   else:
     content[-2] ^= 1
   path.write_bytes(content)
-  with pytest.raises(BufferError, match=f"{path.name} is truncated or altered"):
+  with pytest.raises(ExpertBufferError, match=f"{path.name} is truncated or altered"):
     Buffer(tmp_path, IDENTITY).verify(3, 4)
   Buffer(tmp_path, IDENTITY).verify(3, 2)  # what is not needed does no harm
 
@@ -84,7 +85,7 @@ def test_a_damaged_state_is_named(tmp_path):
   _filled(tmp_path)
   path = next((tmp_path / "states").glob("experts-00002*"))
   path.write_bytes(path.read_bytes()[:-1])
-  with pytest.raises(BufferError, match=path.name):
+  with pytest.raises(ExpertBufferError, match=path.name):
     Buffer(tmp_path, IDENTITY).read_state(2)
 
 
@@ -92,19 +93,57 @@ def test_a_damaged_state_is_named(tmp_path):
 def test_a_damaged_index_is_named(tmp_path, content):
   _filled(tmp_path)
   (tmp_path / "index.json").write_text(content)
-  with pytest.raises(BufferError, match=r"index\.json"):
+  with pytest.raises(ExpertBufferError, match=r"index\.json"):
     Buffer(tmp_path, IDENTITY)
 
 
-def test_experts_of_a_missing_file_are_forgotten_and_the_others_kept(tmp_path):
+def test_an_altered_index_is_refused(tmp_path):
+  _filled(tmp_path)
+  path = tmp_path / "index.json"
+  content = json.loads(path.read_text())
+  content["chunks"][1]["first_epoch"] += 1
+  path.write_text(json.dumps(content))
+  with pytest.raises(ExpertBufferError, match=r"index\.json is altered"):
+    Buffer(tmp_path, IDENTITY)
+
+
+def test_a_lost_index_is_an_error_and_deletes_nothing(tmp_path):
+  _filled(tmp_path)
+  (tmp_path / "index.json").unlink()
+  with pytest.raises(ExpertBufferError, match=r"index\.json is missing beside chunks"):
+    Buffer(tmp_path, IDENTITY)
+  assert len(list((tmp_path / "chunks").iterdir())) == 3
+
+
+def test_experts_of_a_missing_file_count_as_not_trained_and_the_others_stay(tmp_path):
   _filled(tmp_path)
   next((tmp_path / "chunks").glob("experts-00000-*-epochs-0003*")).unlink()
   buffer = Buffer(tmp_path, IDENTITY)
-  with pytest.raises(BufferError, match="cannot be read"):
-    buffer.verify(3, 4)
+  assert buffer.first_experts == [2] and buffer.epochs_of(0) is None
+  assert buffer.lacks(3, 2) == 4  # a hole below the last expert counts too
+  assert plan_groups(buffer, 4, 2, 1, 1) == [(0, 1, 0), (1, 2, 0), (3, 4, 0)]
   with buffer.locked():
-    assert buffer.first_experts == [2]
-  assert not list((tmp_path / "chunks").glob("experts-00000*"))
+    assert not list((tmp_path / "chunks").glob("experts-00000*"))
+  buffer.verify(3, 2)
+
+
+def test_without_its_state_a_group_is_read_and_trained_anew_only_to_go_on(tmp_path):
+  _filled(tmp_path)
+  next((tmp_path / "states").glob("experts-00000*")).unlink()
+  buffer = Buffer(tmp_path, IDENTITY)
+  assert buffer.lacks(2, 4) == 0 and not plan_groups(buffer, 2, 4, 1, 1)
+  buffer.verify(2, 4)
+  assert plan_groups(buffer, 2, 5, 1, 1) == [(0, 2, 0)]
+
+
+def test_what_is_not_finite_is_not_stored(tmp_path):
+  parameters = _parameters(3, 2)
+  parameters[2, 1, 3] = np.inf
+  with pytest.raises(ExpertBufferError, match="Expert 5 has parameters after epoch 2"):
+    _append(Buffer(tmp_path, IDENTITY), parameters, 4, 0)
+  large = np.full((1, 1, 6), 1e5, np.float32)
+  with pytest.raises(ExpertBufferError, match="not finite in float16"):
+    _append(Buffer(tmp_path / "half", IDENTITY | {"dtype": "float16"}), large, 0, 0)
 
 
 def test_what_a_killed_process_left_behind_is_removed(tmp_path):
@@ -120,8 +159,8 @@ def test_what_a_killed_process_left_behind_is_removed(tmp_path):
 
 def test_two_do_not_write_together(tmp_path):
   with Buffer(tmp_path, IDENTITY).locked():
-    with pytest.raises(BufferError, match="Another process trains experts"):
-      with Buffer(tmp_path, IDENTITY).locked():  # a lock belongs to the open file
+    with pytest.raises(ExpertBufferError, match="Another process trains experts"):
+      with Buffer(tmp_path, IDENTITY).locked(is_waiting=False):  # of the open file
         pass
   with Buffer(tmp_path, IDENTITY).locked():
     pass

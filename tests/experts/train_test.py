@@ -4,13 +4,15 @@ import pathlib
 
 import jax
 import jax.flatten_util
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import mtt
 from ddjax.data.load import load_real_data
 from ddjax.evaluators import train
-from ddjax.experts.buffer import BufferError
+from ddjax.experts.buffer import ExpertBufferError
 from ddjax.experts.train import plan_groups
 from ddjax.random_streams import stream
 from ddjax.stages import experts
@@ -122,26 +124,54 @@ def test_experts_of_members_see_members_only(tmp_path):
   assert not np.array_equal(own.read(0, 2), _ensure(_config(tmp_path / "all"), 1, 2).read(0, 2))
 
 
-def test_flat_trajectories_differ_and_a_vanishing_radius_does_not(tmp_path):
-  plain = _ensure(_config(tmp_path / "plain"), 1, 2)
-  tiny = _ensure(_config(tmp_path / "tiny", sharpness_radius=1e-6), 1, 2)
-  flat = _ensure(_config(tmp_path / "flat", sharpness_radius=1.0), 1, 2)
-  np.testing.assert_allclose(_all(plain, 1, 2), _all(tiny, 1, 2), atol=1e-5)
-  assert np.abs(_all(plain, 1, 2) - _all(flat, 1, 2)).max() > 1e-4
+def test_a_flat_trajectory_descends_by_the_gradient_of_the_worst_point_near_by(tmp_path):
+  """Foret et al. 2021, eq. 2 and 3: one step on the whole set, by hand."""
+  radius, rate = 0.5, 0.01
+  config = _config(tmp_path, sharpness_radius=radius, batch_size=40)
+  buffer = _ensure(config, 1, 1)
+  real = load_real_data(config.data)
+  network, source = experts.build_network(config, real), experts.real_source(real)
+  images = (np.asarray(source.images[0]) - np.asarray(source.mean)) / np.asarray(source.std)
+  variables = network.init(jax.random.key(0), images[:1])
+  start, unravel = jax.flatten_util.ravel_pytree(variables["params"])
+  start = buffer.read(0, 0)
+
+  @jax.jit
+  def slope(flat):
+    def loss(flat):
+      logits = network.apply({"params": unravel(flat)}, images)
+      return optax.softmax_cross_entropy(logits, source.labels[0]).mean()
+
+    return jax.grad(loss)(flat)
+
+  uphill = slope(start)
+  expected = start - rate * slope(start + radius * uphill / jnp.linalg.norm(uphill))
+  found = buffer.read(0, 1)
+  assert np.linalg.norm(found - expected) < 1e-4 * np.linalg.norm(found - start)
+  assert np.linalg.norm(start - rate * uphill - found) > 1e-2 * np.linalg.norm(found - start)
+
+
+def test_a_deleted_file_is_trained_again_to_the_same_bits(tmp_path):
+  config = _config(tmp_path, at_once=1)
+  whole = _all(_ensure(config, 3, 4), 3, 4)
+  next((tmp_path / "chunks").glob("experts-00001*")).unlink()
+  np.testing.assert_array_equal(_all(_ensure(config, 3, 4), 3, 4), whole)
 
 
 def test_a_run_refuses_a_buffer_of_something_else_by_field(tmp_path):
   _ensure(_config(tmp_path), 1, 1)
   config = _config(tmp_path, learning_rate=0.02)
-  with pytest.raises(BufferError, match="learning_rate: 0.01 there, 0.02 here"):
+  with pytest.raises(ExpertBufferError, match="learning_rate: 0.01 there, 0.02 here"):
     _ensure(config, 1, 1)
   config = _config(tmp_path)
   config.augmentation = "crop"
-  with pytest.raises(BufferError, match="augmentation: 'none' there, 'crop' here"):
+  with pytest.raises(ExpertBufferError, match="augmentation: 'none' there, 'crop' here"):
     _ensure(config, 1, 1)
   config = _config(tmp_path)
   config.data.preprocessing = "zca_kornia"
-  with pytest.raises(BufferError, match="preprocessing: 'standardise' there, 'zca_kornia' here"):
+  with pytest.raises(
+    ExpertBufferError, match="preprocessing: 'standardise' there, 'zca_kornia' here"
+  ):
     _ensure(config, 1, 1)
 
 
