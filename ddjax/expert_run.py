@@ -1,7 +1,6 @@
 """A run that trains expert trajectories and no more: `configs/experts.py`."""
 
 import pathlib
-import shutil
 import time
 from typing import Any
 
@@ -17,6 +16,7 @@ from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fit import make_predict
 from ddjax.experts.buffer import Buffer
 from ddjax.models.pieces import best_images_at_once
+from ddjax.plots.experts import loss_curves
 from ddjax.random_streams import stream
 from ddjax.run_folder import RunFolder
 from ddjax.stages import estimate, experts, present
@@ -60,9 +60,10 @@ def run_experts(
       job = experts.attach(job, Watch(None, stop, is_main_process()))
     trained = time.monotonic()
     (buffer,) = job.host_data
-    job = job._replace(num_steps=job.distiller.experts.num_epochs)
+    needs = job.distiller.experts
+    losses = buffer.losses()[1 : needs.num_epochs + 1, : needs.num_experts]
     if is_main_process():
-      _write_losses(job, buffer)
+      _write_losses(job, losses)
     report = _measure(job, buffer)
     seconds = {"train": trained - started, "evaluate accuracy": time.monotonic() - trained}
     facts = {
@@ -72,9 +73,9 @@ def run_experts(
       "seconds": seconds,
       "estimates": planned._asdict(),
     }
-    written = present.present(job, None, None, {"accuracy": report} if report else {}, facts)
-    shutil.rmtree(folder.path / "fits", ignore_errors=True)
-    return written
+    reports = {"accuracy": report} if report else {}
+    drawn = {"experts": loss_curves(losses)}
+    return present.present(job._replace(num_steps=0), None, None, reports, facts, drawn)
 
 
 def estimate_experts(config: ConfigDict) -> str:
@@ -111,9 +112,9 @@ def _prepare(config: ConfigDict, workdir: pathlib.Path) -> Job:
       "Experts alone are trained on the whole train set: num_replicas must be 1 and "
       "member_fraction 1.0. configs/mtt.py trains those of splits as it needs them."
     )
-  config = config.copy_and_resolve_references()
-  config.method = "mtt"
-  return prepare(config, workdir, load(config))
+  of_mtt = config.copy_and_resolve_references()
+  of_mtt.method = "mtt"
+  return prepare(of_mtt, workdir, load(config))._replace(config=config)
 
 
 def _estimate(job: Job) -> estimate.Estimate:
@@ -121,9 +122,8 @@ def _estimate(job: Job) -> estimate.Estimate:
   return estimate.of_stages(job, {} if cost is None else {"train": cost})
 
 
-def _write_losses(job: Job, buffer: Buffer) -> None:
-  """The training losses as metrics, an epoch a step."""
-  losses = buffer.losses()[1 : job.num_steps + 1, : job.distiller.experts.num_experts]
+def _write_losses(job: Job, losses: np.ndarray) -> None:
+  """The training losses f32[epochs experts] as metrics, an epoch a step."""
   with MetricsWriter(job.workdir, job.config.trainer.tensorboard) as writer:
     for epoch, row in enumerate(losses, 1):
       writer.write(epoch, {"train/loss": row.tolist()})

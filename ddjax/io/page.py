@@ -26,6 +26,7 @@ _TITLES = {
 _CAPTIONS = {
   "images": "Initial images, and what they became, in pixels",
   "curves": "Loss and accuracy over the steps of the distillation",
+  "experts": "Training loss of the experts",
   "architectures": "Test accuracy by training set and architecture",
   "confusion": "What the test images of each class were taken for, by the kernel predictor",
 }

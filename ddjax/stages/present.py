@@ -2,7 +2,8 @@
 
 from importlib import metadata
 import platform
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -43,6 +44,7 @@ def present(
   initial: DistilledSet | None,
   reports: dict[str, Report],
   run: dict[str, Any],
+  drawn: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
   """Draws the figures and writes the reports, on the process that writes.
 
@@ -53,6 +55,7 @@ def present(
     reports: of the evaluators.
     run: facts that only the caller knows, `seconds` and `estimates` at least; they go before those
       of the job.
+    drawn: {name or caption: further figure}.
   Returns:
     What `report.json` holds.
   """
@@ -75,7 +78,7 @@ def present(
   }
   if is_main_process():
     paths = {}
-    for name, figure in _figures(job, distilled, initial, reports).items():
+    for name, figure in (_figures(job, distilled, initial, reports) | dict(drawn)).items():
       is_exact = name != "images" or job.real.preprocessing.is_exactly_invertible
       path = job.workdir / "figures" / f"{name}.png"
       figures.save_figure(figure, path)
@@ -119,6 +122,8 @@ def _curves(job: Job, reports: dict[str, Report]):
   config = job.config
   records = read_metrics(job.workdir / "metrics.jsonl")
   batches = "target batches" if "target_batch_size" in config.get("outer", {}) else "real batches"
+  if job.distiller.experts is not None:
+    batches = "pieces of expert trajectories"
   losses = [curves.Curve(batches, *series(records, "train/loss"))]
   wanted = {
     "train/accuracy": batches,
