@@ -154,5 +154,10 @@ def _measure(job: Job, buffer: Buffer) -> Report | None:
   measure = make_accuracy_evaluator(evaluation, real.info, "full set", is_alone=True)
   rng = stream(config.seed, "measure accuracy")
   report = measure({"distilled": {config.network.name: models}}, real, rng)
-  changes = {"protocol": "experts", "training": experts.describe(config), "changes_to_protocol": {}}
+  changes = {
+    "protocol": "experts",
+    "subject": "experts",
+    "training": experts.describe(config),
+    "changes_to_protocol": {},
+  }
   return report._replace(settings=report.settings | changes)

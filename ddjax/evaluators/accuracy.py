@@ -81,6 +81,7 @@ def make_accuracy_evaluator(
       "num_models": {name: len(next(iter(fits.values())).group) for name, fits in models.items()},
       "full_epochs": config.full_epochs or protocol.num_epochs,
       "epoch": "last",
+      "subject": unit if is_alone else "distilled",
       "spread": "standard deviation over networks (ddof 1), over paired networks for a gain",
       "interval_over": {},
       "not_measured": {},

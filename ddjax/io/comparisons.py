@@ -124,7 +124,7 @@ def _comparison(name: str, report: Mapping[str, Any], key: str) -> Comparison:
   return Comparison(
     report=name,
     key=key,
-    distilled=level("distilled", key),
+    distilled=level(report["settings"].get("subject", "distilled"), key),
     baselines=[
       level(label, full) for prefix, label in _BASELINES.items() if (full := found(prefix))
     ],
