@@ -50,11 +50,7 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   Raises:
     ValueError: for impossible settings.
   """
-  outer, ipc, num_images = (
-    config.outer,
-    config.synthetic.ipc,
-    info.num_classes * config.synthetic.ipc,
-  )
+  outer, ipc = config.outer, config.synthetic.ipc
   settings.check_init(config.synthetic)
   network = settings.build_network(config, info)
   optimisers = settings.make_optimisers(config)
@@ -145,7 +141,7 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     batch_sizes={"outer.num_segments": outer.num_segments},
     image_passes=outer.num_segments * student.num_steps * student.batch_size * per_step,
     remarks=(
-      f"{student.num_steps} student steps on {student.batch_size} of {num_images} images, "
+      f"{student.num_steps} student steps on {student.batch_size} of {student.num_images} images, "
       f"{outer.expert_epochs} expert epochs, gradient by {student.unroll}.",
     ),
   )
