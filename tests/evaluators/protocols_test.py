@@ -80,6 +80,7 @@ SGD = dict(
   labels="own",
   loss="",
   ema_decay=0.0,
+  sharpness_radius=0.0,
 )
 
 
