@@ -14,7 +14,7 @@ from absl import app, flags
 import jax
 
 from benchmarks import harness
-from benchmarks.mtt_step import SHAPE, RandomExperts, make_config
+from benchmarks.mtt_cases import SHAPE, RandomExperts, make_config
 from ddjax.distillers.unroll import UNROLLS
 from ddjax.plots import figures
 from ddjax.registry import DISTILLERS
