@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.config import compare
+from ddjax.distillers.settings import build_network
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fit import make_predict
 from ddjax.experts.buffer import Buffer
@@ -133,7 +134,7 @@ def _measure(job: Job, buffer: Buffer) -> Report | None:
   """Test accuracy after the last epoch; None with batch norm, whose statistics are not kept."""
   config, real = job.config, job.real
   needs = job.distiller.experts
-  network = experts.build_network(config, real)
+  network = build_network(config, real.info)
   image = jnp.zeros((1, *real.info.image_shape))
   shapes = jax.eval_shape(network.init, jax.random.key(0), image)
   if "batch_stats" in shapes:

@@ -18,10 +18,10 @@ import numpy as np
 
 from ddjax.data.cache import cache_dir
 from ddjax.data.load import RealData, make_data_split
+from ddjax.distillers.settings import build_network
 from ddjax.evaluators import protocols, train
 from ddjax.experts.buffer import Buffer, ExpertBufferError, content_key
 from ddjax.experts.train import train_experts
-from ddjax.models.build import build
 from ddjax.random_streams import stream
 from ddjax.stages import estimate
 from ddjax.stages.prepare import Job, member_hash
@@ -61,12 +61,6 @@ def describe(config: ConfigDict) -> Mapping[str, object]:
   """How experts are trained, for a report; JSON-safe."""
   described = dict(protocols.describe(protocol_of(config)))
   return described | {"num_epochs": config.experts.num_epochs or "as many as are needed"}
-
-
-def build_network(config: ConfigDict, real: RealData) -> nn.Module:
-  """The network of a config, for the images of its real set."""
-  width = config.network.width or None
-  return build(config.network.name, num_classes=real.info.num_classes, width=width)
 
 
 def identity(config: ConfigDict, real: RealData, members: np.ndarray | None) -> dict[str, Any]:
@@ -162,7 +156,7 @@ def _train(
     buffer.folder, missing, *needs, duration(seconds),
   )  # fmt: skip
   program = _compile(
-    build_network(config, real),
+    build_network(config, real.info),
     protocol,
     num_examples,
     tuple(real.info.image_shape),
@@ -250,7 +244,7 @@ def missing_cost(job: Job) -> np.ndarray | None:
 def _cost(config: ConfigDict, real: RealData, layout: parallel.Layout, passes: float) -> np.ndarray:
   """[flops, seconds, 0] of so many examples seen in training."""
   factor = 6 if config.experts.sharpness_radius else 3  # forward and backward, twice for SAM
-  network = build_network(config, real)
+  network = build_network(config, real.info)
   cost = estimate.passes_cost(network, real.info.image_shape, factor * passes)
   return cost / np.array([1, len(parallel.local_devices(layout)), 1])
 

@@ -11,6 +11,7 @@ import pytest
 
 from configs import mtt
 from ddjax.data.load import load_real_data
+from ddjax.distillers.settings import build_network
 from ddjax.evaluators import train
 from ddjax.experts.buffer import ExpertBufferError
 from ddjax.experts.train import plan_groups
@@ -48,7 +49,7 @@ def test_an_expert_is_a_network_trained_alone(tmp_path):
   buffer = _ensure(config, 2, 3)
   real = load_real_data(config.data)
   training = train.make_training(
-    experts.build_network(config, real),
+    build_network(config, real.info),
     experts.protocol_of(config),
     loss="cross_entropy",
     num_examples=real.info.num_train,
@@ -130,7 +131,7 @@ def test_a_flat_trajectory_descends_by_the_gradient_of_the_worst_point_near_by(t
   config = _config(tmp_path, sharpness_radius=radius, batch_size=40)
   buffer = _ensure(config, 1, 1)
   real = load_real_data(config.data)
-  network, source = experts.build_network(config, real), experts.real_source(real)
+  network, source = build_network(config, real.info), experts.real_source(real)
   images = (np.asarray(source.images[0]) - np.asarray(source.mean)) / np.asarray(source.std)
   variables = network.init(jax.random.key(0), images[:1])
   start, unravel = jax.flatten_util.ravel_pytree(variables["params"])
