@@ -92,12 +92,12 @@ def load_real_data(config: ConfigDict) -> RealData:
     kept = stratified_rows(labels, cap, (config.split_seed, 1))
     images, labels = images[kept], labels[kept]
 
-  fingerprint = _fingerprint(images, labels)
+  digest = fingerprint(images, labels)
   return RealData(
     info=DatasetInfo(config.name, images.shape[1:], num_classes, len(images), facts.max_value),
     class_names=source.class_names,
     max_value=facts.max_value,
-    fingerprint=fingerprint,
+    fingerprint=digest,
     version=source.version,
     train_images=images,
     train_labels=labels,
@@ -111,7 +111,7 @@ def load_real_data(config: ConfigDict) -> RealData:
       facts.max_value,
       config.zca_regularisation,
       (facts.mean, facts.std) if facts.mean else None,
-      fingerprint,
+      digest,
     ),
   )
 
@@ -234,7 +234,7 @@ def _first_classes(source: Source, num_classes: int | None) -> Source:
   )
 
 
-def _fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
+def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
   """sha256 of the images' bytes, then the labels'."""
   digest = hashlib.sha256(np.ascontiguousarray(images))
   digest.update(labels.astype("<i4"))

@@ -1,0 +1,1 @@
+"""Attacks: adversarial examples and corruptions of images, and scores of membership."""

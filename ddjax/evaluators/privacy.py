@@ -1,0 +1,343 @@
+"""What a distilled set gives away of its real examples: membership inference, and copies.
+
+Members are the real examples that were distilled, non-members others of the same distribution
+(Chen et al. 2023, "A Comprehensive Study on Dataset Distillation"). With shadow runs of the whole
+pipeline every split is attacked by all attacks of `ddjax.attacks.membership`; without, a set is
+attacked by the scores of single models, its train set against its test set. Beside the distilled
+set stand random subsets of equal size, and networks trained on all members.
+"""
+
+from typing import Any, Callable, Mapping, NamedTuple
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from ddjax.attacks import membership
+from ddjax.config.arguments import nearest
+from ddjax.data.load import RealData
+from ddjax.data.preprocess import as_pixels
+from ddjax.data.splits import stratified_rows
+from ddjax.distillers.multiformation import decode_set
+from ddjax.evaluators import copies, membership_statistics
+from ddjax.evaluators.membership_statistics import FIGURES, FPR_LEVELS, Scores
+from ddjax.evaluators.predictions import predict_logits
+from ddjax.types import Array, DatasetInfo, DistilledSet, Models, Report
+
+ATTACKS = (*membership.SIGNALS, *membership.CLASSIFIERS, *membership.LIRA)
+_WITH_SHADOWS = (*membership.CLASSIFIERS, *membership.LIRA)
+_SETS = ("distilled", "random_subset", "full")
+_GAIN_FIGURES = ("auc", "tpr_at_1_percent_fpr")
+_NUM_PAIRS = 8
+_COPY_ROWS = 5000
+
+
+class PrivacyContext(NamedTuple):
+  """What the evaluator needs besides fitted models.
+
+  Attributes:
+    sets: {name: set}, leading replica axis, as the networks see them; `distilled` at least.
+    run_shadows: (-> ddjax.stages.shadows.Shadows), or None where the set cannot be distilled again.
+    why_not: why `run_shadows` is None.
+    feature_fn: (parameters of one model, images f32[b h w c] as networks see them) -> f32[b d], of
+      the network that trained on the full set; None without.
+  """
+
+  sets: Mapping[str, DistilledSet]
+  run_shadows: Callable[[], Any] | None = None
+  why_not: str = ""
+  feature_fn: Callable[[Any, Array], Array] | None = None
+
+
+def make_privacy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[..., Report]:
+  """Membership inference and the copy check.
+
+  Args:
+    config: the group `privacy`.
+    info: of the data set.
+  Returns:
+    measure(models, dataset, rng, context: PrivacyContext) -> Report of kind "privacy". For each
+    attack ATTACK it holds `ATTACK_auc`, `ATTACK_balanced_accuracy`, `ATTACK_tpr_at_1_percent_fpr`
+    and `ATTACK_tpr_at_0.1_percent_fpr` of the distilled set, the same behind `random_subset_` and
+    `full_`, paired gains over the random subset, and `lira_epsilon_lower_bound`. The copy check
+    gives `copies_share_pixels` and `copies_share_features`, and the median distances.
+  Raises:
+    ValueError: for an unknown attack.
+  """
+  for name in config.attacks:
+    if name not in ATTACKS:
+      raise ValueError(f"privacy.attacks names {name!r}. {nearest(name, ATTACKS)}")
+
+  def measure(
+    models: Mapping[str, Mapping[str, Models]],
+    dataset: RealData,
+    rng: Array,
+    context: PrivacyContext,
+  ) -> Report:
+    seed = int(jax.random.bits(rng, dtype=jnp.uint32))
+    settings = {
+      "subject": "distilled",
+      "headline": ["lira_auc", "loss_auc", "lira_tpr_at_1_percent_fpr", "copies_share_pixels"],
+      "spread": "none: an interval holds what splits and examples vary",
+      "interval_over": {},
+      "not_measured": {},
+    }
+    report = Report("privacy", {}, {}, {}, {}, {}, settings)
+    if context.run_shadows is not None:
+      with_shadows(report, context.run_shadows(), config, seed)
+    else:
+      _without_shadows(report, models, dataset, config, seed, context.why_not)
+    _copies(report, models, dataset, context, info)
+    _warn_of_direction(report)
+    return report
+
+  return measure
+
+
+def with_shadows(report: Report, shadows: Any, config: ConfigDict, seed: int) -> None:
+  """Attacks every split of shadow runs and enters the figures into a report.
+
+  Args:
+    report: to be filled.
+    shadows: `ddjax.stages.shadows.Shadows`.
+    config: the group `privacy`.
+    seed: of classifiers and bootstrap.
+  """
+  settings = report.settings
+  settings |= shadows.settings | {"mode": "shadow runs of the whole pipeline", "left_out": {}}
+  num_splits, num_examples = shadows.is_member.shape
+  over = f"{num_splits} splits and {num_examples} examples, resampled at once"
+  scores = {
+    (name, attack): Scores(values, shadows.is_member)
+    for name in _SETS
+    if name in shadows.logits
+    for attack, values in score(shadows.logits[name], shadows, config.attacks, seed).items()
+  }
+  pairs = [
+    (("distilled", attack), ("random_subset", attack))
+    for attack in config.attacks
+    if ("random_subset", attack) in scores
+  ]
+  alone, paired = membership_statistics.estimate(
+    scores, pairs, num_bootstrap=config.num_bootstrap, seed=seed
+  )
+  for (name, attack), estimates in alone.items():
+    _enter(report, _prefix(name), attack, estimates, over)
+  for (a, _), estimates in paired.items():
+    gains = {figure: estimates[figure] for figure in _GAIN_FIGURES}
+    _enter(report, "gain_over_random_", a[1], gains, over)
+  _enter_details(report, scores, seed)
+  right = {
+    name: logits.argmax(axis=-1) == shadows.labels for name, logits in shadows.logits.items()
+  }
+  for name, rows in right.items():
+    for key, chosen in (("member", shadows.is_member), ("non_member", ~shadows.is_member)):
+      report.scalars[f"{_prefix(name)}{key}_accuracy"] = float(rows[chosen].mean())
+
+
+def score(
+  logits: np.ndarray, shadows: Any, attacks: tuple[str, ...], seed: int
+) -> dict[str, np.ndarray]:
+  """Scores f[s N] of every attack on what the splits' models say, logits f[s N k]."""
+  labels = np.broadcast_to(shadows.labels, shadows.is_member.shape)
+  signals = membership.signals(logits, labels)
+  found = {}
+  for attack in attacks:
+    if attack in membership.SIGNALS:
+      found[attack] = signals[attack]
+    elif attack in membership.CLASSIFIERS:
+      found[attack] = membership.shadow_classifier(
+        logits, shadows.labels, shadows.is_member, kind=attack, seed=seed % 2**32
+      )
+    else:
+      found[attack] = membership.lira(
+        signals["logit"],
+        shadows.is_member,
+        is_online="offline" not in attack,
+        has_fixed_variance="fixed" in attack,
+      )
+  return found
+
+
+def _without_shadows(
+  report: Report,
+  models: Mapping[str, Mapping[str, Models]],
+  dataset: RealData,
+  config: ConfigDict,
+  seed: int,
+  why_not: str,
+) -> None:
+  """The attacks on single models: train images are members, test images are not."""
+  count = config.max_targets
+  members = stratified_rows(dataset.train_labels, min(count, len(dataset.train_labels)), (seed, 0))
+  others = stratified_rows(dataset.test_labels, min(count, len(dataset.test_labels)), (seed, 1))
+  images = np.concatenate([dataset.train_images[members], dataset.test_images[others]])
+  labels = np.concatenate([dataset.train_labels[members], dataset.test_labels[others]])
+  is_member = np.arange(len(labels)) < len(members)
+  left_out = [attack for attack in config.attacks if attack in _WITH_SHADOWS]
+  report.settings.update(
+    mode="single models, without shadow runs",
+    left_out=dict.fromkeys(left_out, why_not),
+    members=f"{len(members)} train images; non-members: {len(others)} test images",
+  )
+  for attack in dict.fromkeys([*left_out, "lira"]):
+    for figure in FIGURES:
+      report.scalars[f"{attack}_{figure}"] = None
+      report.settings["not_measured"][f"{attack}_{figure}"] = why_not
+  every = {}
+  for name in (name for name in _SETS if name in models):
+    of_set = next(iter(models[name].values()))
+    logits = predict_logits(of_set, images, dataset.max_value)
+    signals = membership.signals(logits, np.broadcast_to(labels, logits.shape[:2]))
+    scores = {
+      (name, attack): Scores(signals[attack], np.broadcast_to(is_member, logits.shape[:2]))
+      for attack in config.attacks
+      if attack in membership.SIGNALS
+    }
+    if not scores:
+      continue
+    over = f"{len(logits)} networks and {len(labels)} examples, resampled at once"
+    alone, _ = membership_statistics.estimate(
+      scores, [], num_bootstrap=config.num_bootstrap, seed=seed
+    )
+    for (_, attack), estimates in alone.items():
+      _enter(report, _prefix(name), attack, estimates, over)
+    every |= scores
+  _enter_details(report, every, seed)
+
+
+def _enter(report: Report, prefix: str, attack: str, estimates: Mapping, over: str) -> None:
+  """The figures of one attack on one set."""
+  for figure, one in estimates.items():
+    key = f"{prefix}{attack}_{figure}"
+    report.scalars[key] = one.value
+    if one.value is None:
+      report.settings["not_measured"][key] = one.reason
+    else:
+      report.interval[key] = [one.low, one.high]
+      report.settings["interval_over"][key] = over
+
+
+def _enter_details(report: Report, scores: Mapping[tuple[str, str], Scores], seed: int) -> None:
+  """ROC curves, exact intervals of rates, and the bound on epsilon."""
+  report.settings["roc"] = {
+    f"{_prefix(name)}{attack}": membership_statistics.roc(one)
+    for (name, attack), one in scores.items()
+    if attack in ("loss", "lira")
+  }
+  report.settings["clopper_pearson"] = {
+    f"{_prefix(name)}{attack}_{figure}": membership_statistics.clopper_pearson(
+      *membership_statistics.tpr_counts(one, level)
+    )
+    for (name, attack), one in scores.items()
+    for figure, level in FPR_LEVELS.items()
+    if report.scalars.get(f"{_prefix(name)}{attack}_{figure}") is not None
+  }
+  for name in _SETS:
+    for attack in ("lira", "loss"):
+      if (name, attack) in scores:
+        bound = membership_statistics.epsilon_lower_bound(scores[name, attack], seed=seed)
+        report.scalars[f"{_prefix(name)}{attack}_epsilon_lower_bound"] = bound
+
+
+def _warn_of_direction(report: Report) -> None:
+  """A score that is lower for members than for others is of the wrong sign, or luck: named."""
+  wrong = [
+    key
+    for key, (_, high) in report.interval.items()
+    if key.endswith("_auc") and not key.startswith("gain_") and high < 0.5
+  ]
+  report.settings["wrong_direction"] = wrong
+  if wrong:
+    logging.warning("Scores that are lower for members than for others: %s.", ", ".join(wrong))
+
+
+def _copies(
+  report: Report,
+  models: Mapping[str, Mapping[str, Models]],
+  dataset: RealData,
+  context: PrivacyContext,
+  info: DatasetInfo,
+) -> None:
+  """The copy check in pixels and, where there is a network of the full set, in features."""
+  del info
+  seed = (0, 0)
+  train = stratified_rows(dataset.train_labels, min(_COPY_ROWS, len(dataset.train_labels)), seed)
+  held_out = stratified_rows(
+    dataset.test_labels, min(len(train), _COPY_ROWS, len(dataset.test_labels)), seed
+  )
+  pixels = {
+    "train": as_pixels(dataset.train_images[train], dataset.max_value),
+    "held_out": as_pixels(dataset.test_images[held_out], dataset.max_value),
+  }
+  for name in ("distilled", "random_subset"):
+    if name in context.sets:
+      whole = decode_set(context.sets[name])
+      images = np.asarray(whole.images).reshape(-1, *whole.images.shape[2:])
+      pixels[name] = np.asarray(dataset.preprocessing.inverse(images))
+  spaces = {"pixels": _flat}
+  if context.feature_fn is not None and "full" in models:
+    spaces["features"] = _make_features(models["full"], dataset, context.feature_fn)
+  else:
+    reason = "there is no network trained on the full set whose features could be compared"
+    report.scalars["copies_share_features"] = None
+    report.settings["not_measured"]["copies_share_features"] = reason
+  for space, to_space in spaces.items():
+    rows = {name: to_space(images) for name, images in pixels.items()}
+    for name in ("distilled", "random_subset", "held_out"):
+      if name not in rows:
+        continue
+      is_control = name == "held_out"
+      checked = copies.check_copies(
+        rows[name], rows["train"], rows["held_out"], is_held_out=is_control
+      )
+      mean, *ends = copies.mean_interval(checked.share)
+      key = f"{_prefix(name)}copies_share_{space}"
+      report.scalars[key], report.interval[key] = mean, ends
+      report.settings["interval_over"][key] = "images of the set"
+      for to in ("train", "held_out"):
+        distance = np.median(getattr(checked, to).distance)
+        report.scalars[f"{_prefix(name)}distance_to_{to}_{space}"] = float(distance)
+      if name == "distilled":
+        report.settings[f"closest_pairs_{space}"] = _closest(checked, train, held_out)
+
+
+def _closest(checked: copies.Copies, train: np.ndarray, held_out: np.ndarray) -> list[dict]:
+  """The synthetic images that lie nearest to a train image, and what they lie beside."""
+  order = np.argsort(checked.train.distance)[:_NUM_PAIRS]
+  return [
+    {
+      "synthetic": int(i),
+      "train": int(train[checked.train.index[i]]),
+      "distance_to_train": float(checked.train.distance[i]),
+      "held_out": int(held_out[checked.held_out.index[i]]),
+      "distance_to_held_out": float(checked.held_out.distance[i]),
+    }
+    for i in order
+  ]
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+  return images.reshape(len(images), -1)
+
+
+def _make_features(full: Mapping[str, Models], dataset: RealData, feature_fn: Callable):
+  """(pixels f32[b h w c]) -> features f32[b d] of the first network of the full set."""
+  params = jax.tree.map(lambda leaf: leaf[0], next(iter(full.values())).params)
+  embed = jax.jit(lambda pixels: feature_fn(params, dataset.preprocessing.forward(pixels)))
+
+  def features(pixels: np.ndarray) -> np.ndarray:
+    size = min(1000, len(pixels))
+    blocks = []
+    for start in range(0, len(pixels), size):
+      rows = np.minimum(np.arange(start, start + size), len(pixels) - 1)
+      blocks.append(np.asarray(embed(jnp.asarray(pixels[rows], jnp.float32))))
+    return _flat(np.concatenate(blocks)[: len(pixels)])
+
+  return features
+
+
+def _prefix(name: str) -> str:
+  return "" if name == "distilled" else f"{name}_"
