@@ -106,6 +106,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
         initial if config.evaluate_initial else None,
         choice.distilled if choice else None,
         watch,
+        origin=config,
       )
     seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
     facts = {"seconds": seconds, "estimates": planned._asdict()}

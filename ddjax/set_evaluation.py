@@ -14,7 +14,8 @@ from ddjax.config import compare
 from ddjax.data.facts import get_facts
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fit import fit_full
-from ddjax.io.distilled import find_distilled, load_distilled
+from ddjax.data.load import RealData
+from ddjax.io.foreign.convert import load_any
 from ddjax.random_streams import stream
 from ddjax.run_folder import RunFolder
 from ddjax.stages import estimate, present
@@ -36,53 +37,70 @@ from ddjax.types import DistilledSet
 def run_saved(
   config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False
 ) -> dict[str, Any]:
-  """Evaluates the set at `config.distilled` and writes a report.
+  """Evaluates the sets at `config.distilled` and writes a report.
 
-  Networks that a killed evaluation has finished are not trained again.
+  Networks, shadow runs and reports that a killed evaluation has finished are not made again.
 
   Args:
-    config: see `configs/evaluate.py`.
+    config: see `configs/evaluate.py`; `distilled` is a path, or several with commas between them.
     workdir: the run folder.
     overwrite: whether to delete an earlier run in it.
   Returns:
-    What `report.json` holds.
+    What `report.json` holds: `reports` of the first set, and where there are several, `sets` with
+    the label and the reports of each.
   Raises:
     ValueError, FileNotFoundError: for a set that is missing, damaged, or does not suit the data.
   """
   with precision(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
     started = time.monotonic()
-    distilled = load_distilled(_path_of(config))
-    job = prepare_saved(config, folder.path, load(config), distilled)
-    plan(job)
-    folder.claim(compare.plain(config), f"{data_fingerprint(job.real)}-{_digest(distilled)}")
+    real = load(config)
+    paths = _paths_of(config)
+    sets = {label: _load(path, real, config) for label, path in paths.items()}
+    jobs = {label: prepare_saved(config, folder.path, real, one) for label, one in sets.items()}
+    for job in jobs.values():
+      plan(job)
+    first = next(iter(jobs))
+    digests = "-".join(_digest(one) for one in sets.values())
+    folder.claim(compare.plain(config), f"{data_fingerprint(jobs[first].real)}-{digests}")
     if (report := folder.finished_report(compare.plain(config))) is not None:
       return report
-    planned = estimate.estimate(job)
-    _start(job, planned)
+    planned = {label: estimate.estimate(job) for label, job in jobs.items()}
+    for label, job in jobs.items():
+      _start(job, planned[label])
     seconds = {"data": time.monotonic() - started}
+    reports = {}
     with StopRequest() as stop:
-      reports, evaluation_seconds = evaluate_saved(job, distilled, _watch(job, stop))
-    seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
+      for label, job in jobs.items():
+        if len(jobs) > 1:
+          logging.info("Evaluating %s.", label)
+        reports[label], taken = evaluate_saved(job, sets[label], _watch(job, stop))
+        suffix = f" of {label}" if len(jobs) > 1 else ""
+        seconds |= {f"evaluate {name}{suffix}": value for name, value in taken.items()}
     names = ("method", "ipc", "seed", "step", "label_kind", "code_version")
-    facts = {name: distilled.info.get(name) for name in names} | {
-      "distilled": str(find_distilled(_path_of(config))),
-      "preprocessing": distilled.info["preprocessing"].kind,
+    facts = {name: sets[first].info.get(name) for name in names} | {
+      "distilled": [str(path) for path in paths.values()],
+      "preprocessing": sets[first].info["preprocessing"].kind,
       "seconds": seconds,
-      "estimates": planned._asdict(),
+      "estimates": planned[first]._asdict(),
     }
-    batch = distilled.replace(images=distilled.images[None], labels=distilled.labels[None])
-    report = present.present(job, batch, None, reports, facts)
+    batch = sets[first].replace(images=sets[first].images[None], labels=sets[first].labels[None])
+    others = {label: one for label, one in reports.items() if label != first}
+    report = present.present(
+      jobs[first], batch, None, reports[first], facts, label=first, others=others
+    )
     shutil.rmtree(folder.path / "fits", ignore_errors=True)
-    return report
+  return report
 
 
 def estimate_saved(config: ConfigDict) -> str:
   """What `run_saved` would cost, in words."""
   with precision(config):
-    distilled = load_distilled(_path_of(config))
-    job = prepare_saved(config, pathlib.Path(), load(config), distilled)
-    plan(job)
-    return estimate.estimate(job).text
+    real, texts = load(config), []
+    for label, path in _paths_of(config).items():
+      job = prepare_saved(config, pathlib.Path(), real, _load(path, real, config))
+      plan(job)
+      texts.append(f"{label}: {estimate.estimate(job).text}")
+    return " ".join(texts)
 
 
 def run_full(
@@ -137,10 +155,26 @@ def estimate_full(config: ConfigDict) -> str:
     return estimate.estimate_full(prepare_real(config, pathlib.Path(), load(config))).text
 
 
-def _path_of(config: ConfigDict) -> str:
-  if not config.distilled:
-    raise ValueError("config.distilled is missing: a run folder, a `distilled` folder, or an npz.")
-  return config.distilled
+def _paths_of(config: ConfigDict) -> dict[str, str]:
+  """{label: path} of the sets to evaluate; a label is the end of a path, as long as need be."""
+  paths = [path.strip() for path in (config.distilled or "").split(",") if path.strip()]
+  if not paths:
+    raise ValueError(
+      "config.distilled is missing: a run folder, a `distilled` folder, a file, or several of them "
+      "with commas between."
+    )
+  if len(set(paths)) < len(paths):
+    raise ValueError(f"config.distilled={config.distilled!r} names a set twice.")
+  parts = [pathlib.PurePath(path).parts for path in paths]
+  length = 1
+  while len({part[-length:] for part in parts}) < len(parts):
+    length += 1
+  return {"/".join(part[-length:]): path for part, path in zip(parts, paths, strict=True)}
+
+
+def _load(path: str, real: RealData, config: ConfigDict) -> DistilledSet:
+  """A set of ours, or of another project, as `config.foreign` says what its file does not."""
+  return load_any(path, real, config.foreign.to_dict())
 
 
 def _digest(distilled: DistilledSet) -> str:

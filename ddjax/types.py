@@ -171,6 +171,24 @@ class Models(NamedTuple):
   images_at_once: int | None = None
 
 
+class EvaluationContext(NamedTuple):
+  """What an evaluator of the audit may need besides fitted models.
+
+  Attributes:
+    sets: {name: set}, leading replica axis, as the networks see them; `distilled` at least.
+    run_shadows: (-> `ddjax.stages.shadows.Shadows`), the whole pipeline on random splits, or None
+      where the set cannot be distilled again.
+    why_not: why `run_shadows` is None.
+    feature_fn: (parameters of one network, images f32[b h w c] as networks see them) -> f32[b d],
+      of the first architecture that is trained; None where none is.
+  """
+
+  sets: Mapping[str, DistilledSet]
+  run_shadows: Callable[[], Any] | None = None
+  why_not: str = ""
+  feature_fn: Callable[[Any, Array], Array] | None = None
+
+
 class Report(NamedTuple):
   """The result of one evaluator: plain numbers, JSON-safe.
 

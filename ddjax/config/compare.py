@@ -20,6 +20,10 @@ _FREE_FIELDS = (
   "coreset_baselines",
   "kernel_evaluation",
   "accuracy_evaluation",
+  "privacy",
+  "robustness",
+  "fairness",
+  "features",
   "trainer",
   "kernels",  # of an ablation, whose cells are each held against their own config
   "max_cell_minutes",

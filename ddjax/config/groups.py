@@ -7,6 +7,8 @@ from the command line.
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from ddjax.config import audit
+
 
 def base(method: str, dataset: str) -> ConfigDict:
   """What every run has, whatever its method.
@@ -38,6 +40,7 @@ def base(method: str, dataset: str) -> ConfigDict:
       coreset_baselines=(),  # herding, k_center, k_means: further baselines of networks
       kernel_evaluation=kernel_evaluation(),
       accuracy_evaluation=accuracy_evaluation(),
+      privacy=audit.privacy(),
     )
   )
 
@@ -66,6 +69,7 @@ def evaluation(task: str, dataset: str) -> ConfigDict:
       ridge=1e-6,
       kernel_evaluation=kernel_evaluation(),
       accuracy_evaluation=accuracy_evaluation(),
+      privacy=audit.privacy(),
     )
   )
   config.accuracy_evaluation.update(dict(networks=("convnet",), width=128, protocol="dc"))

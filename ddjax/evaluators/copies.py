@@ -1,16 +1,14 @@
 """Are synthetic images copies of real ones? Distances to the nearest train and held-out images.
 
-An image that was not copied is as near to the train images as to as many others of the same
-distribution. Train sets are larger than test sets, so the nearest of all train images is nearer by
-number alone; the share below is that of a comparison with equally many of both, exactly averaged
-over which train images those are.
+Of N train and M held-out images of one distribution, the nearest to an image that was not copied is
+a train image with probability N / (N + M). A copy's nearest is always one.
 """
 
 from typing import NamedTuple
 
 from jaxtyping import Float, Integer
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 
 _ROWS_AT_ONCE = 256
 
@@ -33,13 +31,15 @@ class Copies(NamedTuple):
   Attributes:
     train: the nearest train images.
     held_out: the nearest held-out images.
-    share: f64[n], the probability that the nearest of as many train images as there are held-out
-      ones is nearer than the nearest held-out image: 1/2 on average without copying, 1 for copies.
+    is_train: f64[n], 1 where the nearest of all is a train image, 0 where it is held out, 1/2 where
+      two are equally near.
+    expected: the mean of `is_train` without copying.
   """
 
   train: Nearest
   held_out: Nearest
-  share: Float[np.ndarray, " n"]
+  is_train: Float[np.ndarray, " n"]
+  expected: float
 
 
 def check_copies(
@@ -57,23 +57,14 @@ def check_copies(
     held_out: others of the same distribution.
     is_held_out: whether `images` are the held-out ones themselves, the control: then each is left
       out where it would meet itself.
-  Raises:
-    ValueError: for fewer train than held-out examples.
   """
-  count = len(held_out) - is_held_out
-  if len(train) < count:
-    raise ValueError(f"{len(train)} train examples are fewer than {count} held-out ones.")
-  to_held_out = _distances(images, held_out)
+  to_train, to_held_out = _distances(images, train), _distances(images, held_out)
   if is_held_out:
     np.fill_diagonal(to_held_out, np.inf)
-  to_train = _distances(images, train)
-  nearest_held_out = _nearest(to_held_out)
-  bound = nearest_held_out.distance[:, None]
-  nearer, equal = (to_train < bound).sum(axis=1), (to_train == bound).sum(axis=1)
-  share = (
-    _any_drawn(nearer, len(train), count) + _any_drawn(nearer + equal, len(train), count)
-  ) / 2
-  return Copies(_nearest(to_train), nearest_held_out, share)
+  near, far = _nearest(to_train), _nearest(to_held_out)
+  is_train = (np.sign(far.distance - near.distance) + 1) / 2
+  others = len(held_out) - is_held_out
+  return Copies(near, far, is_train, len(train) / (len(train) + others))
 
 
 def mean_interval(values: Float[np.ndarray, " n"]) -> tuple[float, float, float]:
@@ -83,21 +74,6 @@ def mean_interval(values: Float[np.ndarray, " n"]) -> tuple[float, float, float]
     return mean, 0.0, 1.0
   half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
   return mean, max(0.0, mean - half), min(1.0, mean + half)
-
-
-def _any_drawn(marked: np.ndarray, total: int, count: int) -> np.ndarray:
-  """Probability that `count` of `total`, drawn without replacement, hold one of the marked."""
-  rest = total - marked
-  possible = rest >= count
-  rest = np.where(possible, rest, count)
-  # C(rest, count) / C(total, count), in logarithms
-  log_none = (
-    special.gammaln(rest + 1)
-    - special.gammaln(rest - count + 1)
-    - special.gammaln(total + 1)
-    + special.gammaln(total - count + 1)
-  )
-  return np.where(possible, -np.expm1(log_none), 1.0)
 
 
 def _nearest(distances: np.ndarray) -> Nearest:

@@ -88,8 +88,8 @@ def estimate(
     num_bootstrap: replicates, at least 2.
     seed: of the draws.
   Returns:
-    {attack: {figure: Estimate}}, and the same by pair. A rate is None, with its reason, where fewer than
-    `LEAST_EXPECTED` non-members are expected above its threshold.
+    {attack: {figure: Estimate}}, and the same by pair. A rate is None, with its reason, where fewer
+    than `LEAST_EXPECTED` non-members are expected above its threshold.
   Raises:
     ValueError: for too few replicates, attacks on unequal targets, or a split without members or
       without non-members.

@@ -7,7 +7,7 @@ attacked by the scores of single models, its train set against its test set. Bes
 set stand random subsets of equal size, and networks trained on all members.
 """
 
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping
 
 from absl import logging
 import jax
@@ -24,7 +24,7 @@ from ddjax.distillers.multiformation import decode_set
 from ddjax.evaluators import copies, membership_statistics
 from ddjax.evaluators.membership_statistics import FIGURES, FPR_LEVELS, Scores
 from ddjax.evaluators.predictions import predict_logits
-from ddjax.types import Array, DatasetInfo, DistilledSet, Models, Report
+from ddjax.types import Array, EvaluationContext, Models, Report
 
 ATTACKS = (*membership.SIGNALS, *membership.CLASSIFIERS, *membership.LIRA)
 _WITH_SHADOWS = (*membership.CLASSIFIERS, *membership.LIRA)
@@ -34,35 +34,18 @@ _NUM_PAIRS = 8
 _COPY_ROWS = 5000
 
 
-class PrivacyContext(NamedTuple):
-  """What the evaluator needs besides fitted models.
-
-  Attributes:
-    sets: {name: set}, leading replica axis, as the networks see them; `distilled` at least.
-    run_shadows: (-> ddjax.stages.shadows.Shadows), or None where the set cannot be distilled again.
-    why_not: why `run_shadows` is None.
-    feature_fn: (parameters of one model, images f32[b h w c] as networks see them) -> f32[b d], of
-      the network that trained on the full set; None without.
-  """
-
-  sets: Mapping[str, DistilledSet]
-  run_shadows: Callable[[], Any] | None = None
-  why_not: str = ""
-  feature_fn: Callable[[Any, Array], Array] | None = None
-
-
-def make_privacy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[..., Report]:
+def make_privacy_evaluator(config: ConfigDict) -> Callable[..., Report]:
   """Membership inference and the copy check.
 
   Args:
     config: the group `privacy`.
-    info: of the data set.
   Returns:
-    measure(models, dataset, rng, context: PrivacyContext) -> Report of kind "privacy". For each
+    measure(models, dataset, rng, context: EvaluationContext) -> Report of kind "privacy". For each
     attack ATTACK it holds `ATTACK_auc`, `ATTACK_balanced_accuracy`, `ATTACK_tpr_at_1_percent_fpr`
     and `ATTACK_tpr_at_0.1_percent_fpr` of the distilled set, the same behind `random_subset_` and
     `full_`, paired gains over the random subset, and `lira_epsilon_lower_bound`. The copy check
-    gives `copies_share_pixels` and `copies_share_features`, and the median distances.
+    gives `nearest_is_train_pixels` and `nearest_is_train_features`, to be held against the same of
+    held-out images, `held_out_nearest_is_train_pixels`, and the median distances.
   Raises:
     ValueError: for an unknown attack.
   """
@@ -74,12 +57,12 @@ def make_privacy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[..
     models: Mapping[str, Mapping[str, Models]],
     dataset: RealData,
     rng: Array,
-    context: PrivacyContext,
+    context: EvaluationContext,
   ) -> Report:
     seed = int(jax.random.bits(rng, dtype=jnp.uint32))
     settings = {
       "subject": "distilled",
-      "headline": ["lira_auc", "loss_auc", "lira_tpr_at_1_percent_fpr", "copies_share_pixels"],
+      "headline": ["lira_auc", "loss_auc", "lira_tpr_at_1_percent_fpr", "nearest_is_train_pixels"],
       "spread": "none: an interval holds what splits and examples vary",
       "interval_over": {},
       "not_measured": {},
@@ -89,7 +72,7 @@ def make_privacy_evaluator(config: ConfigDict, info: DatasetInfo) -> Callable[..
       with_shadows(report, context.run_shadows(), config, seed)
     else:
       _without_shadows(report, models, dataset, config, seed, context.why_not)
-    _copies(report, models, dataset, context, info)
+    _copies(report, models, dataset, context)
     _warn_of_direction(report)
     return report
 
@@ -258,11 +241,9 @@ def _copies(
   report: Report,
   models: Mapping[str, Mapping[str, Models]],
   dataset: RealData,
-  context: PrivacyContext,
-  info: DatasetInfo,
+  context: EvaluationContext,
 ) -> None:
   """The copy check in pixels and, where there is a network of the full set, in features."""
-  del info
   seed = (0, 0)
   train = stratified_rows(dataset.train_labels, min(_COPY_ROWS, len(dataset.train_labels)), seed)
   held_out = stratified_rows(
@@ -282,8 +263,8 @@ def _copies(
     spaces["features"] = _make_features(models["full"], dataset, context.feature_fn)
   else:
     reason = "there is no network trained on the full set whose features could be compared"
-    report.scalars["copies_share_features"] = None
-    report.settings["not_measured"]["copies_share_features"] = reason
+    report.scalars["nearest_is_train_features"] = None
+    report.settings["not_measured"]["nearest_is_train_features"] = reason
   for space, to_space in spaces.items():
     rows = {name: to_space(images) for name, images in pixels.items()}
     for name in ("distilled", "random_subset", "held_out"):
@@ -293,10 +274,11 @@ def _copies(
       checked = copies.check_copies(
         rows[name], rows["train"], rows["held_out"], is_held_out=is_control
       )
-      mean, *ends = copies.mean_interval(checked.share)
-      key = f"{_prefix(name)}copies_share_{space}"
+      mean, *ends = copies.mean_interval(checked.is_train)
+      key = f"{_prefix(name)}nearest_is_train_{space}"
       report.scalars[key], report.interval[key] = mean, ends
       report.settings["interval_over"][key] = "images of the set"
+      report.settings["nearest_is_train_without_copying"] = checked.expected
       for to in ("train", "held_out"):
         distance = np.median(getattr(checked, to).distance)
         report.scalars[f"{_prefix(name)}distance_to_{to}_{space}"] = float(distance)

@@ -15,6 +15,7 @@ _BASELINES = {
   "k_center_": "k-centre",
   "k_means_": "k-means",
   "full_": "full set",
+  "held_out_": "held-out images",
 }
 _GAINS = {
   "gain_over_random_": "random subset",

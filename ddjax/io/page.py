@@ -28,6 +28,8 @@ _CAPTIONS = {
   "curves": "Loss and accuracy over the steps of the distillation",
   "experts": "Training loss of the experts",
   "architectures": "Test accuracy by training set and architecture",
+  "membership": "Membership inference: rates on logarithmic axes, targets of all splits pooled",
+  "closest_pairs": "The synthetic images nearest to a train image, with root mean square distances",
   "confusion": "What the test images of each class were taken for, by the kernel predictor",
 }
 _NUM_CARDS = 3
@@ -67,13 +69,24 @@ def render(report_json: Mapping[str, Any], figures: Mapping[str, str | os.PathLi
     title=compare.run_title(run),
     run={key: value for key, value in run.items() if key not in _FIELDS_ELSEWHERE},
     cards=[_card(row) for row in rows if _has_card(row, rows, reports)],
-    sections=[_section(name, report, run) for name, report in reports.items()],
+    sections=[
+      _section(name, report, run, _of_others(report_json, name)) for name, report in reports.items()
+    ],
     figures=[(_CAPTIONS.get(name, name), _data_uri(path)) for name, path in figures.items()],
     times=_times(run),
     estimates={k: v for k, v in (run.get("estimates") or {}).items() if k != "seconds"},
     versions=run.get("versions") or {},
     config=json.dumps(run["config"], indent=2) if run.get("config") else "",
   )
+
+
+def _of_others(report_json: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
+  """{label: the report `name`} of the further sets of an evaluation of several."""
+  return {
+    one["label"]: one["reports"][name]
+    for one in report_json.get("sets", ())[1:]
+    if name in one["reports"]
+  }
 
 
 def _has_card(row: compare.Comparison, rows, reports) -> bool:
@@ -110,26 +123,44 @@ def _card(row: compare.Comparison) -> dict[str, Any]:
   }
 
 
-def _section(name: str, report: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-  """All figures of one report, its figures by class, and its settings."""
+def _section(
+  name: str,
+  report: Mapping[str, Any],
+  run: Mapping[str, Any],
+  others: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+  """All figures of one report, its figures by class, and its settings.
+
+  `others` holds the same report of further sets by label, which get a column each.
+  """
   settings = dict(report["settings"])
   reasons = settings.pop("not_measured", {})
   settings.pop("headline", None)
   per_class = report["per_class"]
   num_classes = max(map(len, per_class.values()), default=0)
   names = settings.pop("class_names", None) or run.get("class_names") or range(num_classes)
+  rows = compare.comparisons({name: report})
+  labels = [level.label for row in rows for level in (*row.baselines, *row.gains)]
   return {
     "title": _title(name),
+    "subject": settings.get("subject", "distilled"),
+    "columns": list(dict.fromkeys(labels)),
+    "others": list(others),
     "rows": [
       {
-        "key": key,
-        "value": value,
-        "interval": report["interval"].get(key),
-        "spread": report["spread"].get(key),
-        "models": report["per_model"].get(key, []),
-        "reason": reasons.get(key),
+        "key": row.key,
+        "level": row.distilled,
+        "spread": report["spread"].get(row.key),
+        "models": report["per_model"].get(row.key, []),
+        "baselines": {level.label: level for level in row.baselines},
+        "gains": {level.label: level for level in row.gains},
+        "others": [
+          compare.Level(label, other["scalars"].get(row.key), other["interval"].get(row.key))
+          for label, other in others.items()
+        ],
+        "reason": reasons.get(row.key),
       }
-      for key, value in report["scalars"].items()
+      for row in rows
     ],
     "intervals": _intervals(settings.pop("interval_over", None)),
     "settings": {

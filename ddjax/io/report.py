@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import math
 import os
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ddjax.io import atomic, page
@@ -25,7 +26,11 @@ JSON_NAME = "report.json"
 HTML_NAME = "report.html"
 
 
-def report_to_json(run: Mapping[str, Any], reports: Mapping[str, Report]) -> dict[str, Any]:
+def report_to_json(
+  run: Mapping[str, Any],
+  reports: Mapping[str, Report],
+  sets: Mapping[str, Mapping[str, Report]] = MappingProxyType({}),
+) -> dict[str, Any]:
   """What `report.json` holds.
 
   Args:
@@ -33,15 +38,21 @@ def report_to_json(run: Mapping[str, Any], reports: Mapping[str, Report]) -> dic
       class_names, workdir, config, versions, hardware, `seconds` ({stage: s}) and `estimates`
       (`estimates["seconds"]` by stage likewise). What is missing is left out of the page.
     reports: {name: Report}.
+    sets: {label: reports} where several sets were evaluated, the first among them.
   Returns:
-    {"run": {...}, "reports": {name: {"kind", "scalars", ...}}} of plain numbers. A scalar that is
+    {"run": {...}, "reports": {name: {"kind", "scalars", ...}}} of plain numbers, and with `sets` a
+    list "sets" of {"label": ..., "reports": {...}} too. A scalar that is
     not finite is None, with the reason in `settings["not_measured"]`; an interval with such an end
     is left out.
   """
-  return {
-    "run": atomic.json_safe(run),
-    "reports": {name: _report_to_json(report) for name, report in reports.items()},
-  }
+
+  def as_json(reports: Mapping[str, Report]) -> dict[str, Any]:
+    return {name: _report_to_json(report) for name, report in reports.items()}
+
+  out = {"run": atomic.json_safe(run), "reports": as_json(reports)}
+  if sets:
+    out["sets"] = [{"label": label, "reports": as_json(one)} for label, one in sets.items()]
+  return out
 
 
 def summary_text(report_json: Mapping[str, Any]) -> str:
@@ -68,6 +79,7 @@ def write_report(
   run: Mapping[str, Any],
   reports: Mapping[str, Report],
   figures: Mapping[str, str | os.PathLike] | None = None,
+  sets: Mapping[str, Mapping[str, Report]] = MappingProxyType({}),
 ) -> dict[str, Any]:
   """Writes `report.json` and the self-contained `report.html` into a run folder.
 
@@ -76,12 +88,13 @@ def write_report(
     run: as for `report_to_json`.
     reports: {name: Report}.
     figures: {name or caption: path of a PNG}, shown in this order.
+    sets: as for `report_to_json`.
   Returns:
     what `report.json` holds.
   Raises:
     atomic.OutputError: where a file cannot be written; the earlier one stays.
   """
-  report_json = report_to_json(run, reports)
+  report_json = report_to_json(run, reports, sets)
   html = page.render(report_json, figures or {})
   atomic.write_text(Path(workdir) / HTML_NAME, html)
   atomic.write_json(Path(workdir) / JSON_NAME, report_json)  # last: it marks the run as finished

@@ -55,13 +55,13 @@ def choose(job: Job, plan: Plan, watch: Watch) -> Choice | None:
   """The snapshots of highest validation accuracy, the earliest of equals; None if not asked for."""
   if job.config.choose_by == "none":
     return None
-  models_of, _ = plan.measures[job.config.choose_by]
+  (kind,), _ = plan.measures[job.config.choose_by]
   snapshots, accuracies = {}, {}
   for step in curve_steps(job.config.curve.steps, job.num_steps):
     if not snapshot_folder(job, step).exists():  # passed before the curve was to stop there
       continue
     snapshots[step] = _snapshot(job, step)
-    fitted = plan.fits[models_of](
+    fitted = plan.fits[kind](
       {"distilled": snapshots[step]}, stream(job.config.seed, "choose"), watch
     )
     accuracies[step] = _validation_accuracies(job, fitted["distilled"])

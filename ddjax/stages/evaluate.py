@@ -1,7 +1,9 @@
 """Third stage: models fitted once on every set, and every evaluator's report."""
 
+import functools
+import itertools
 import time
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
 from absl import logging
 import jax
@@ -11,6 +13,7 @@ import numpy as np
 
 from ddjax import registry
 from ddjax.augment import siamese
+from ddjax.config import compare
 from ddjax.config.arguments import nearest
 from ddjax.data.batches import standardise
 from ddjax.data.facts import get_facts
@@ -20,18 +23,20 @@ from ddjax.evaluators import protocols
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fit import fit_full, make_fit
 from ddjax.evaluators.kernel import make_kernel_evaluator, make_kernel_fit
+from ddjax.evaluators.privacy import make_privacy_evaluator
+from ddjax.models.build import build
 from ddjax.random_streams import stream
-from ddjax.stages import baselines
+from ddjax.stages import baselines, parts, shadows
 from ddjax.stages.prepare import Job
 from ddjax.training.fitting import Watch
 from ddjax.training.parallel import local_devices
-from ddjax.types import DistilledSet, Report
+from ddjax.types import DistilledSet, EvaluationContext, Models, Report
 
 
 class Evaluation(NamedTuple):
-  """An evaluator: which models it looks at, and (job) -> measure."""
+  """An evaluator: (config) -> the kinds of models it looks at, and (job) -> measure."""
 
-  models: str
+  kinds: Callable[[ConfigDict], tuple[str, ...]]
   make: Callable
 
 
@@ -95,24 +100,36 @@ def _make_extra_fits(config: ConfigDict, real: RealData, options: dict[str, Any]
 FULL_SET = ("cached", "train", "none")
 FITS: dict[str, Callable] = {"kernel": _make_kernel_fit, "networks": _make_network_fit}
 """By kind of models: (job) -> fit(sets, rng, watch)."""
+
+
+def _chosen_kinds(config: ConfigDict) -> tuple[str, ...]:
+  """The kinds of models that the run's own accuracies are of; networks where it has none."""
+  kinds = {"accuracy": "networks", "kernel": "kernel"}
+  return tuple(kind for name, kind in kinds.items() if name in config.evaluators) or ("networks",)
+
+
+def _make_accuracy(job: Job) -> Callable[..., Report]:
+  use_flip = get_facts(job.real.info.name).use_flip
+  return make_accuracy_evaluator(job.config.accuracy_evaluation, job.real.info, use_flip=use_flip)
+
+
+_WORDS = {"kernel": "kernel predictors", "networks": "networks"}
 EVALUATORS: dict[str, Evaluation] = {
-  "kernel": Evaluation("kernel", lambda job: make_kernel_evaluator(job.config, job.real.info)),
-  "accuracy": Evaluation(
-    "networks",
-    lambda job: make_accuracy_evaluator(
-      job.config.accuracy_evaluation,
-      job.real.info,
-      use_flip=get_facts(job.real.info.name).use_flip,
-    ),
+  "kernel": Evaluation(
+    lambda config: ("kernel",), lambda job: make_kernel_evaluator(job.config, job.real.info)
+  ),
+  "accuracy": Evaluation(lambda config: ("networks",), _make_accuracy),
+  "privacy": Evaluation(
+    lambda config: ("networks",), lambda job: make_privacy_evaluator(job.config.privacy)
   ),
 }
 
 
 class Plan(NamedTuple):
-  """The evaluators of a run, built: {models: fit}, and {evaluator: (models, measure)}."""
+  """The evaluators of a run, built: {kind: fit}, and {evaluator: (kinds of models, measure)}."""
 
   fits: dict[str, Callable]
-  measures: dict[str, tuple[str, Callable]]
+  measures: dict[str, tuple[tuple[str, ...], Callable]]
 
 
 def plan(job: Job) -> Plan:
@@ -136,9 +153,9 @@ def plan(job: Job) -> Plan:
       raise ValueError(f"{name}={count} must be at least 1.")
   baselines.check(job)
   chosen = {name: registry.look_up(EVALUATORS, name, "evaluator") for name in config.evaluators}
-  fits = {evaluation.models: FITS[evaluation.models](job) for evaluation in chosen.values()}
-  measures = {name: (one.models, one.make(job)) for name, one in chosen.items()}
-  return Plan(fits, measures)
+  kinds = {name: one.kinds(config) for name, one in chosen.items()}
+  fits = {kind: FITS[kind](job) for kind in dict.fromkeys(itertools.chain(*kinds.values()))}
+  return Plan(fits, {name: (kinds[name], one.make(job)) for name, one in chosen.items()})
 
 
 def evaluate(
@@ -148,6 +165,7 @@ def evaluate(
   initial: DistilledSet | None = None,
   chosen: DistilledSet | None = None,
   watch: Watch = Watch(),
+  origin: ConfigDict | None = None,
 ) -> tuple[dict[str, Report], dict[str, float]]:
   """Runs the evaluators on a distilled set, beside its step 0 and random subsets.
 
@@ -157,7 +175,9 @@ def evaluate(
     distilled: leading replica axis.
     initial: the same at step 0, where it is known.
     chosen: the snapshots that a validation split chose, where it did.
-    watch: of the fitting of networks: progress, stop request, where unfinished ones are kept.
+    watch: of the fitting of networks: progress, stop request, where unfinished ones and finished
+      reports are kept.
+    origin: the config that distils the set again, for shadow runs; None where it is not known.
   Returns:
     {evaluator: Report}, and the seconds of each, the fitting of models with the first that needs
     them.
@@ -171,15 +191,55 @@ def evaluate(
   if chosen is not None:
     sets["chosen"] = chosen
   reports, seconds, fitted = {}, {}, {}
-  for name, (models, measure) in plan.measures.items():
-    started = time.monotonic()
-    if models not in fitted:
-      logging.info("Fitting %s models on %s.", models, ", ".join(sets))
-      fitted[models] = plan.fits[models](sets, stream(job.config.seed, f"fit {models}"), watch)
+  context = _context(job, sets, watch, origin)
+
+  def models_of(kinds: tuple[str, ...]) -> dict[str, dict[str, Models]]:
+    merged: dict[str, dict[str, Models]] = {}
+    for kind in kinds:
+      if kind not in fitted:
+        logging.info("Fitting %s on %s.", _WORDS[kind], ", ".join(sets))
+        fitted[kind] = plan.fits[kind](sets, stream(job.config.seed, f"fit {kind}"), watch)
+      for name, of_set in fitted[kind].items():
+        merged.setdefault(name, {}).update(of_set)
+    return merged
+
+  def measured(name: str) -> Report:
+    kinds, measure = plan.measures[name]
     rng = stream(job.config.seed, f"measure {name}")
-    reports[name] = measure(fitted[models], job.real, rng, None)
+    return measure(models_of(kinds), job.real, rng, context)
+
+  plain = compare.plain(job.config)
+  for name, (kinds, _) in plan.measures.items():
+    started = time.monotonic()
+    key = parts.part_key(name, kinds, plain, distilled)
+    reports[name] = parts.finished(watch.folder, key, functools.partial(measured, name))
     seconds[name] = time.monotonic() - started
   return reports, seconds
+
+
+def _context(
+  job: Job, sets: dict[str, DistilledSet], watch: Watch, origin: ConfigDict | None
+) -> EvaluationContext:
+  """What evaluators of the audit need besides models."""
+  config = job.config
+  evaluation = config.accuracy_evaluation
+  network = build(
+    evaluation.networks[0],
+    num_classes=job.real.info.num_classes,
+    width=evaluation.width or None,
+  )
+
+  def feature_fn(params, images):
+    return network.apply(params, images, return_features=True)[1]
+
+  def run_shadows():
+    folder = job.workdir / "fits" / f"shadows-{compare.short_hash(compare.plain(config.privacy))}"
+    return shadows.run_shadows(origin, config.privacy, evaluation, job.real, folder, watch)
+
+  if origin is None:
+    reason = "the set's record has no config of a method known here: it cannot be distilled again"
+    return EvaluationContext(sets, None, reason, feature_fn)
+  return EvaluationContext(sets, run_shadows, "", feature_fn)
 
 
 def evaluate_saved(
@@ -195,7 +255,15 @@ def evaluate_saved(
   names = ("label_kind", "learning_rate", "decode_factor")
   info = {name: distilled.info.get(name) for name in names}
   batch = DistilledSet(distilled.images[None], distilled.labels[None], info)
-  return evaluate(job, plan(job), batch, watch=watch)
+  return evaluate(job, plan(job), batch, watch=watch, origin=origin_of(distilled))
+
+
+def origin_of(distilled: DistilledSet) -> ConfigDict | None:
+  """The config that made a saved set, where its record has one of a method known here."""
+  config = distilled.info.get("config")
+  if not isinstance(config, Mapping) or config.get("method") not in registry.DISTILLERS:
+    return None
+  return ConfigDict(config)
 
 
 def random_subsets(job: Job, labels: np.ndarray | None = None) -> DistilledSet:

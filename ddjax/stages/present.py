@@ -9,9 +9,11 @@ import numpy as np
 
 import ddjax
 from ddjax.config import compare
+from ddjax.data.preprocess import as_pixels
+from ddjax.distillers.multiformation import decode_set
 from ddjax.io import atomic
 from ddjax.io.report import report_to_json, write_report
-from ddjax.plots import architectures, confusion, curves, figures, grids
+from ddjax.plots import architectures, confusion, curves, figures, grids, privacy
 from ddjax.stages import curve, prepare
 from ddjax.stages.prepare import Job
 from ddjax.training.metrics import read_metrics, series
@@ -45,6 +47,9 @@ def present(
   reports: dict[str, Report],
   run: dict[str, Any],
   drawn: Mapping[str, Any] = MappingProxyType({}),
+  *,
+  label: str = "",
+  others: Mapping[str, dict[str, Report]] = MappingProxyType({}),
 ) -> dict[str, Any]:
   """Draws the figures and writes the reports, on the process that writes.
 
@@ -56,6 +61,8 @@ def present(
     run: facts that only the caller knows, `seconds` and `estimates` at least; they go before those
       of the job.
     drawn: {name or caption: further figure}.
+    label: of the set, where several are evaluated.
+    others: {label: reports} of the further ones, shown in the same tables and curves.
   Returns:
     What `report.json` holds.
   """
@@ -76,17 +83,20 @@ def present(
     "hardware": prepare.hardware(job.layout),
     **run,
   }
+  sets = {label: reports, **others} if others else {}
   if is_main_process():
     paths = {}
-    for name, figure in (_figures(job, distilled, initial, reports) | dict(drawn)).items():
+    figures_of = _figures(job, distilled, initial, reports)
+    figures_of |= _audit_figures(job, distilled, reports, others) | dict(drawn)
+    for name, figure in figures_of.items():
       is_exact = name != "images" or job.real.preprocessing.is_exactly_invertible
       path = job.workdir / "figures" / f"{name}.png"
       figures.save_figure(figure, path)
       paths[name if is_exact else _APPROXIMATE_IMAGES] = path
     if "accuracy" in reports:
       atomic.write_text(job.workdir / TABLE_NAME, architectures.as_csv(reports["accuracy"]))
-    write_report(job.workdir, facts, reports, paths)
-  return report_to_json(facts, reports)
+    write_report(job.workdir, facts, reports, paths, sets)
+  return report_to_json(facts, reports, sets)
 
 
 def _figures(
@@ -115,6 +125,30 @@ def _figures(
     drawn["confusion"] = confusion.confusion_matrix(counts, names)
   if "accuracy" in reports and len(reports["accuracy"].settings["architectures"]) > 1:
     drawn["architectures"] = architectures.draw(reports["accuracy"])
+  return drawn
+
+
+def _audit_figures(
+  job: Job,
+  distilled: DistilledSet | None,
+  reports: dict[str, Report],
+  others: Mapping[str, dict[str, Report]],
+) -> dict[str, Any]:
+  """What the audit's reports show besides numbers; further sets in the same curves."""
+  real, drawn = job.real, {}
+  if "privacy" in reports:
+    settings = reports["privacy"].settings
+    curves_of = {label: one["privacy"].settings["roc"] for label, one in others.items()}
+    drawn["membership"] = privacy.draw_roc(settings["roc"], curves_of)
+    pairs = settings["closest_pairs_pixels"]
+    shown = decode_set(distilled.replace(info={"decode_factor": job.distiller.decode_factor}))
+    images = np.asarray(shown.images).reshape(-1, *shown.images.shape[2:])
+    drawn["closest_pairs"] = privacy.draw_pairs(
+      pairs,
+      np.asarray(real.preprocessing.inverse(images)),
+      as_pixels(real.train_images[[pair["train"] for pair in pairs]], real.max_value),
+      as_pixels(real.test_images[[pair["held_out"] for pair in pairs]], real.max_value),
+    )
   return drawn
 
 

@@ -1,0 +1,45 @@
+"""Finished parts of an evaluation on disk, so that a killed run does not make them again."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Callable, Mapping
+
+from absl import logging
+import numpy as np
+
+from ddjax.io import atomic
+from ddjax.types import DistilledSet, Report
+
+
+def part_key(
+  name: str, kinds: tuple[str, ...], config: Mapping[str, Any], distilled: DistilledSet
+) -> str:
+  """What determines an evaluator's report in a run: its models, the plain config, and the set."""
+  fields = {key: value for key, value in config.items() if key not in ("trainer", "evaluators")}
+  digest = hashlib.sha256(json.dumps([name, kinds, fields], sort_keys=True, default=str).encode())
+  for array in (distilled.images, distilled.labels):
+    digest.update(np.ascontiguousarray(array))
+  return f"part-{name}-{digest.hexdigest()[:24]}.json"
+
+
+def finished(folder: Path | None, key: str, make: Callable[[], Report]) -> Report:
+  """The report under a key, from the folder where it is finished, else made and kept there.
+
+  Args:
+    folder: None keeps nothing.
+    key: from `part_key`.
+    make: (-> Report).
+  """
+  path = folder / key if folder else None
+  if path and path.exists():
+    try:
+      report = Report(**json.loads(path.read_text()))
+      logging.info("%s was finished before.", report.kind)
+      return report
+    except (ValueError, TypeError) as error:
+      logging.warning("%s is damaged (%s); it is made again.", path, error)
+  report = make()
+  if path:
+    atomic.write_json(path, atomic.json_safe(report._asdict()))
+  return report
