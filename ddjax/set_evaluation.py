@@ -12,9 +12,9 @@ import numpy as np
 
 from ddjax.config import compare
 from ddjax.data.facts import get_facts
+from ddjax.data.load import RealData
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fit import fit_full
-from ddjax.data.load import RealData
 from ddjax.io.foreign.convert import load_any
 from ddjax.random_streams import stream
 from ddjax.run_folder import RunFolder

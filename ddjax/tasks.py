@@ -5,7 +5,14 @@ from typing import Callable, Iterable, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ddjax import expert_run, kernel_ablation, pipeline, registry, set_evaluation
+from ddjax import (
+  expert_run,
+  kernel_ablation,
+  pipeline,
+  privacy_study,
+  registry,
+  set_evaluation,
+)
 from ddjax.io.report import HTML_NAME, summary_text
 from ddjax.run_folder import default_workdir
 from ddjax.training.parallel import is_main_process
@@ -78,10 +85,17 @@ def _full_set(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str
   return f"{summary_text(report)}\nReport: {workdir / HTML_NAME}"
 
 
+def _privacy_study(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
+  report = privacy_study.run(config, workdir, overwrite=overwrite)
+  table = workdir / privacy_study.TABLE_NAME
+  return f"{privacy_study.summary(report)}\nTable: {table}\nReport: {workdir / HTML_NAME}"
+
+
 TASKS = {
   "distill": Task(_distill, pipeline.estimate_text),
   "evaluate": Task(_evaluate, set_evaluation.estimate_saved),
   "experts": Task(_experts, expert_run.estimate_experts),
   "full_set": Task(_full_set, set_evaluation.estimate_full),
+  "privacy_study": Task(_privacy_study, privacy_study.estimate_text),
   "kernel_ablation": Task(_kernel_ablation, kernel_ablation.estimate_text),
 }

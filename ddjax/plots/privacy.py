@@ -2,7 +2,7 @@
 
 import itertools
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 import numpy as np
 
@@ -77,4 +77,32 @@ def draw_pairs(
       axes.spines[:].set_visible(False)
       if label in distances:
         axes.set_xlabel(f"{pair[distances[label]]:.3f}", fontsize=7, labelpad=2)
+  return figure
+
+
+def draw_cells(aucs: Mapping[str, Mapping[str, Sequence[float]]]) -> "Figure":
+  """Areas under the ROC curve with intervals, a row for each cell, a mark for each set.
+
+  Args:
+    aucs: {set: {cell: (value, low, high)}}.
+  """
+  cells = list(dict.fromkeys(cell for of_set in aucs.values() for cell in of_set))
+  figure = figures.new_figure(6.4, 0.42 * len(cells) + 1.3)
+  axes = figure.subplots()
+  for place, ((name, of_set), (colour, _)) in enumerate(zip(aucs.items(), figures.SERIES)):
+    for row, cell in enumerate(cells):
+      if cell in of_set:
+        value, low, high = of_set[cell]
+        height = row + 0.22 * (place - 1)
+        axes.plot([low, high], [height, height], color=colour, linewidth=1.4)
+        label = name.replace("_", " ") if row == 0 else None
+        axes.plot(value, height, "os^"[place % 3], color=colour, markersize=4.5, label=label)
+  axes.axvline(0.5, color=figures.GREY, linewidth=1, linestyle=(0, (1, 1.5)))
+  axes.set_yticks(range(len(cells)), cells, fontsize=8)
+  axes.invert_yaxis()
+  axes.set_xlabel("area under the ROC curve of LiRA; guessing at the dotted line", fontsize=9)
+  figures.tidy(axes)
+  axes.legend(
+    fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(aucs)
+  )
   return figure
