@@ -1,7 +1,8 @@
 """Membership inference over the study's factors: ipc, initialisation, number of classes.
 
-  python -m ddjax.main --config=configs/privacy.py                 digits: DM and KIP
-  python -m ddjax.main --config=configs/privacy.py:digits,splits=16 --config.factors.num_classes="(5,2)"
+  python -m ddjax.main --config=configs/privacy.py            digits: DM and KIP, 64 splits a cell
+  python -m ddjax.main --config=configs/privacy.py:digits,splits=16
+  python -m ddjax.main --config=configs/privacy.py --config.factors.num_classes="(5,2)"
 
 Words behind the colon: data set, `splits=N` (shadow runs of a cell), `steps=N` (of DM, at most),
 `seed=N`, `smoke`. Cells: methods x ipc 1 and 10 x init real and noise, and on request the first

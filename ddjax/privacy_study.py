@@ -137,7 +137,7 @@ def summary(report: Mapping[str, Any]) -> str:
 def _audit(
   config: ConfigDict, cell: Cell, workdir: pathlib.Path, stop: Any
 ) -> tuple[Report, dict[str, Scores]]:
-  """Report of a cell, and the scores of `distilled` by attack; from disk where they are finished."""
+  """A cell's report, and the scores of `distilled` by attack; from disk where they are finished."""
   place = workdir / "cells" / cell.name
   if (place / "report.json").exists():
     report = Report(**json.loads((place / "report.json").read_text()))
