@@ -134,7 +134,8 @@ def _read_zip(content: bytes) -> Any:
 
 def _read_stream(content: bytes) -> Any:
   """The value of a file before release 1.6: storages follow it, so it is skipped at first."""
-  magic, place = read_pickle(content, 0, _no_storage)
+  is_pickle = content[:1] == pickle.PROTO
+  magic, place = read_pickle(content, 0, _no_storage) if is_pickle else (None, 0)
   if magic != _MAGIC_NUMBER:
     raise ValueError("neither a zip nor a stream with the magic number of torch.save")
   protocol, place = read_pickle(content, place, _no_storage)
@@ -222,7 +223,7 @@ def _joined(values: Any, storages: list[bytes]) -> list[bytes]:
 
 def _tensor_opcodes(array: np.ndarray, storages: list[bytes]) -> list[bytes]:
   """A tensor with a storage of its own, as `torch.save` writes it."""
-  array = np.ascontiguousarray(array)
+  array = np.asarray(array, order="C")
   dtype = array.dtype.newbyteorder("<")
   if dtype not in _STORAGE_NAMES:
     raise ValueError(f"PyTorch has no storage of {array.dtype}.")
