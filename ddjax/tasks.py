@@ -6,6 +6,7 @@ from typing import Callable, Iterable, NamedTuple
 from ml_collections import ConfigDict
 
 from ddjax import expert_run, kernel_ablation, pipeline, registry, set_evaluation
+from ddjax.io.export import run_export
 from ddjax.io.report import HTML_NAME, summary_text
 from ddjax.run_folder import default_workdir
 from ddjax.training.parallel import is_main_process
@@ -73,6 +74,10 @@ def _experts(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
   return f"{expert_run.summary(report)}\nReport: {workdir / HTML_NAME}"
 
 
+def _export(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
+  return run_export(config, workdir, overwrite=overwrite)
+
+
 def _full_set(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
   report = set_evaluation.run_full(config, workdir, overwrite=overwrite)
   return f"{summary_text(report)}\nReport: {workdir / HTML_NAME}"
@@ -82,6 +87,7 @@ TASKS = {
   "distill": Task(_distill, pipeline.estimate_text),
   "evaluate": Task(_evaluate, set_evaluation.estimate_saved),
   "experts": Task(_experts, expert_run.estimate_experts),
+  "export": Task(_export, lambda config: f"seconds, to write {config.format}"),
   "full_set": Task(_full_set, set_evaluation.estimate_full),
   "kernel_ablation": Task(_kernel_ablation, kernel_ablation.estimate_text),
 }
