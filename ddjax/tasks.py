@@ -13,6 +13,7 @@ from ddjax import (
   registry,
   set_evaluation,
 )
+from ddjax.io.export import run_export
 from ddjax.io.report import HTML_NAME, summary_text
 from ddjax.run_folder import default_workdir
 from ddjax.training.parallel import is_main_process
@@ -80,6 +81,10 @@ def _experts(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
   return f"{expert_run.summary(report)}\nReport: {workdir / HTML_NAME}"
 
 
+def _export(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
+  return run_export(config, workdir, overwrite=overwrite)
+
+
 def _full_set(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
   report = set_evaluation.run_full(config, workdir, overwrite=overwrite)
   return f"{summary_text(report)}\nReport: {workdir / HTML_NAME}"
@@ -95,6 +100,7 @@ TASKS = {
   "distill": Task(_distill, pipeline.estimate_text),
   "evaluate": Task(_evaluate, set_evaluation.estimate_saved),
   "experts": Task(_experts, expert_run.estimate_experts),
+  "export": Task(_export, lambda config: f"seconds, to write {config.format}"),
   "full_set": Task(_full_set, set_evaluation.estimate_full),
   "privacy_study": Task(_privacy_study, privacy_study.estimate_text),
   "kernel_ablation": Task(_kernel_ablation, kernel_ablation.estimate_text),

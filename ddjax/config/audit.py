@@ -28,3 +28,8 @@ def privacy(is_full: bool = False) -> ConfigDict:
       num_bootstrap=1000 if is_full else 200,
     )
   )
+
+
+def groups(is_full: bool = False) -> dict[str, ConfigDict]:
+  """All groups of the audit by name."""
+  return {"privacy": privacy(is_full)}

@@ -1,0 +1,160 @@
+"""The data card of an exported set: what it is, where it comes from, what was measured of it."""
+
+from collections.abc import Mapping, Sequence
+import json
+from pathlib import Path
+from typing import Any
+
+import ddjax
+from ddjax.data.preprocess import Preprocessing
+from ddjax.io import comparisons as compare
+from ddjax.io.report import JSON_NAME
+from ddjax.types import DistilledSet
+
+_ORIGIN = ("method", "dataset", "ipc", "seed", "step", "layout", "code_version")
+_HASHES = {"real_data_hash": "SHA-256 of the real data", "member_hash": "SHA-256 of the members"}
+_MOST_SHOWN = 8  # channels or numbers in a line
+
+
+def render(
+  distilled: DistilledSet,
+  class_names: Sequence[str],
+  format_name: str,
+  files: Sequence[str],
+  report: Mapping[str, Any] | None,
+) -> str:
+  """The card in Markdown, headed as the Hugging Face hub reads it.
+
+  Args:
+    distilled: from `load_distilled`.
+    class_names: k names.
+    format_name: of the export.
+    files: sentences on the files of the export, and on what they lost.
+    report: what `report.json` holds; None where nothing was measured.
+  """
+  import jinja2
+
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader("ddjax.io", "templates"),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+  )
+  info = distilled.info
+  origin = [(name.replace("_", " "), info[name]) for name in _ORIGIN if info.get(name) is not None]
+  origin += [(words, info[name]) for name, words in _HASHES.items() if info.get(name)]
+  is_named = any(name != str(index) for index, name in enumerate(class_names))
+  return environment.get_template("data_card.md.j2").render(
+    title=_escaped(compare.run_title({**info, "num_steps": info.get("step")})),
+    what=_what(distilled),
+    version=ddjax.__version__,
+    format=format_name,
+    files=files,
+    preprocessing=_preprocessing(info["preprocessing"]),
+    origin=[(key, _escaped(str(value))) for key, value in origin],
+    remarks=[_escaped(remark) for remark in info.get("remarks", ())],
+    rows=_rows(report["reports"]) if report else [],
+    measured_on=_escaped(compare.run_title(report["run"])) if report else "",
+    classes=", ".join(f"{i} {_escaped(name)}" for i, name in enumerate(class_names))
+    if is_named
+    else "",
+    config=json.dumps(info["config"], indent=2) if info.get("config") else "",
+  )
+
+
+def find_report(path: Path) -> dict[str, Any] | None:
+  """What the `report.json` beside a set, or in the run folder above it, holds; None without one.
+
+  Args:
+    path: of the set's npz.
+  Raises:
+    ValueError: naming a report that is damaged.
+  """
+  for folder in (path.parent, path.parent.parent):
+    place = folder / JSON_NAME
+    if not place.is_file():
+      continue
+    try:
+      report = json.loads(place.read_text())
+      report["run"], report["reports"]  # noqa: B018
+    except (ValueError, KeyError, TypeError) as error:
+      raise ValueError(f"{place} is damaged: {error}.") from error
+    return report
+  return None
+
+
+def _what(distilled: DistilledSet) -> str:
+  """The set in two or three sentences."""
+  count, height, width, channels = distilled.images.shape
+  info = distilled.info
+  sentences = [
+    f"{count} images of {height} x {width} x {channels}, {distilled.labels.shape[1]} classes, "
+    f"labels of kind {info['label_kind']}."
+  ]
+  factor = info.get("decode_factor") or 1
+  if factor > 1:
+    sentences.append(
+      f"Each is a grid of {factor} x {factor} images: before training, cut it up and enlarge each "
+      "cell to full size, bilinearly."
+    )
+  if info.get("learning_rate") is not None:
+    sentences.append(f"Networks should train on it at the learning rate {info['learning_rate']:g}.")
+  return " ".join(sentences)
+
+
+def _preprocessing(preprocessing: Preprocessing) -> list[str]:
+  """How pixels become what the networks see."""
+  kind = preprocessing.kind
+  if kind == "none":
+    return ["`none`: networks see pixels in [0, 1] as they are."]
+  lines = [f"`{kind}`: the map from pixels in [0, 1] to what the networks see."]
+  if preprocessing.mean is not None:
+    mean, std = (_numbers(values) for values in (preprocessing.mean, preprocessing.std))
+    lines.append(f"By channel: (pixel - mean) / std, mean {mean}, std {std}.")
+  if preprocessing.is_whitening:
+    regularisation = preprocessing.regularisation
+    lines.append(f"Then whitened, regularisation {regularisation:g}; the matrix lies in the file.")
+  if not preprocessing.is_exactly_invertible:
+    lines.append(
+      "It forgets each image's mean and norm: pixels here have the medians of the train images, so "
+      "brightness and contrast are only typical, and mapping them forward gives the images back "
+      "only nearly."
+    )
+  return lines
+
+
+def _rows(reports: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
+  """[(report, its table)], every figure with its random subset and the gain over it."""
+  tables: dict[str, list[tuple[str, ...]]] = {}
+  for row in compare.comparisons(reports):
+    random = [level for level in row.baselines if level.label == "random subset"]
+    gains = [gain for gain in row.gains if gain.label == "random subset"]
+    value = compare.format_number(row.distilled.value)
+    if row.distilled.value is None:
+      reasons = reports[row.report]["settings"].get("not_measured", {})
+      value += f" ({_escaped(str(reasons.get(row.key, 'no reason given')))})"
+    gain = [
+      f"{compare.format_signed(gain.value)} {compare.format_interval(gain.interval)}".strip()
+      for gain in gains
+    ]
+    tables.setdefault(row.report, []).append(
+      (
+        compare.words(row.key),
+        value,
+        compare.format_interval(row.distilled.interval),
+        compare.format_number(random[0].value) if random else "",
+        gain[0] if gain else "",
+      )
+    )
+  return [(compare.words(name).capitalize(), table) for name, table in tables.items()]
+
+
+def _numbers(values: Any) -> str:
+  """A few numbers in a line."""
+  shown = ", ".join(f"{float(value):.4g}" for value in values[:_MOST_SHOWN])
+  return f"({shown}{', ...' if len(values) > _MOST_SHOWN else ''})"
+
+
+def _escaped(text: str) -> str:
+  """Text that cannot break a table or open a tag."""
+  return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

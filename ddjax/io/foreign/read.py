@@ -1,0 +1,117 @@
+"""Another project's distilled set, whatever its layout."""
+
+import os
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+
+from ddjax.config.arguments import nearest
+from ddjax.io.foreign import layouts
+from ddjax.io.foreign.containers import read_npz
+from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
+from ddjax.io.torch_file import read_torch
+
+
+class Layout(NamedTuple):
+  """One layout: its reader, and what it is in words."""
+
+  read: Callable[[Path, ForeignOptions], ForeignSet]
+  words: str
+
+
+LAYOUTS = {
+  "npz": Layout(layouts.read_plain, "npz of images and labels"),
+  "png": Layout(layouts.read_png, "a folder of folders of PNGs"),
+  "dc": Layout(layouts.read_dc, "DatasetCondensation's res_*.pt (DC, DSA, DM)"),
+  "mtt": Layout(layouts.read_mtt, "images_best.pt and labels_best.pt (MTT, TESLA, DATM)"),
+  "idc": Layout(layouts.read_idc, "IDC's data.pt"),
+  "kip": Layout(layouts.read_kip, "npz of KIP or Label Solve"),
+  "rfad": Layout(layouts.read_rfad, "RFAD's best.npz"),
+  "frepo_npz": Layout(layouts.read_frepo_npz, "FRePo's npz of image and label"),
+  "checkpoint": Layout(layouts.read_checkpoint, "flax msgpack checkpoint (FRePo, RCIG)"),
+}
+_IN_FOLDER = {"images_best.pt": "mtt", "data.pt": "idc", "best.npz": "rfad"}
+
+
+def read_foreign(path: str | os.PathLike, options: ForeignOptions = ForeignOptions()) -> ForeignSet:
+  """Reads a distilled set in one of `LAYOUTS`.
+
+  Args:
+    path: of the file, or of the folder that holds it.
+    options: what the file does not say of itself.
+  Returns:
+    the ForeignSet; nothing of its space or preprocessing is more than its layout's default.
+  Raises:
+    FileNotFoundError: where there is nothing.
+    ValueError: for a damaged file, another layout than the one named, one that cannot be told by
+      its content, or an option that must be named. Nothing in the file is run.
+  """
+  path = Path(path)
+  if not path.exists():
+    raise FileNotFoundError(f"No distilled set at {path}.")
+  layout = options.layout or find_layout(path)
+  if layout not in LAYOUTS:
+    raise ValueError(f"Unknown layout {layout!r}. {nearest(layout, LAYOUTS)}")
+  if path.is_dir() and layout not in ("png", *_IN_FOLDER.values()):
+    raise ValueError(f"{path}: layout {layout!r} ({LAYOUTS[layout].words}) is a file, no folder.")
+  return LAYOUTS[layout].read(path, options)
+
+
+def find_layout(path: Path) -> str:
+  """The layout of a file or folder, by its content.
+
+  Raises:
+    ValueError: where the content could be of none, saying what it is.
+  """
+  if path.is_dir():
+    for name, layout in _IN_FOLDER.items():
+      if (path / name).is_file():
+        return layout
+    if any(path.glob("*/*.png")):
+      return "png"
+    raise _unknown(path, f"a folder without {', '.join(_IN_FOLDER)} or CLASS/*.png")
+  with path.open("rb") as file:
+    head = file.read(4)
+  if head[:2] == b"PK" and _is_npz(path):
+    return _layout_of_npz(path)
+  if head[:2] == b"PK" or (head[:1] == b"\x80" and head[1:2] <= b"\x05"):  # a zip, or a pickle
+    return _layout_of_torch(path)
+  if head and (0x81 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF)):  # a map that is not empty
+    return "checkpoint"
+  raise _unknown(path, f"a file that begins with the bytes {head!r}")
+
+
+def _is_npz(path: Path) -> bool:
+  """Whether a zip holds arrays of NumPy, going by its directory at the end."""
+  with path.open("rb") as file:
+    file.seek(max(0, path.stat().st_size - 65536))
+    return b".npy" in file.read()
+
+
+def _layout_of_npz(path: Path) -> str:
+  arrays = read_npz(path)
+  if {"image", "label"} <= arrays.keys():
+    return "frepo_npz"
+  if not {"images", "labels"} <= arrays.keys():
+    raise _unknown(path, f"an npz of {', '.join(list(arrays)[:8]) or 'nothing'}")
+  if {"k", "jit", "valid_loss"} <= arrays.keys():
+    return "rfad"
+  return "kip" if layouts.is_kip_name(path.name) else "npz"
+
+
+def _layout_of_torch(path: Path) -> str:
+  value: Any = read_torch(path)
+  if type(value) is dict and "data" in value:
+    return "dc"
+  if isinstance(value, np.ndarray):
+    return "mtt"
+  is_pair = type(value) in (list, tuple) and len(value) == 2
+  if is_pair and all(isinstance(part, np.ndarray) for part in value):
+    return "idc"
+  raise _unknown(path, f"a .pt file of a {type(value).__name__}")
+
+
+def _unknown(path: Path, found: str) -> ValueError:
+  known = ", ".join(f"{name} ({layout.words})" for name, layout in LAYOUTS.items())
+  return ValueError(f"{path} is {found}: no layout that is known. Known: {known}.")

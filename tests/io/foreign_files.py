@@ -1,0 +1,87 @@
+"""Small distilled sets written in the layouts of other projects; no code of theirs."""
+
+from flax import serialization
+import numpy as np
+from PIL import Image
+
+from ddjax.io.torch_file import write_torch
+
+NUM_CLASSES = 4
+LABELS = np.repeat(np.arange(NUM_CLASSES), 2)
+ONE_HOT = np.eye(NUM_CLASSES, dtype=np.float32)[LABELS]
+SOFT = (0.1 / NUM_CLASSES + 0.9 * ONE_HOT).astype(np.float32)
+CENTRED = ONE_HOT - np.float32(1 / NUM_CLASSES)
+IMAGES = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype(np.float32)
+PIXELS = (np.random.default_rng(1).integers(0, 256, IMAGES.shape) / np.float32(255)).astype(
+  np.float32
+)
+
+
+def first_channels(images):
+  return images.transpose(0, 3, 1, 2)
+
+
+def write_dc(folder):
+  experiments = [[first_channels(IMAGES + shift), LABELS] for shift in range(3)]
+  write_torch(
+    path := folder / "res_DSA_FAKE_ConvNet_2ipc.pt",
+    {"data": experiments, "accs_all_exps": {"ConvNet": [0.5, 0.25]}},
+  )
+  return path
+
+
+def write_mtt(folder, labels=LABELS, name="best"):
+  write_torch(path := folder / f"images_{name}.pt", first_channels(IMAGES))
+  write_torch(folder / f"labels_{name.removeprefix('zca_')}.pt", labels)
+  return path
+
+
+def write_datm(folder):
+  write_torch(folder / "lr_best.pt", np.array(0.02, np.float32))
+  return write_mtt(folder, SOFT)
+
+
+def write_idc(folder):
+  write_torch(path := folder / "data.pt", [first_channels(PIXELS), LABELS])
+  return path
+
+
+def write_kip(folder):
+  np.savez(
+    path := folder / "ConvNet_ssize8_zca_nol_noaug_ckpt1000.npz", images=IMAGES, labels=CENTRED
+  )
+  return path
+
+
+def write_rfad(folder):
+  scalars = dict(k=np.array(4), jit=np.array(0.1), valid_loss=np.array(0.2))
+  np.savez(path := folder / "best.npz", images=IMAGES, labels=CENTRED, **scalars)
+  return path
+
+
+def write_frepo_npz(folder):
+  np.savez(path := folder / "saved.npz", image=IMAGES, label=CENTRED)
+  return path
+
+
+def write_checkpoint(folder):
+  params = {"x_proto": IMAGES, "y_proto": CENTRED}
+  average = {"x_proto": IMAGES + 1, "y_proto": CENTRED}
+  tree = {"step": 3, "params": params, "ema_average": average, "opt_state": {"0": {}}}
+  path = folder / "checkpoint_3"
+  path.write_bytes(serialization.msgpack_serialize(tree))
+  return path
+
+
+def write_npz(folder):
+  np.savez_compressed(path := folder / "plain.npz", images=IMAGES, labels=LABELS)
+  return path
+
+
+def write_png(folder):
+  stored = np.round(PIXELS * 255).astype(np.uint8)
+  for index, (image, label) in enumerate(zip(stored, LABELS)):
+    place = folder / "pngs" / str(label)
+    place.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image[..., 0]).save(place / f"{index:02d}.png")
+  return folder / "pngs"
