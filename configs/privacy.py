@@ -47,5 +47,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.accuracy_evaluation.update(evaluation.to_dict())
   config.accuracy_evaluation.num_epochs = 20 if args["smoke"] else 300  # of the protocol's 1000
   if args["smoke"]:
-    config.privacy.update(dict(num_splits=4, full_epochs=2, num_bootstrap=20))
+    config.privacy.update(dict(num_splits=8, full_epochs=2, num_bootstrap=20))
   return config

@@ -184,6 +184,10 @@ def _claims(config: ConfigDict, scores: Mapping[str, Mapping[str, Scores]]) -> R
       continue
     for attack in config.claims:
       key = f"{b} minus {a} {attack} auc"
+      if not all(membership_statistics.is_estimable(scores[name][attack]) for name in (a, b)):
+        report.scalars[key] = None
+        report.settings["not_measured"][key] = "there are too few splits for this attack"
+        continue
       pair = {a: scores[a][attack], b: scores[b][attack]}
       is_paired = factor != "classes"
       value, low, high = _difference(pair, a, b, config, is_paired)

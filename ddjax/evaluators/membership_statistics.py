@@ -143,6 +143,14 @@ def _not_estimable(num_others: int) -> dict[str, Estimate]:
   }
 
 
+def is_estimable(scores: Scores) -> bool:
+  """Whether every split has members and non-members with a score."""
+  usable = np.isfinite(scores.values)
+  return bool(
+    ((usable & scores.is_member).any(axis=1) & (usable & ~scores.is_member).any(axis=1)).all()
+  )
+
+
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
   """The exact interval of a proportion (Clopper, Pearson 1934), for independent trials."""
   tail = (1 - confidence) / 2

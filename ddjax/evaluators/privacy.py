@@ -98,10 +98,19 @@ def with_shadows(report: Report, shadows: Any, config: ConfigDict, seed: int) ->
     if name in shadows.logits
     for attack, values in score(shadows.logits[name], shadows, config.attacks, seed).items()
   }
+  unscored = [key for key, one in scores.items() if not membership_statistics.is_estimable(one)]
+  for name, attack in unscored:
+    del scores[name, attack]
+    for figure in FIGURES:
+      report.scalars[f"{_prefix(name)}{attack}_{figure}"] = None
+      settings["not_measured"][f"{_prefix(name)}{attack}_{figure}"] = (
+        f"{num_splits} splits are too few: a split has no member, or no non-member, of which "
+        "enough other splits have a score"
+      )
   pairs = [
     (("distilled", attack), ("random_subset", attack))
     for attack in config.attacks
-    if ("random_subset", attack) in scores
+    if ("distilled", attack) in scores and ("random_subset", attack) in scores
   ]
   alone, paired = membership_statistics.estimate(
     scores, pairs, num_bootstrap=config.num_bootstrap, seed=seed
