@@ -13,6 +13,7 @@ from ddjax.types import DistilledSet
 
 _ORIGIN = ("method", "dataset", "ipc", "seed", "step", "layout", "code_version")
 _HASHES = {"real_data_hash": "SHA-256 of the real data", "member_hash": "SHA-256 of the members"}
+_PLACES = ("path", "data_dir", "init_from", "resume_from")  # on the machine of the run
 _MOST_SHOWN = 8  # channels or numbers in a line
 
 
@@ -58,7 +59,7 @@ def render(
     classes=", ".join(f"{i} {_escaped(name)}" for i, name in enumerate(class_names))
     if is_named
     else "",
-    config=json.dumps(info["config"], indent=2) if info.get("config") else "",
+    config=json.dumps(_without_places(info["config"]), indent=2) if info.get("config") else "",
   )
 
 
@@ -147,6 +148,15 @@ def _rows(reports: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]
       )
     )
   return [(compare.words(name).capitalize(), table) for name, table in tables.items()]
+
+
+def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The settings without paths on the machine of the run, which are nobody else's business."""
+  return {
+    key: _without_places(value) if isinstance(value, Mapping) else value
+    for key, value in config.items()
+    if key not in _PLACES
+  }
 
 
 def _numbers(values: Any) -> str:

@@ -4,6 +4,7 @@ Every export is a folder with a data card, `README.md`, and what the user needs 
 space of the networks. It is built beside its place and renamed, so it is whole or absent.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -244,7 +245,8 @@ def _write_huggingface(content: Content, folder: Path) -> list[str]:
     features["soft_label"] = datasets.List(datasets.Value("float32"), length=length)
   table = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
   buffer = io.BytesIO()
-  table.to_parquet(buffer)
+  with _no_progress_bars():
+    table.to_parquet(buffer)
   atomic.write_bytes(folder / "data" / "train-00000-of-00001.parquet", buffer.getvalue())
   soft = "" if content.is_hard else ", and `soft_label` (f32, the label as it is)"
   return [
@@ -252,6 +254,20 @@ def _write_huggingface(content: Content, folder: Path) -> list[str]:
     f"(bytes), `label` (the largest entry), `pixels` (f32, exact){soft}.",
     f"`image`: {content.loss}",
   ]
+
+
+@contextlib.contextmanager
+def _no_progress_bars():
+  """Silences the progress bars of Hugging Face's `datasets`."""
+  import datasets
+
+  were_disabled = datasets.are_progress_bars_disabled()
+  datasets.disable_progress_bars()
+  try:
+    yield
+  finally:
+    if not were_disabled:
+      datasets.enable_progress_bars()
 
 
 def _write_pt(content: Content, folder: Path) -> list[str]:

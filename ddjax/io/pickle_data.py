@@ -85,7 +85,7 @@ def read_pickle(
   try:
     for opcode, argument in _opcodes(stream):
       machine.step(opcode, argument)
-    return machine.pop(), stream.tell()
+    return _plain([machine.pop()])[0], stream.tell()
   except RefusedError:
     raise
   except Exception as error:  # damaged streams raise errors of a dozen kinds
@@ -156,14 +156,14 @@ class _Machine:
     elif name == "TUPLE":
       stack.append(tuple(self._to_mark()))
     elif name == "LIST":
-      stack.append(self._to_mark())
+      stack.append(_plain(self._to_mark()))
     elif name == "DICT":
       stack.append(_pairs(self._to_mark()))
     elif name == "APPEND":
-      item = self.pop()
-      _of_type(stack[-1], list).append(item)
+      items = _plain([self.pop()])
+      _of_type(stack[-1], list).extend(items)
     elif name == "APPENDS":
-      items = self._to_mark()
+      items = _plain(self._to_mark())
       _of_type(stack[-1], list).extend(items)
     elif name == "SETITEM":
       value, key = self.pop(), self.pop()
@@ -204,8 +204,17 @@ class _Machine:
     return self._read_storage(Storage(dtype, _of_type(key, str), _size(numel)))
 
 
+def _plain(items: list[Any]) -> list[Any]:
+  """`items`, if none of them is the name of something to be called."""
+  for item in items:
+    if isinstance(item, (_Global, _Dtype)):
+      raise RefusedError(f"{getattr(item, 'name', 'numpy.dtype')} as a value")
+  return items
+
+
 def _pairs(items: list[Any]) -> dict[Any, Any]:
   """Alternating keys and values as a dict; keys are what can be hashed without recursion."""
+  _plain(items)
   if len(items) % 2:
     raise ValueError("a dict with a key without a value")
   for key in items[::2]:

@@ -101,6 +101,12 @@ def test_names_and_remarks_cannot_break_the_card():
   assert "0 a\\|b" in card and "- one two" in card
 
 
+def test_no_path_of_the_machine_is_told():
+  config = {"data": {"name": "npz", "path": "/home/me/a.npz"}, "resume_from": "/home/me/run"}
+  card = _card(config=config)
+  assert "/home/me" not in card and '"name": "npz"' in card
+
+
 def test_a_report_is_found_beside_the_set_and_above_it(tmp_path):
   folder = tmp_path / "run" / "distilled"
   folder.mkdir(parents=True)

@@ -1,5 +1,7 @@
 """Small distilled sets written in the layouts of other projects; no code of theirs."""
 
+import json
+
 from flax import serialization
 import numpy as np
 from PIL import Image
@@ -75,6 +77,20 @@ def write_checkpoint(folder):
 
 def write_npz(folder):
   np.savez_compressed(path := folder / "plain.npz", images=IMAGES, labels=LABELS)
+  return path
+
+
+def write_export(folder):
+  """As `ddjax.io.export` writes an npz."""
+  facts = dict(kind="standardise", regularisation=None)
+  record = dict(label_kind="one_hot", method="dm", decode_factor=1, learning_rate=0.5)
+  np.savez(
+    path := folder / "export.npz",
+    images=PIXELS,
+    labels=ONE_HOT,
+    record=np.array(json.dumps(record | {"preprocessing": facts})),
+    **{f"preprocessing/{name}": np.ones(1, np.float32) for name in ("mean", "std")},
+  )
   return path
 
 

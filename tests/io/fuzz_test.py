@@ -35,6 +35,7 @@ _WRITERS = {
   "frepo_npz": files.write_frepo_npz,
   "checkpoint": files.write_checkpoint,
   "npz": files.write_npz,
+  "npz export": files.write_export,
   "png": files.write_png,
 }
 _SEEDS: dict[str, tuple[Path, Path, bytes]] = {}
@@ -66,7 +67,7 @@ def _seeds(tmp_path_factory):
 
 
 def _options(layout):
-  return ForeignOptions(layout=layout, decode_factor=2, space="network")
+  return ForeignOptions(layout=layout.split()[0], decode_factor=2, space="network")
 
 
 def _read(path, layout):

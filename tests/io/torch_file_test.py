@@ -164,6 +164,8 @@ def test_a_trap_of_pythons_pickle_does_not_run(tmp_path):
     (b"cnumpy\ndtype\nX\x01\x00\x00\x00O\x85R", "a NumPy dtype that is no plain number"),
     (b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x05\x00\x00\x00rot13tR", "_codecs.encode"),
     (b"}()K\x01u", "a dict key of type tuple"),
+    (pickle.GLOBAL + b"torch\nSize\n", "torch.Size as a value"),
+    (b"]" + pickle.GLOBAL + b"torch\nSize\na", "torch.Size as a value"),
     (b"Pname\n", "opcode PERSID"),
     (b"\x82\x01", "opcode EXT1"),
     (b"]" * 300_000, "more than 200000 opcodes"),

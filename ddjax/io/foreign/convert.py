@@ -186,7 +186,8 @@ def _doubt(foreign: ForeignSet, real: RealData, fitted: Preprocessing) -> str | 
 
 def _advice(foreign: ForeignSet, real: RealData) -> str:
   """What to say where no preprocessing is named."""
-  known = ", ".join(KINDS)
+  has_published = get_facts(real.info.name).mean is not None
+  known = ", ".join(kind for kind in KINDS if has_published or kind != "published")
   if foreign.space == "pixels":
     return (
       "The set lies in pixels and its file names no preprocessing. Name with "
@@ -211,7 +212,7 @@ def _comparable(real: RealData) -> list[str]:
     kind
     for kind in KINDS
     if (is_small or not kind.startswith("zca"))
-    and (kind != "published" or get_facts(real.info.name).mean)
+    and (kind != "published" or get_facts(real.info.name).mean is not None)
   ]
 
 

@@ -179,6 +179,7 @@ def _read_export(path: Path, arrays: dict[str, np.ndarray], options: ForeignOpti
     preprocessing = Preprocessing.from_arrays(parts, record["preprocessing"])
     kind, factor = record["label_kind"], record["decode_factor"]
     rate, method = record["learning_rate"], str(record["method"])
+    _check_map(preprocessing, arrays["images"].shape)
     if not (rate is None or isinstance(rate, (int, float)) and 0 < rate < float("inf")):
       raise ValueError(f"its learning rate is {str(rate)[:40]}")
   except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -188,6 +189,15 @@ def _read_export(path: Path, arrays: dict[str, np.ndarray], options: ForeignOpti
   )
   one = _make(path, "npz", arrays["images"], arrays["labels"], options, "pixels", ())
   return one._replace(preprocessing=preprocessing, learning_rate=rate, method=method)
+
+
+def _check_map(preprocessing: Preprocessing, shape: tuple[int, ...]) -> None:
+  """Raises ValueError where a preprocessing does not suit images [n h w c]."""
+  dimension, channels = int(np.prod(shape[1:])), shape[-1:]
+  expected = dict(mean=channels, std=channels, centre=(dimension,), matrix=(dimension, dimension))
+  for name, array in preprocessing.to_arrays()[0].items():
+    if array.shape != expected.get(name, ()) or not np.isfinite(array).all():
+      raise ValueError(f"its preprocessing has {name} {list(array.shape)}, or not finite")
 
 
 def is_kip_name(name: str) -> bool:
