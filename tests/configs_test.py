@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from ddjax import kernel_ablation
+from ddjax import kernel_ablation, privacy_study
 from ddjax.api import get_config
 from ddjax.data.facts import FACTS
 from ddjax.data.load import load_real_data
@@ -19,7 +19,8 @@ from ddjax.training.fitting import Watch
 
 CONFIGS = sorted(path.name for path in pathlib.Path("configs").glob("*.py"))
 EVALUATIONS = ["evaluate.py", "full_set.py"]  # they make no set; tests/set_evaluation_test.py
-METHODS = sorted(set(CONFIGS) - set(EVALUATIONS))
+STUDIES = ["export.py", "privacy.py"]  # of sets and methods that there are
+METHODS = sorted(set(CONFIGS) - set(EVALUATIONS) - set(STUDIES))
 
 
 def test_there_are_configs():
@@ -36,6 +37,27 @@ def test_evaluations_build_for_every_data_set_and_protocol(name):
       assert config.data.name == dataset and config.accuracy_evaluation.protocol == protocol
       assert config.task in TASKS
       config.lock()
+
+
+@pytest.mark.parametrize("words", ["audit", "audit,full", "audit,smoke"])
+def test_the_audit_builds_for_every_data_set(words):
+  for dataset in FACTS:
+    config = get_config(f"configs/evaluate.py:{dataset},{words}")
+    assert set(config.evaluators) == {"accuracy", "privacy", "robustness", "fairness", "features"}
+    assert (config.robustness.num_test == 200) == ("full" not in words)
+    config.lock()
+  with pytest.raises(ValueError, match="`full` goes with `audit`"):
+    get_config("configs/evaluate.py:digits,full")
+
+
+def test_the_privacy_study_has_a_cell_for_every_method_ipc_and_init():
+  config = get_config("configs/privacy.py:digits,splits=16")
+  config.factors.num_classes = (5,)
+  names = [cell.name for cell in privacy_study.cells_of(config)]
+  assert len(names) == len(set(names)) == 2 * 2 * 2 + 4
+  assert {"dm-ipc1-real", "kip-ipc10-noise", "dm-ipc10-real-5classes"} <= set(names)
+  assert config.privacy.num_splits == 16
+  assert all(plan.outer.num_steps <= 300 for plan in config.distillations.values())
 
 
 @pytest.mark.parametrize("method", sorted(coreset.METHODS))

@@ -19,11 +19,12 @@ def make_blocked_kernel(
   """The kernel of a whole config within its memory budget; see `rows_in_blocks`.
 
   Args:
-    config: for `kernel`, `precision`, `memory_budget_gb` and `num_replicas`, sharing it.
+    config: for `kernel`, `precision`, `memory_budget_gb` and, where it is there,
+      `num_replicas`, sharing it.
     image_shape: (h, w, c).
   """
   kernel = make_kernel(config.kernel, image_shape, precision=config.precision)
-  budget = int(config.memory_budget_gb * 2**30 / max(config.num_replicas, 1))
+  budget = int(config.memory_budget_gb * 2**30 / max(config.get("num_replicas", 1), 1))
   return rows_in_blocks(kernel, image_shape, budget)
 
 
