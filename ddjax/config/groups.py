@@ -109,6 +109,7 @@ def data(dataset: str) -> ConfigDict:
       split_seed=0,  # of the validation split, the cap, and the test split of a user's own data
       preprocessing="standardise",  # or none, published, zca_kip, zca_kornia, zca_frepo
       zca_regularisation=0.1,  # the published value of all three kinds
+      colour_bias=placeholder(float),  # grey images coloured: so many in their class's own colour
     )
   )
 
