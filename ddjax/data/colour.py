@@ -6,6 +6,8 @@ construction follows that of colour-biased digits in work on debiasing (Nam et a
 arXiv 2007.02561), with colours of our own.
 """
 
+from typing import Sequence
+
 from jaxtyping import Float, Integer, UInt8
 import numpy as np
 
@@ -36,8 +38,8 @@ def colour_source(
       f"colour_bias = {bias} must lie in [{1 / num_colours:.3g}, 1], from no bias among "
       f"{num_colours} classes to colour and class being one."
     )
-  train = draw_biased(source.train_labels, num_colours, bias, seed)
-  test = draw_balanced(source.test_labels, num_colours, seed)
+  train = draw_colours(source.train_labels, num_colours, bias, (seed, 2))
+  test = draw_colours(source.test_labels, num_colours, 1 / num_colours, (seed, 3))
   coloured = source._replace(
     train_images=colour_strokes(source.train_images, train, palette(num_colours), max_value),
     test_images=colour_strokes(source.test_images, test, palette(num_colours), max_value),
@@ -66,28 +68,14 @@ def colour_strokes(
   return levels[images[..., 0], colours[:, None, None]]
 
 
-def draw_biased(
-  labels: Integer[np.ndarray, " N"], num_colours: int, bias: float, seed: int
+def draw_colours(
+  labels: Integer[np.ndarray, " N"], num_colours: int, bias: float, seed: Sequence[int]
 ) -> Integer[np.ndarray, " N"]:
-  """With probability `bias` the colour of an example's class, else any other one, i32[N]."""
-  own, other = (_uniform(len(labels), (seed, stream)) for stream in (2, 3))
+  """With probability `bias` the colour of an example's class, else any other one alike, i32[N].
+
+  The draw takes raw bits of a counter-based generator, so that it is the same everywhere.
+  """
+  bits = np.random.Philox(np.random.SeedSequence(seed)).random_raw((len(labels), 2))
+  own, other = ((bits >> np.uint64(11)) / 2.0**53).T
   shift = 1 + np.floor(other * (num_colours - 1)).astype(np.int32)
   return np.where(own < bias, labels, (labels + shift) % num_colours).astype(np.int32)
-
-
-def draw_balanced(
-  labels: Integer[np.ndarray, " M"], num_colours: int, seed: int
-) -> Integer[np.ndarray, " M"]:
-  """Colours i32[M] that say nothing of the class: in each class all equally often, to one."""
-  order = np.lexsort((_uniform(len(labels), (seed, 4)), labels))
-  of_class, start = labels[order], np.searchsorted(labels[order], labels[order])
-  first = np.floor(_uniform(num_colours, (seed, 5)) * num_colours).astype(np.int32)
-  colours = np.empty(len(labels), np.int32)
-  colours[order] = (np.arange(len(labels)) - start + first[of_class]) % num_colours
-  return colours
-
-
-def _uniform(count: int, seed: tuple[int, int]) -> np.ndarray:
-  """f64[count] in [0, 1) of raw bits of a counter-based generator: the same everywhere."""
-  bits = np.random.Philox(np.random.SeedSequence(seed)).random_raw(count)
-  return (bits >> np.uint64(11)) / 2.0**53

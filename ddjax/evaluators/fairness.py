@@ -42,6 +42,9 @@ _ALIGNMENT_FIGURES = {  # of the accuracies on conflicting and on aligned exampl
   "aligned_accuracy": CellFigure(lambda two: two[..., 1], is_of_spread=False),
   "alignment_gap": CellFigure(lambda two: two[..., 1] - two[..., 0], is_of_spread=False),
 }
+_LEAST_CELL = 20
+"""Test examples of a class and group, below which the bootstrap cannot be trusted."""
+_TOO_FEW = f"fewer than {_LEAST_CELL} test examples of some class and group"
 _JUDGED = (*_CLASS_FIGURES, *_GROUP_FIGURES, "alignment_gap")
 
 
@@ -104,6 +107,7 @@ def make_fairness_evaluator(
       "intervals_lie_about": "the figure without what the noise of the test examples adds",
       "num_test_per_class": [int(counts[present].min()), int(counts.max())],
       "interval_over": {},
+      "without_interval": {},
       "not_measured": {},
       "without_noise": {},
       "amplified": {},
@@ -121,18 +125,21 @@ def make_fairness_evaluator(
       )  # fmt: skip
       if groups is not None:
         num_groups = int(groups.max()) + 1
-        table = len(present), num_groups
-        figures |= statistics.bootstrap_cells(
-          found.correct, found.group, of_present * num_groups + groups, table, _GROUP_FIGURES,
-          found.pairs, **options,
-        )  # fmt: skip
+        cells, table = of_present * num_groups + groups, (len(present), num_groups)
+        of_groups = statistics.bootstrap_cells(
+          found.correct, found.group, cells, table, _GROUP_FIGURES, found.pairs, **options
+        )
+        if np.bincount(cells, minlength=len(present) * num_groups).min() < _LEAST_CELL:
+          of_groups = {figure: _as_counted(estimates) for figure, estimates in of_groups.items()}
+        figures |= of_groups
         is_aligned = (labels == groups).astype(np.int64)
         figures |= statistics.bootstrap_cells(
           found.correct, found.group, is_aligned, (2,), _ALIGNMENT_FIGURES, found.pairs, **options
         )
-        _add_groups(report, found, labels, groups, info.num_classes)
       for figure, estimates in figures.items():
         _add_estimates(report, found, figure, estimates)
+      if groups is not None:
+        _add_groups(report, found, labels, groups, info.num_classes)
     return report
 
   return measure
@@ -189,7 +196,6 @@ def _add_groups(report: Report, found: _Predictions, labels, groups, num_classes
   num_groups = int(groups.max()) + 1
   settings["num_groups"] = num_groups
   settings.setdefault("accuracy_by_class_and_group", {})
-  settings["without_interval"] = "demographic_parity and equalised_odds: not resampled"
   for name, predicted in found.predicted.items():
     confusion = group_metrics.confusion_by_group(labels, predicted, groups, num_classes, num_groups)
     table = group_metrics.group_accuracies(confusion)
@@ -207,6 +213,7 @@ def _add_groups(report: Report, found: _Predictions, labels, groups, num_classes
       report.per_class[key] = of_classes.mean(axis=0).tolist()
       per_model[figure] = of_classes.max(axis=1)
       report.scalars[key] = float(per_model[figure].mean())
+      settings["without_interval"][figure] = "not resampled"
       if len(predicted) > 1:
         report.spread[key] = float(per_model[figure].std(ddof=1))
     for figure, values in per_model.items():
@@ -219,10 +226,13 @@ def _add_estimates(report: Report, found: _Predictions, figure: str, estimates) 
   for source, estimate in estimates.items():
     key = _key(source, figure, found.suffix)
     report.scalars[key] = estimate.mean
-    report.interval[key] = [estimate.low, estimate.high]
-    settings["interval_over"][key] = estimate.over
     if estimate.std is not None:
       report.spread[key] = estimate.std
+    if estimate.over == _TOO_FEW:
+      settings["without_interval"][figure] = _TOO_FEW
+      continue
+    report.interval[key] = [estimate.low, estimate.high]
+    settings["interval_over"][key] = estimate.over
     if estimate.corrected is not None:
       settings["without_noise"][key] = estimate.corrected
     if isinstance(source, tuple) and figure in _JUDGED:
@@ -249,6 +259,11 @@ def verdict(low: float, high: float, lower_is_unfair: bool) -> str:
   if lower_is_unfair:
     low, high = -high, -low
   return "amplified" if low > 0 else "reduced" if high < 0 else "not shown"
+
+
+def _as_counted(estimates):
+  """The same without intervals, which so few test examples cannot carry."""
+  return {source: estimate._replace(over=_TOO_FEW) for source, estimate in estimates.items()}
 
 
 def _key(source: str | tuple[str, str], figure: str, suffix: str) -> str:
