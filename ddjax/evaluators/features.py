@@ -24,7 +24,7 @@ from ddjax.types import Array, DatasetInfo, DistilledSet, Models, Report
 
 SHOWN = ("distilled", "random_subset", "initial")
 """The sets that are looked at, where they are given; beside them stand the real images."""
-_NETWORK_OF = ("full", "random_subset")
+_NETWORK_OF = {"full": "the full set", "random_subset": "a random subset"}
 _ROWS_AT_ONCE = 512
 _SAME = 1e-3
 """Distance in standardised features, per feature, below which two images are the same."""
@@ -94,7 +94,7 @@ def make_features_evaluator(
       sets[name] = features_of(images)
     settings = {
       "headline": ["distance", "classes_apart"],
-      "features_of": f"{network}, trained on the {source.replace('_', ' ')}",
+      "features_of": f"{network}, trained on {_NETWORK_OF[source]}",
       "num_features": int(varies.sum()),
       "test": "energy distance, by permutation",
       "num_permutations": config.num_permutations,
@@ -169,15 +169,15 @@ def _pictures(
   """Two-dimensional coordinates: PCA of real images, and t-SNE of all points together."""
   from sklearn.decomposition import PCA
   from sklearn.manifold import TSNE
+  from threadpoolctl import threadpool_limits
 
   every = np.concatenate(list(points.values())).astype(np.float32)
   stops = np.cumsum([len(of_set) for of_set in points.values()])[:-1]
   pca = PCA(2, svd_solver="full").fit(real)
   perplexity = min(perplexity, (len(every) - 1) / 3)
-  made = {
-    "pca": pca.transform(every),
-    "tsne": TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(every),
-  }
+  tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+  with threadpool_limits(1):  # threads that wait for each other make small pictures slow
+    made = {"pca": pca.transform(every), "tsne": tsne.fit_transform(every)}
   return {
     "perplexity": perplexity,
     "explained_variance": pca.explained_variance_ratio_.tolist(),
