@@ -30,6 +30,27 @@ def privacy(is_full: bool = False) -> ConfigDict:
   )
 
 
+def fairness() -> ConfigDict:
+  """How unequally classes are served, and groups where the data have them."""
+  return ConfigDict(dict(num_bootstrap=2000))
+
+
+def features() -> ConfigDict:
+  """Where distilled images lie among real ones, in the features of a network."""
+  return ConfigDict(
+    dict(
+      num_real_per_class=200,  # for means, scales and tests; fewer where it has fewer
+      num_permutations=999,  # of each test; all relabellings where they are no more than that
+      num_real_shown=500,  # in the pictures, over all classes
+      perplexity=30.0,  # of t-SNE
+    )
+  )
+
+
 def groups(is_full: bool = False) -> dict[str, ConfigDict]:
   """All groups of the audit by name."""
-  return {"privacy": privacy(is_full)}
+  return {
+    "privacy": privacy(is_full),
+    "fairness": fairness(),
+    "features": features(),
+  }

@@ -40,7 +40,7 @@ def base(method: str, dataset: str) -> ConfigDict:
       coreset_baselines=(),  # herding, k_center, k_means: further baselines of networks
       kernel_evaluation=kernel_evaluation(),
       accuracy_evaluation=accuracy_evaluation(),
-      privacy=audit.privacy(),
+      **audit.groups(),
     )
   )
 
@@ -69,7 +69,7 @@ def evaluation(task: str, dataset: str) -> ConfigDict:
       ridge=1e-6,
       kernel_evaluation=kernel_evaluation(),
       accuracy_evaluation=accuracy_evaluation(),
-      privacy=audit.privacy(),
+      **audit.groups(),
     )
   )
   config.accuracy_evaluation.update(dict(networks=("convnet",), width=128, protocol="dc"))
@@ -113,6 +113,7 @@ def data(dataset: str) -> ConfigDict:
       split_seed=0,  # of the validation split, the cap, and the test split of a user's own data
       preprocessing="standardise",  # or none, published, zca_kip, zca_kornia, zca_frepo
       zca_regularisation=0.1,  # the published value of all three kinds
+      colour_bias=placeholder(float),  # grey images coloured: so many in their class's own colour
     )
   )
 

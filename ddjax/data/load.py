@@ -13,7 +13,7 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from ddjax.data import fake, own, tfds_source
+from ddjax.data import colour, fake, own, tfds_source
 from ddjax.data.cache import cached, folder_stamp
 from ddjax.data.facts import Facts, get_facts
 from ddjax.data.preprocess import Preprocessing, as_pixels, fit_preprocessing
@@ -41,6 +41,8 @@ class RealData(NamedTuple):
     test_images: u8[M h w c].
     test_labels: i32[M].
     preprocessing: fitted on the train images, whatever mask a split carries.
+    train_groups: i32[N], the colour of each image where `colour_bias` gave them one; else None.
+    test_groups: i32[M], likewise.
   """
 
   info: DatasetInfo
@@ -55,13 +57,16 @@ class RealData(NamedTuple):
   test_images: np.ndarray
   test_labels: np.ndarray
   preprocessing: Preprocessing
+  train_groups: np.ndarray | None = None
+  test_groups: np.ndarray | None = None
 
 
 def load_real_data(config: ConfigDict) -> RealData:
   """Reads the set that `config` names, cuts it, and fits its preprocessing.
 
   Cuts, in this order: the first `num_classes` classes; a stratified `validation_fraction` of train;
-  a stratified cap of `max_train_examples` on what is left.
+  a stratified cap of `max_train_examples` on what is left. With `colour_bias`, grey images become
+  coloured ones after the first cut; the validation split is as biased as train is.
 
   Args:
     config: the group `ddjax.config.groups.data`.
@@ -73,6 +78,11 @@ def load_real_data(config: ConfigDict) -> RealData:
   """
   facts = get_facts(config.name)
   source = _first_classes(_read(config, facts), config.num_classes)
+  groups = test_groups = None
+  if config.colour_bias is not None:
+    source, groups, test_groups = colour.colour_source(
+      source, config.colour_bias, config.split_seed, facts.max_value
+    )
   images, labels = source.train_images, source.train_labels
   num_classes = len(source.class_names)
 
@@ -83,14 +93,14 @@ def load_real_data(config: ConfigDict) -> RealData:
   validation_images, validation_labels = images[held_out], labels[held_out]
   if len(held_out):
     kept = without_rows(len(labels), held_out)
-    images, labels = images[kept], labels[kept]
+    images, labels, groups = _rows(kept, images, labels, groups)
 
   cap = config.max_train_examples
   if cap is not None and cap < num_classes:
     raise ValueError(f"max_train_examples = {cap} is less than one for each of {num_classes}.")
   if cap is not None and cap < len(labels):
     kept = stratified_rows(labels, cap, (config.split_seed, 1))
-    images, labels = images[kept], labels[kept]
+    images, labels, groups = _rows(kept, images, labels, groups)
 
   digest = fingerprint(images, labels)
   return RealData(
@@ -110,9 +120,11 @@ def load_real_data(config: ConfigDict) -> RealData:
       images,
       facts.max_value,
       config.zca_regularisation,
-      (facts.mean, facts.std) if facts.mean else None,
+      (facts.mean, facts.std) if facts.mean and groups is None else None,
       digest,
     ),
+    train_groups=groups,
+    test_groups=test_groups,
   )
 
 
@@ -232,6 +244,11 @@ def _first_classes(source: Source, num_classes: int | None) -> Source:
     test_labels=source.test_labels[test],
     class_names=source.class_names[:num_classes],
   )
+
+
+def _rows(kept: np.ndarray, *arrays: np.ndarray | None) -> tuple[np.ndarray | None, ...]:
+  """The rows that are kept of each array; None stays None."""
+  return tuple(None if array is None else array[kept] for array in arrays)
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:

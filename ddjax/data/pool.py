@@ -36,12 +36,14 @@ def make_pool(real: RealData, config: ConfigDict, max_examples: int = 0) -> Real
     train_labels=labels,
     validation_images=images[:0],
     validation_labels=labels[:0],
+    train_groups=None,
+    test_groups=None,
     preprocessing=fit_preprocessing(
       config.preprocessing,
       images,
       real.max_value,
       config.zca_regularisation,
-      (facts.mean, facts.std) if facts.mean else None,
+      (facts.mean, facts.std) if facts.mean and real.train_groups is None else None,
       digest,
     ),
   )

@@ -6,9 +6,18 @@ units; Owen, 2007, shows that it errs on the wide side). Few units make percenti
 narrow (Hesterberg, 2015), so an interval is the mean +- t * the bootstrap's standard error: units
 are drawn n - 1 at a time, which makes their variance unbiased (Rao, Wu, 1988), and t has the
 degrees of freedom of Satterthwaite (1946).
+
+A figure of how accuracies differ between cells of the test set (its classes, say), such as the
+worst of them, is of each model, then averaged over models. Few test examples to a cell add to the
+differences, so that the worst looks worse and every gap wider than it is, and the more so the less
+accurate a model is. The interval of such a figure lies about a corrected one: the accuracies are
+drawn in towards their mean until their variance over cells has lost what the test examples added
+(Louis, 1984: estimates whose spread is that of what they estimate). A replicate carries that noise
+twice and is drawn in by twice as much (the bootstrap repeats on the sample what sampling did;
+Efron, Tibshirani, 1993, chapter 10).
 """
 
-from typing import Mapping, NamedTuple, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
 from jaxtyping import Bool, Integer
 import numpy as np
@@ -38,6 +47,7 @@ GAINS = {
 """{baseline: what a report calls the paired difference from it}."""
 
 _COUNTS_AT_ONCE = 2_000_000
+_TINY = 1e-12
 
 
 class Estimate(NamedTuple):
@@ -50,6 +60,8 @@ class Estimate(NamedTuple):
     low: lower end of the interval, no less than the least possible value.
     high: upper end.
     over: what the interval runs over, and on which single unit it is conditional.
+    corrected: the mean without what the noise of the test examples adds, about which the interval
+      lies; None where nothing is corrected.
   """
 
   mean: float
@@ -57,16 +69,42 @@ class Estimate(NamedTuple):
   low: float
   high: float
   over: str
+  corrected: float | None = None
+
+
+class CellFigure(NamedTuple):
+  """A figure of a model's accuracies by cell.
+
+  Attributes:
+    measure: f64[... *cells] -> f64[...], with NaN in cells without test examples.
+    is_of_spread: whether it says how accuracies differ along the last axis, and so is corrected.
+  """
+
+  measure: Callable[[np.ndarray], np.ndarray]
+  is_of_spread: bool = True
 
 
 class _Sample(NamedTuple):
-  """One set: accuracies f64[m], unit means f64[n T], and the units that are resampled."""
+  """One set: right or wrong f64[m T], its mean f64[n T] by unit, and what is resampled.
 
-  accuracies: np.ndarray
+  `members` i[m] says which unit a model belongs to.
+  """
+
+  rows: np.ndarray
+  members: np.ndarray
   unit_means: np.ndarray
   groups: tuple
   units: tuple[str, tuple]
   over: str
+
+
+class _Figure(NamedTuple):
+  """A figure of one set: its mean, of each model f64[m], of each unit f64[n], replicates f64[B]."""
+
+  mean: float
+  per_model: np.ndarray
+  unit_means: np.ndarray
+  replicates: np.ndarray
 
 
 def bootstrap_accuracies(
@@ -96,6 +134,119 @@ def bootstrap_accuracies(
     ValueError: for sets tested on unequal numbers of examples, groups that do not fit the models,
       a pair of unknown sets, or too few replicates.
   """
+  samples = _samples(correct, group, pairs, num_bootstrap, units)
+  stacked = np.concatenate([sample.unit_means for sample in samples.values()])
+  drawn = _redraw_examples(stacked, num_bootstrap, np.random.default_rng(seed))
+  parts = np.split(drawn, np.cumsum([len(s.unit_means) for s in samples.values()])[:-1], axis=1)
+  weights = _unit_weights(samples, num_bootstrap, seed)
+  figures = {
+    name: _Figure(
+      sample.unit_means.mean(),
+      sample.rows.mean(axis=1),
+      sample.unit_means.mean(axis=1),
+      (part * weights[sample.units]).sum(axis=1),
+    )
+    for (name, sample), part in zip(samples.items(), parts, strict=True)
+  }
+  return _estimates(samples, figures, pairs)
+
+
+def bootstrap_cells(
+  correct: Mapping[str, Bool[np.ndarray, "m T"]],
+  group: Mapping[str, Integer[np.ndarray, " m"]],
+  cells: Integer[np.ndarray, " T"],
+  shape: tuple[int, ...],
+  figures: Mapping[str, CellFigure],
+  pairs: Sequence[tuple[str, str]],
+  num_bootstrap: int,
+  seed: int,
+  units: Mapping[str, str] = UNITS,
+) -> dict[str, dict[str | tuple[str, str], Estimate]]:
+  """Figures of each model's accuracies by cell, their means over models, and paired differences.
+
+  Resampled as in `bootstrap_accuracies`, but test examples within their cells, so that each keeps
+  its count. Means are as counted; intervals of figures of spread lie about `corrected`.
+
+  Simulated with 2 to 10 classes of 40 test examples and 5 models or 3 units of 3 (equal classes,
+  equal ones at another level, even spreads, one bad class), intervals of worst class, gap, standard
+  deviation and ratio held the truth in 87 to 100 of 100 cases, those of differences between two
+  sets in 95 to 100. Intervals about the figures as counted held it in 0 to 98, and found a wider
+  gap in 16, and a smaller ratio in 85, where a less accurate set was as fair as the other. Given a
+  single unit they hold for that unit. Cells of fewer than some 20 test examples are too few.
+
+  Args:
+    correct, group, pairs, num_bootstrap, seed, units: as in `bootstrap_accuracies`.
+    cells: the cell of each test example, in [0, product of `shape`).
+    shape: of a table of cells; (k,) for classes, (k, g) for classes and groups.
+    figures: {name: CellFigure}.
+  Returns:
+    {name: {set or pair: Estimate}}.
+  Raises:
+    ValueError: as `bootstrap_accuracies`.
+  """
+  samples = _samples(correct, group, pairs, num_bootstrap, units)
+  weights = _unit_weights(samples, num_bootstrap, seed)
+  rng = np.random.default_rng(seed)
+  stacked = np.concatenate([sample.rows for sample in samples.values()])
+  counts = np.bincount(cells, minlength=np.prod(shape))
+  table = np.full((len(stacked), len(counts)), np.nan)
+  drawn = np.full((num_bootstrap, *table.shape), np.nan)
+  for cell in np.flatnonzero(counts):
+    of_cell = stacked[:, cells == cell]
+    table[:, cell] = of_cell.mean(axis=1)
+    drawn[:, :, cell] = _redraw_examples(of_cell, num_bootstrap, rng)
+  drawn += table - drawn.mean(axis=0)  # so that a linear figure is that of the sample on average
+  noise = drawn.var(axis=0) * counts / np.maximum(counts - 1, 1)
+
+  made: dict[str, dict[str, _Figure]] = {key: {} for key in figures}
+  stop = np.cumsum([len(sample.rows) for sample in samples.values()])
+  for (name, sample), last in zip(samples.items(), stop):
+    own, replicated, added = (
+      array[..., last - len(sample.rows) : last, :].reshape(*array.shape[:-2], -1, *shape)
+      for array in (table, drawn, noise)
+    )
+    drawn_in = _draw_in(own, added), _draw_in(replicated, 2 * added)
+    by_unit = sample.members[:, None] == np.arange(len(sample.unit_means))
+    by_unit = by_unit / by_unit.sum(axis=0)
+    for key, (measure, is_of_spread) in figures.items():
+      centre, replicates = map(measure, drawn_in if is_of_spread else (own, replicated))
+      per_model = measure(own)
+      made[key][name] = _Figure(
+        (per_model @ by_unit).mean(),
+        per_model,
+        centre @ by_unit,
+        (replicates @ by_unit * weights[sample.units]).sum(axis=1),
+      )
+  return {
+    key: _estimates(samples, made[key], pairs, figure.is_of_spread)
+    for key, figure in figures.items()
+  }
+
+
+def _draw_in(table: np.ndarray, noise: np.ndarray) -> np.ndarray:
+  """Draws accuracies f64[... m *cells] in until their variance along the last axis lost the noise.
+
+  `noise` f64[m *cells] is the variance of each. Both are averaged over all other axes of a table,
+  so that one factor serves all models of a set.
+  """
+  count = np.maximum((~np.isnan(noise)).sum(axis=-1), 1)
+  deviation = table - (np.nansum(table, axis=-1) / count)[..., None]
+  variance = np.nansum(deviation**2, axis=-1) / np.maximum(count - 1, 1)
+  others = tuple(range(1 - noise.ndim, 0))
+  variance = variance.mean(axis=others, keepdims=True)
+  added = (np.nansum(noise, axis=-1) / count).mean(axis=others, keepdims=True)
+  left = np.maximum(1 - added / np.maximum(variance, _TINY), 0)
+  return table - deviation * (1 - np.sqrt(left))[..., None]
+
+
+def _samples(
+  correct: Mapping[str, np.ndarray],
+  group: Mapping[str, np.ndarray],
+  pairs: Sequence[tuple[str, str]],
+  num_bootstrap: int,
+  units: Mapping[str, str],
+) -> dict[str, _Sample]:
+  """Every set by its units, once the arguments have been found to fit."""
   if num_bootstrap < 2:
     raise ValueError(f"num_bootstrap={num_bootstrap} must be at least 2.")
   for name in (name for pair in pairs for name in pair):
@@ -104,48 +255,10 @@ def bootstrap_accuracies(
   tested = {name: np.shape(rows)[1] for name, rows in correct.items()}
   if len(set(tested.values())) != 1:
     raise ValueError(f"Sets were tested on unequal numbers of examples: {tested}.")
-  samples = {
+  return {
     name: _sample(name, np.asarray(rows, np.float64), np.asarray(group[name]), units)
     for name, rows in correct.items()
   }
-
-  num_test = next(iter(tested.values()))
-  stacked = np.concatenate([sample.unit_means for sample in samples.values()])
-  drawn = _redraw_examples(stacked, num_bootstrap, np.random.default_rng(seed))
-  parts = np.split(drawn, np.cumsum([len(s.unit_means) for s in samples.values()])[:-1], axis=1)
-  weights = {
-    sample.units: _redraw_units(len(sample.unit_means), num_bootstrap, (seed, order))
-    for order, sample in enumerate(samples.values(), 1)
-  }
-  replicates = {
-    name: (part * weights[samples[name].units]).sum(axis=1)
-    for name, part in zip(samples, parts, strict=True)
-  }
-
-  examples = f"{num_test} test examples"
-  estimates = {
-    name: _estimate(
-      sample.unit_means.mean(),
-      sample.accuracies,
-      replicates[name],
-      [sample.unit_means.mean(axis=1)],
-      0.0,
-      f"{examples}, {sample.over}",
-    )
-    for name, sample in samples.items()
-  }
-  for a, b in pairs:
-    one, other = samples[a], samples[b]
-    means = one.unit_means.mean(axis=1), other.unit_means.mean(axis=1)
-    estimates[a, b] = _estimate(
-      means[0].mean() - means[1].mean(),
-      one.accuracies - other.accuracies if one.groups == other.groups else None,
-      replicates[a] - replicates[b],
-      [means[0] - means[1]] if one.units == other.units else list(means),
-      -1.0,
-      ", ".join(dict.fromkeys([examples, one.over, other.over])),
-    )
-  return estimates
 
 
 def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, str]) -> _Sample:
@@ -158,6 +271,7 @@ def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, 
   if len(labels) == 1:
     over = f"{len(rows)} models, given one {unit}" if len(rows) > 1 else f"given one {unit}"
     labels, means = np.arange(len(rows)), rows
+    members = labels
     unit = f"model of one {unit}"
   else:
     means = np.stack([rows[members == i].mean(axis=0) for i in range(len(labels))])
@@ -165,7 +279,17 @@ def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, 
     if sizes.min() == sizes.max() > 1:
       over += f" of {sizes[0]} models each"
   groups = (unit, tuple(group.tolist()))
-  return _Sample(rows.mean(axis=1), means, groups, (unit, tuple(labels.tolist())), over)
+  return _Sample(rows, members, means, groups, (unit, tuple(labels.tolist())), over)
+
+
+def _unit_weights(
+  samples: Mapping[str, _Sample], num_bootstrap: int, seed: int
+) -> dict[tuple[str, tuple], np.ndarray]:
+  """{units: weights f64[num n]}, one draw for all sets of the same units."""
+  return {
+    sample.units: _redraw_units(len(sample.unit_means), num_bootstrap, (seed, order))
+    for order, sample in enumerate(samples.values(), 1)
+  }
 
 
 def _redraw_examples(means: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
@@ -188,6 +312,47 @@ def _redraw_units(count: int, num: int, seed: tuple[int, int]) -> np.ndarray:
     return np.ones((num, 1))
   drawn = np.random.default_rng(seed).integers(count, size=(num, count - 1))
   return (drawn[:, :, None] == np.arange(count)).mean(axis=1)
+
+
+def _estimates(
+  samples: Mapping[str, _Sample],
+  figures: Mapping[str, _Figure],
+  pairs: Sequence[tuple[str, str]],
+  is_corrected: bool = False,
+) -> dict[str | tuple[str, str], Estimate]:
+  """The estimate of every set and pair."""
+  examples = f"{next(iter(samples.values())).rows.shape[1]} test examples"
+  estimates = {
+    name: _estimate(
+      figure.unit_means.mean() if is_corrected else figure.mean,
+      figure.per_model,
+      figure.replicates,
+      [figure.unit_means],
+      0.0,
+      f"{examples}, {samples[name].over}",
+    )
+    for name, figure in figures.items()
+  }
+  for a, b in pairs:
+    one, other = figures[a], figures[b]
+    means = one.unit_means, other.unit_means
+    is_paired = samples[a].groups == samples[b].groups
+    estimates[a, b] = _estimate(
+      means[0].mean() - means[1].mean(),
+      one.per_model - other.per_model if is_paired else None,
+      one.replicates - other.replicates,
+      [means[0] - means[1]] if samples[a].units == samples[b].units else list(means),
+      -1.0,
+      ", ".join(dict.fromkeys([examples, samples[a].over, samples[b].over])),
+    )
+  if not is_corrected:
+    return estimates
+  counted = {name: figure.mean for name, figure in figures.items()}
+  counted |= {(a, b): counted[a] - counted[b] for a, b in pairs}
+  return {
+    source: estimate._replace(mean=float(counted[source]), corrected=estimate.mean)
+    for source, estimate in estimates.items()
+  }
 
 
 def _estimate(

@@ -20,6 +20,7 @@ _BASELINES = {
 _GAINS = {
   "gain_over_random_": "random subset",
   "gain_over_initial_": "step 0",
+  "gain_over_full_": "full set",
   "gain_over_herding_": "herding",
   "gain_over_k_center_": "k-centre",
   "gain_over_k_means_": "k-means",

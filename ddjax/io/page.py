@@ -30,6 +30,9 @@ _CAPTIONS = {
   "architectures": "Test accuracy by training set and architecture",
   "membership": "Membership inference: rates on logarithmic axes, targets of all splits pooled",
   "closest_pairs": "The synthetic images nearest to a train image, with root mean square distances",
+  "fairness": "Test accuracy by class, with 95 % intervals",
+  "fairness_groups": "Test accuracy by class and colour",
+  "features": "Real, distilled and random images in the features of a network",
   "confusion": "What the test images of each class were taken for, by the kernel predictor",
 }
 _NUM_CARDS = 3

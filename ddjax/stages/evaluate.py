@@ -21,6 +21,8 @@ from ddjax.data.load import RealData
 from ddjax.distillers import synthetic
 from ddjax.evaluators import protocols
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
+from ddjax.evaluators.fairness import make_fairness_evaluator
+from ddjax.evaluators.features import make_features_evaluator
 from ddjax.evaluators.fit import fit_full, make_fit
 from ddjax.evaluators.kernel import make_kernel_evaluator, make_kernel_fit
 from ddjax.evaluators.privacy import make_privacy_evaluator
@@ -30,7 +32,7 @@ from ddjax.stages import baselines, parts, shadows
 from ddjax.stages.prepare import Job
 from ddjax.training.fitting import Watch
 from ddjax.training.parallel import local_devices
-from ddjax.types import DistilledSet, EvaluationContext, Models, Report
+from ddjax.types import Array, DistilledSet, EvaluationContext, Models, Report
 
 
 class Evaluation(NamedTuple):
@@ -113,12 +115,30 @@ def _make_accuracy(job: Job) -> Callable[..., Report]:
   return make_accuracy_evaluator(job.config.accuracy_evaluation, job.real.info, use_flip=use_flip)
 
 
+def _make_fairness(job: Job) -> Callable[..., Report]:
+  return make_fairness_evaluator(job.config.fairness, job.real.info)
+
+
+def _make_features(job: Job) -> Callable[..., Report]:
+  return make_features_evaluator(job.config.features, job.real.info, _feature_fn(job))
+
+
+def _feature_fn(job: Job) -> Callable[[Any, Array], Array]:
+  """(params, images as networks see them) -> features f32[b d] of the first architecture."""
+  evaluation, num_classes = job.config.accuracy_evaluation, job.real.info.num_classes
+  width = evaluation.width or None
+  network = build(evaluation.networks[0], num_classes=num_classes, width=width)
+  return lambda params, images: network.apply(params, images, return_features=True)[1]
+
+
 _WORDS = {"kernel": "kernel predictors", "networks": "networks"}
 EVALUATORS: dict[str, Evaluation] = {
   "kernel": Evaluation(
     lambda config: ("kernel",), lambda job: make_kernel_evaluator(job.config, job.real.info)
   ),
   "accuracy": Evaluation(lambda config: ("networks",), _make_accuracy),
+  "fairness": Evaluation(_chosen_kinds, _make_fairness),
+  "features": Evaluation(lambda config: ("networks",), _make_features),
   "privacy": Evaluation(
     lambda config: ("networks",), lambda job: make_privacy_evaluator(job.config.privacy)
   ),
@@ -221,20 +241,13 @@ def _context(
   job: Job, sets: dict[str, DistilledSet], watch: Watch, origin: ConfigDict | None
 ) -> EvaluationContext:
   """What evaluators of the audit need besides models."""
-  config = job.config
-  evaluation = config.accuracy_evaluation
-  network = build(
-    evaluation.networks[0],
-    num_classes=job.real.info.num_classes,
-    width=evaluation.width or None,
-  )
-
-  def feature_fn(params, images):
-    return network.apply(params, images, return_features=True)[1]
+  config, feature_fn = job.config, _feature_fn(job)
 
   def run_shadows():
     folder = job.workdir / "fits" / f"shadows-{compare.short_hash(compare.plain(config.privacy))}"
-    return shadows.run_shadows(origin, config.privacy, evaluation, job.real, folder, watch)
+    return shadows.run_shadows(
+      origin, config.privacy, config.accuracy_evaluation, job.real, folder, watch
+    )
 
   if origin is None:
     reason = "the set's record has no config of a method known here: it cannot be distilled again"

@@ -13,7 +13,16 @@ from ddjax.data.preprocess import as_pixels
 from ddjax.distillers.multiformation import decode_set
 from ddjax.io import atomic
 from ddjax.io.report import report_to_json, write_report
-from ddjax.plots import architectures, confusion, curves, figures, grids, privacy
+from ddjax.plots import (
+  architectures,
+  confusion,
+  curves,
+  fairness,
+  features,
+  figures,
+  grids,
+  privacy,
+)
 from ddjax.stages import curve, prepare
 from ddjax.stages.prepare import Job
 from ddjax.training.metrics import read_metrics, series
@@ -135,7 +144,11 @@ def _audit_figures(
   others: Mapping[str, dict[str, Report]],
 ) -> dict[str, Any]:
   """What the audit's reports show besides numbers; further sets in the same curves."""
-  real, drawn = job.real, {}
+  real, drawn, names = job.real, {}, job.real.class_names
+  if "fairness" in reports:
+    drawn |= fairness.draw(reports["fairness"], names)
+  if "features" in reports:
+    drawn |= features.draw(reports["features"], names)
   if "privacy" in reports:
     settings = reports["privacy"].settings
     curves_of = {label: one["privacy"].settings["roc"] for label, one in others.items()}
