@@ -38,7 +38,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.foreign = foreign_group.foreign()
   if args["audit"]:
     config.evaluators = _AUDIT
-    config.update(audit.groups(args["full"]))
+    for name, group in audit.groups(args["full"]).items():
+      config[name] = group
     config.accuracy_evaluation.update(
       dict(
         networks=(_NETWORKS.get(args["dataset"], "convnet"),),

@@ -44,7 +44,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.privacy = audit.privacy()
   config.privacy.num_splits = args["splits"]
   evaluation = plans[f"dm-ipc{_IPCS[0]}"].accuracy_evaluation
-  config.accuracy_evaluation.update(evaluation.to_dict())
+  config.accuracy_evaluation = evaluation.copy_and_resolve_references()
   config.accuracy_evaluation.num_epochs = 20 if args["smoke"] else 300  # of the protocol's 1000
   if args["smoke"]:
     config.privacy.update(dict(num_splits=8, full_epochs=2, num_bootstrap=20))
