@@ -10,7 +10,7 @@ degrees of freedom of Satterthwaite (1946).
 
 from typing import Mapping, NamedTuple, Sequence
 
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Float, Integer
 import numpy as np
 from scipy import special
 
@@ -70,12 +70,13 @@ class _Sample(NamedTuple):
 
 
 def bootstrap_accuracies(
-  correct: Mapping[str, Bool[np.ndarray, "m T"]],
+  correct: Mapping[str, Bool[np.ndarray, "m T"] | Float[np.ndarray, "m T"]],
   group: Mapping[str, Integer[np.ndarray, " m"]],
   pairs: Sequence[tuple[str, str]],
   num_bootstrap: int,
   seed: int,
   units: Mapping[str, str] = UNITS,
+  limits: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str | tuple[str, str], Estimate]:
   """Mean accuracies and paired differences with 95 % intervals.
 
@@ -84,12 +85,14 @@ def bootstrap_accuracies(
   with them. Every accuracy 0 or 1 alike gives an interval of width zero.
 
   Args:
-    correct: {set: bool[m T]}, whether each model is right on each test example; T for all.
+    correct: {set: bool[m T]}, whether each model is right on each test example; T for all. Numbers
+      f64[m T] between the limits do as well.
     group: {set: i[m]}, the distillation or subset of each model.
     pairs: (a, b), whose difference a - b is wanted.
     num_bootstrap: replicates, at least 2.
     seed: of the draws; equal arguments give equal results.
     units: {set: what one of its groups is called}.
+    limits: the least and the largest possible value, to which intervals are cut.
   Returns:
     {set: Estimate} for every set, and {(a, b): Estimate} for every pair.
   Raises:
@@ -129,7 +132,7 @@ def bootstrap_accuracies(
       sample.accuracies,
       replicates[name],
       [sample.unit_means.mean(axis=1)],
-      0.0,
+      limits,
       f"{examples}, {sample.over}",
     )
     for name, sample in samples.items()
@@ -142,10 +145,48 @@ def bootstrap_accuracies(
       one.accuracies - other.accuracies if one.groups == other.groups else None,
       replicates[a] - replicates[b],
       [means[0] - means[1]] if one.units == other.units else list(means),
-      -1.0,
+      (limits[0] - limits[1], limits[1] - limits[0]),
       ", ".join(dict.fromkeys([examples, one.over, other.over])),
     )
   return estimates
+
+
+def bootstrap_means(
+  values: Mapping[str, Float[np.ndarray, "m T"]],
+  group: Mapping[str, Integer[np.ndarray, " m"]],
+  pairs: Sequence[tuple[str, str]],
+  num_bootstrap: int,
+  seed: int,
+  units: Mapping[str, str] = UNITS,
+) -> dict[str | tuple[str, str], Estimate]:
+  """Means of non-negative numbers that some examples lack, with 95 % intervals.
+
+  The mean of a model is a ratio, the sum over its n examples that have a number, over n. Each such
+  example enters as mean + (number - mean) T / n and each other one as the mean, whose average over
+  all T has the mean and, to first order, the variance of that ratio (the linearised ratio of
+  Woodruff, 1971).
+
+  Args:
+    values: {set: f64[m T]}, NaN where an example has no number; at least one number a model.
+    group: as for `bootstrap_accuracies`, as is what follows.
+    pairs: as there.
+    num_bootstrap: as there.
+    seed: as there.
+    units: as there.
+  Raises:
+    ValueError: for a model without any number, and as `bootstrap_accuracies`.
+  """
+  linear = {}
+  for name, rows in values.items():
+    rows = np.asarray(rows, np.float64)
+    is_known = ~np.isnan(rows)
+    counts = is_known.sum(axis=1, keepdims=True)
+    if not counts.all():
+      raise ValueError(f"Set {name!r} has a model without a number for any example.")
+    means = np.nansum(rows, axis=1, keepdims=True) / counts
+    scale = rows.shape[1] / counts
+    linear[name] = means + np.where(is_known, scale * (rows - means), 0.0)
+  return bootstrap_accuracies(linear, group, pairs, num_bootstrap, seed, units, (0.0, np.inf))
 
 
 def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, str]) -> _Sample:
@@ -195,7 +236,7 @@ def _estimate(
   per_model: np.ndarray | None,
   replicates: np.ndarray,
   unit_means: Sequence[np.ndarray],
-  least: float,
+  limits: tuple[float, float],
   over: str,
 ) -> Estimate:
   """The interval; `unit_means` holds, for each independent kind of unit, one mean a unit."""
@@ -210,5 +251,5 @@ def _estimate(
     degrees = min(variance**2 / by_units, 1e6) if by_units > 0 else 1e6
     half = special.stdtrit(degrees, 0.975) * np.sqrt(variance)
   std = None if per_model is None or len(per_model) < 2 else float(per_model.std(ddof=1))
-  low, high = np.clip([mean - half, mean + half], least, 1.0)
+  low, high = np.clip([mean - half, mean + half], *limits)
   return Estimate(float(mean), std, float(low), float(high), over)
