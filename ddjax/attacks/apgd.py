@@ -18,7 +18,7 @@ _ENOUGH_RISES = 0.75  # rho: the share of steps that must raise the objective
 
 
 class _State(NamedTuple):
-  """One run of a batch: where it is, the best it has seen, and the step size of each image."""
+  """The run of a batch: where it is, the best it has seen, and the step size of each image."""
 
   points: Array
   previous: Array
@@ -28,9 +28,11 @@ class _State(NamedTuple):
   best_gradients: Array
   best_values: Array
   step_sizes: Array
+  first_sizes: Array
   num_rises: Array  # since the last checkpoint
   checked_best: Array  # the best value at the last checkpoint
   was_halved: Array  # whether the step size changed there
+  others: Array  # the wrong classes of each image as it is, the most likely first
   result: AttackResult
 
 
@@ -74,64 +76,60 @@ def apgd(
   windows = jnp.asarray(checkpoint_windows(num_steps))
   epsilon = jnp.asarray(epsilon, pixels.dtype)
 
-  def look(points, targets, result):
-    """Objective and gradient at the points, which are tried on the way."""
+  def image(state, i):
+    return pixels
+
+  def start(state, i):
+    return ball.draw(jax.random.fold_in(rng, i), pixels, epsilon)
+
+  def onward(state, i):
+    sizes = state.step_sizes.reshape(-1, *[1] * (pixels.ndim - 1))
+    straight = state.points + sizes * jax.vmap(ball.direction)(state.gradients)
+    points = state.points + MOMENTUM * (project(pixels, straight, epsilon) - state.points)
+    points = points + (1 - MOMENTUM) * (state.points - state.previous)
+    return project(pixels, points, epsilon)
+
+  def step(i, state):
+    run, place = jnp.divmod(i - 1, num_steps + 1)
+    is_start = (i == 0) | (place == 0)
+    points = jax.lax.switch(
+      jnp.where(i == 0, 0, jnp.where(is_start, 1, 2)), [image, start, onward], state, i
+    )
+    targets = state.others[:, run % state.others.shape[1]]
     values, gradients, logits = search.values_and_gradients(
       logits_fn, objective, points, labels, targets
     )
     is_fooling = search.is_wrong(logits, labels)
-    return values, gradients, search.record(result, points, is_fooling, num_gradients=1)
-
-  def step(i, state, targets):
-    sizes = state.step_sizes.reshape(-1, *[1] * (pixels.ndim - 1))
-    straight = project(
-      pixels, state.points + sizes * jax.vmap(ball.direction)(state.gradients), epsilon
+    result = search.record(
+      state.result, points, is_fooling, num_gradients=(i > 0) * 1, num_forwards=(i == 0) * 1
     )
-    momentum = jnp.where(i == 0, 1.0, MOMENTUM)
-    points = state.points + momentum * (straight - state.points)
-    points = project(pixels, points + (1 - momentum) * (state.points - state.previous), epsilon)
-    values, gradients, result = look(points, targets, state.result)
-    is_best = values > state.best_values
-    state = state._replace(
-      points=points,
-      previous=state.points,
-      gradients=gradients,
-      values=values,
-      best_points=search.where(is_best, points, state.best_points),
-      best_gradients=search.where(is_best, gradients, state.best_gradients),
-      best_values=jnp.maximum(values, state.best_values),
-      num_rises=state.num_rises + (values > state.values),
-      result=result,
-    )
-    return jax.lax.cond(windows[i] > 0, _check, lambda state, _: state, state, windows[i])
+    others = jnp.where(i == 0, _wrong_classes(logits, labels), state.others)
+    state = state._replace(others=others, result=result)
+    state = jax.lax.cond(is_start, _restart, _advance, state, points, values, gradients)
+    window = jnp.where(is_start, 0, windows[place - 1])
+    return jax.lax.cond(window > 0, _check, lambda state, _: state, state, window)
 
-  def run(r, result):
-    points = ball.draw(jax.random.fold_in(rng, r), pixels, epsilon)
-    targets = others[:, r % others.shape[1]]
-    values, gradients, result = look(points, targets, result)
-    zeros = jnp.zeros(labels.shape, jnp.int32)
-    state = _State(
-      points=points,
-      previous=points,
-      gradients=gradients,
-      values=values,
-      best_points=points,
-      best_gradients=gradients,
-      best_values=values,
-      step_sizes=jnp.full(labels.shape, 2 * epsilon),
-      num_rises=zeros,
-      checked_best=values,
-      was_halved=zeros == 0,
-      result=result,
-    )
-    return search.until_fooled(
-      lambda i, state: step(i, state, targets), state, num_steps, lambda s: s.result.is_fooled
-    ).result
-
-  logits = logits_fn(pixels)
-  others = _wrong_classes(logits, labels)
-  result = search.begin(lambda _: logits, pixels, labels)
-  return search.until_fooled(run, result, num_runs, lambda result: result.is_fooled)
+  num_classes = jax.eval_shape(logits_fn, pixels).shape[1]
+  numbers = jnp.zeros(labels.shape, pixels.dtype)
+  counts = jnp.zeros(labels.shape, jnp.int32)
+  state = _State(
+    points=pixels,
+    previous=pixels,
+    gradients=pixels,
+    values=numbers,
+    best_points=pixels,
+    best_gradients=pixels,
+    best_values=numbers,
+    step_sizes=jnp.full_like(numbers, 2 * epsilon),
+    first_sizes=jnp.full_like(numbers, 2 * epsilon),
+    num_rises=counts,
+    checked_best=numbers,
+    was_halved=counts == 0,
+    others=jnp.zeros((len(pixels), num_classes - 1), jnp.int32),
+    result=search.untouched(pixels),
+  )
+  num_looks = 1 + num_runs * (num_steps + 1)
+  return search.until_fooled(step, state, num_looks, lambda state: state.result.is_fooled).result
 
 
 def checkpoint_windows(num_steps: int) -> np.ndarray:
@@ -149,6 +147,38 @@ def checkpoint_windows(num_steps: int) -> np.ndarray:
     if end <= num_steps:
       windows[end - 1] = end - last
   return windows
+
+
+def _restart(state: _State, points: Array, values: Array, gradients: Array) -> _State:
+  """The state at the first point of a run."""
+  return state._replace(
+    points=points,
+    previous=points,
+    gradients=gradients,
+    values=values,
+    best_points=points,
+    best_gradients=gradients,
+    best_values=values,
+    step_sizes=state.first_sizes,
+    num_rises=jnp.zeros_like(state.num_rises),
+    checked_best=values,
+    was_halved=jnp.ones_like(state.was_halved),
+  )
+
+
+def _advance(state: _State, points: Array, values: Array, gradients: Array) -> _State:
+  """The state one step on."""
+  is_best = values > state.best_values
+  return state._replace(
+    points=points,
+    previous=state.points,
+    gradients=gradients,
+    values=values,
+    best_points=search.where(is_best, points, state.best_points),
+    best_gradients=search.where(is_best, gradients, state.best_gradients),
+    best_values=jnp.maximum(values, state.best_values),
+    num_rises=state.num_rises + (values > state.values),
+  )
 
 
 def _check(state: _State, window: Array) -> _State:

@@ -92,7 +92,8 @@ def carlini_wagner(
     weights = jnp.where(jnp.isinf(high), weights * 10, (low + high) / 2)
     return state.nearest, state.distances, weights, low, high
 
-  result = search.begin(logits_fn, pixels, labels)
+  is_fooling = search.is_wrong(logits_fn(pixels), labels)
+  result = search.record(search.untouched(pixels), pixels, is_fooling, num_forwards=1)
   weights = jnp.full(labels.shape, initial_weight, pixels.dtype)
   distances = jnp.full(labels.shape, jnp.inf, pixels.dtype)
   carry = pixels, distances, weights, jnp.zeros_like(weights), jnp.full_like(weights, jnp.inf)

@@ -42,38 +42,38 @@ def deepfool(
     the AttackResult; its perturbation is bounded by nothing but [0, 1].
   """
   del rng
-  logits = logits_fn(pixels)
-  num_others = min(num_candidates, logits.shape[1]) - 1
-  classes = jnp.eye(logits.shape[1], dtype=logits.dtype)
-  ranked = jnp.where(classes[labels] == 1, -jnp.inf, logits)
-  others = jax.lax.top_k(ranked, num_others)[1]
-  directions = (classes[others] - classes[labels][:, None]).swapaxes(0, 1)  # [others b k]
+  shape = jax.eval_shape(logits_fn, pixels)
+  num_others = min(num_candidates, shape.shape[1]) - 1
+  classes = jnp.eye(shape.shape[1], dtype=shape.dtype)
+  rows = jnp.arange(len(pixels))
 
-  def step(_, state):
-    points, total, result = state
+  def step(i, state):
+    points, total, others, result = state
     logits, pull = jax.vjp(logits_fn, points)
+    ranked = jnp.where(classes[labels] == 1, -jnp.inf, logits)
+    others = jnp.where(i == 0, jax.lax.top_k(ranked, num_others)[1], others)
     is_fooling = search.is_wrong(logits, labels)
-    forwards = search.record(result, points, is_fooling)
-    result = forwards._replace(
-      num_gradients=result.num_gradients + num_others * ~forwards.is_fooled,
-      num_forwards=result.num_forwards + (is_fooling & ~result.is_fooled),
+    is_looked_at_only = is_fooling | (i == num_steps)
+    result = search.record(
+      result,
+      points,
+      is_fooling,
+      num_gradients=jnp.where(is_looked_at_only, 0, num_others),
+      num_forwards=jnp.where(is_looked_at_only, 1, 0),
     )
+    directions = (classes[others] - classes[labels][:, None]).swapaxes(0, 1)  # [others b k]
     differences = jnp.einsum("jbk,bk->jb", directions, logits)
-    gradients = jax.vmap(lambda d: pull(d)[0])(directions)
+    gradients = jax.vmap(lambda direction: pull(direction)[0])(directions)
     sizes = jnp.sqrt(jnp.sum(gradients**2, axis=(2, 3, 4))) + _TINY
     distances = jnp.abs(differences) / sizes
     nearest = jnp.argmin(distances, axis=0)
-    rows = jnp.arange(len(pixels))
     scale = (distances[nearest, rows] + _AT_LEAST) / sizes[nearest, rows]
     total = total + scale.reshape(-1, 1, 1, 1) * gradients[nearest, rows]
-    return jnp.clip(pixels + (1 + overshoot) * total, 0.0, 1.0), total, result
+    return jnp.clip(pixels + (1 + overshoot) * total, 0.0, 1.0), total, others, result
 
-  result = search.begin(lambda _: logits, pixels, labels)
-  points, _, result = search.until_fooled(
-    step, (pixels, jnp.zeros_like(pixels), result), num_steps, lambda state: state[2].is_fooled
-  )
-  is_fooling = search.is_wrong(logits_fn(points), labels)
-  return search.record(result, points, is_fooling, num_forwards=1)
+  others = jnp.zeros((len(pixels), num_others), jnp.int32)
+  state = pixels, jnp.zeros_like(pixels), others, search.untouched(pixels)
+  return search.until_fooled(step, state, num_steps + 1, lambda state: state[3].is_fooled)[3]
 
 
 def relative_perturbation(result: AttackResult, pixels: np.ndarray) -> np.ndarray:

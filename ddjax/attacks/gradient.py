@@ -101,24 +101,27 @@ def ascend(
     start_radius: of the ball that starts are drawn in; 0 begins at the image.
   """
   ball = norms.find_norm(norm)
+  epsilon = jnp.asarray(epsilon, pixels.dtype)
 
-  def step(_, state):
+  def start(i, points, gradients):
+    return ball.draw(jax.random.fold_in(rng, i), pixels, start_radius)
+
+  def move(i, points, gradients):
+    points = points + step_size * jax.vmap(ball.direction)(gradients)
+    return jax.vmap(ball.project, in_axes=(0, 0, None))(pixels, points, epsilon)
+
+  def step(i, state):
     points, result = state
+    is_last = i % (num_steps + 1) == 0  # of a run, or the image as it is: no step follows
     _, gradients, logits = search.values_and_gradients(
       logits_fn, objectives.cross_entropy, points, labels
     )
-    result = search.record(result, points, search.is_wrong(logits, labels), num_gradients=1)
-    points = points + step_size * jax.vmap(ball.direction)(gradients)
-    return jax.vmap(ball.project, in_axes=(0, 0, None))(pixels, points, epsilon), result
-
-  def from_start(restart, result):
-    points = ball.draw(jax.random.fold_in(rng, restart), pixels, start_radius)
-    points, result = search.until_fooled(
-      step, (points, result), num_steps, lambda state: state[1].is_fooled
+    is_fooling = search.is_wrong(logits, labels)
+    result = search.record(
+      result, points, is_fooling, num_gradients=~is_last * 1, num_forwards=is_last * 1
     )
-    is_fooling = search.is_wrong(logits_fn(points), labels)
-    return search.record(result, points, is_fooling, num_forwards=1)
+    return jax.lax.cond(is_last, start, move, i, points, gradients), result
 
-  epsilon = jnp.asarray(epsilon, pixels.dtype)
-  result = search.begin(logits_fn, pixels, labels)
-  return search.until_fooled(from_start, result, num_restarts, lambda result: result.is_fooled)
+  num_looks = 1 + num_restarts * (num_steps + 1)
+  state = pixels, search.untouched(pixels)
+  return search.until_fooled(step, state, num_looks, lambda state: state[1].is_fooled)[1]

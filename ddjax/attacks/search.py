@@ -1,4 +1,9 @@
-"""What an attack has found so far, and the loop that goes on while images are left."""
+"""What an attack has found so far, and the loop that goes on while images are left.
+
+An attack is one loop whose body looks at the network in one place: at the image as it is first,
+then at every start and every step. Each further place would be compiled once more, and compiling is
+most of what a short attack costs.
+"""
 
 from typing import Any, Callable, NamedTuple
 
@@ -28,12 +33,10 @@ class AttackResult(NamedTuple):
   num_forwards: Integer[Array, " b"]
 
 
-def begin(logits_fn: LogitsFn, pixels: Array, labels: Array) -> AttackResult:
-  """The result before any attack: one forward pass, and what is misclassified as it is."""
-  is_fooled = is_wrong(logits_fn(pixels), labels)
-  return AttackResult(
-    pixels, is_fooled, jnp.zeros(labels.shape, jnp.int32), jnp.ones(labels.shape, jnp.int32)
-  )
+def untouched(pixels: Array) -> AttackResult:
+  """The result before the first look."""
+  zeros = jnp.zeros(len(pixels), jnp.int32)
+  return AttackResult(pixels, zeros > 0, zeros, zeros)
 
 
 def record(
@@ -41,8 +44,8 @@ def record(
   candidates: Array,
   is_fooling: Array,
   *,
-  num_gradients: int = 0,
-  num_forwards: int = 0,
+  num_gradients: int | Array = 0,
+  num_forwards: int | Array = 0,
 ) -> AttackResult:
   """The result after a look at `candidates` f32[b h w c], which cost so much an image."""
   is_left = ~result.is_fooled

@@ -41,9 +41,16 @@ def square(
   sides = jnp.asarray(square_sides(num_queries, first_share, height, width))
   epsilon = jnp.asarray(epsilon, pixels.dtype)
 
-  def look(points):
-    logits = logits_fn(points)
-    return jax.vmap(objectives.margin)(logits, labels), search.is_wrong(logits, labels)
+  def image(points, i):
+    return pixels
+
+  def stripes(points, i):
+    draws = jax.random.uniform(jax.random.fold_in(rng, i), (len(pixels), 1, width, channels))
+    return jnp.clip(pixels + epsilon * _signs(draws), 0.0, 1.0)
+
+  def squares(points, i):
+    draws = jax.random.uniform(jax.random.fold_in(rng, i), (len(pixels), 2 + channels))
+    return jax.vmap(with_square, in_axes=(0, 0, 0, None))(draws, pixels, points, sides[i - 1])
 
   def with_square(draws, image, point, side):
     rows, columns = (
@@ -54,27 +61,20 @@ def square(
 
   def step(i, state):
     points, margins, result = state
-    draws = jax.random.uniform(jax.random.fold_in(rng, i), (len(pixels), 2 + channels))
-    tried = jax.vmap(with_square, in_axes=(0, 0, 0, None))(draws, pixels, points, sides[i])
-    tried_margins, is_fooling = look(tried)
-    result = search.record(result, tried, is_fooling, num_forwards=1)
-    is_better = tried_margins > margins
+    tried = jax.lax.switch(jnp.minimum(i, 2), [image, stripes, squares], points, i)
+    logits = logits_fn(tried)
+    tried_margins = jax.vmap(objectives.margin)(logits, labels)
+    result = search.record(result, tried, search.is_wrong(logits, labels), num_forwards=1)
+    is_kept = (tried_margins > margins) | (i == 1)
     return (
-      search.where(is_better, tried, points),
-      jnp.maximum(tried_margins, margins),
+      search.where(is_kept, tried, points),
+      jnp.where(is_kept, tried_margins, margins),
       result,
     )
 
-  result = search.begin(logits_fn, pixels, labels)
-  draws = jax.random.uniform(
-    jax.random.fold_in(rng, num_queries), (len(pixels), 1, width, channels)
-  )
-  points = jnp.clip(pixels + epsilon * _signs(draws), 0.0, 1.0)
-  margins, is_fooling = look(points)
-  result = search.record(result, points, is_fooling, num_forwards=1)
-  return search.until_fooled(
-    step, (points, margins, result), num_queries - 1, lambda state: state[2].is_fooled
-  )[2]
+  margins = jnp.full(labels.shape, -jnp.inf, jax.eval_shape(logits_fn, pixels).dtype)
+  state = pixels, margins, search.untouched(pixels)
+  return search.until_fooled(step, state, num_queries + 1, lambda state: state[2].is_fooled)[2]
 
 
 def square_sides(num_queries: int, first_share: float, height: int, width: int) -> np.ndarray:

@@ -1,13 +1,20 @@
 """A small network trained on the real digits, in the spaces that attacks and foolbox want."""
 
 import functools
+import warnings
 
-import foolbox
 import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
+
+with warnings.catch_warnings():
+  warnings.simplefilter("ignore", DeprecationWarning)  # foolbox's own imports
+  import foolbox
+
+peer = foolbox.attacks
+"""Foolbox's attacks."""
 
 NUM_IMAGES = 60
 _NUM_TRAIN = 1347
@@ -29,8 +36,8 @@ def logits_fn():
   mean, std = pixels.mean(), pixels.std()
   network = MLPClassifier((32,), max_iter=400, random_state=0, tol=1e-3)
   network.fit((pixels.reshape(len(pixels), -1) - mean) / std, labels)
-  weights = [jnp.asarray(w, jnp.float32) for w in network.coefs_]
-  biases = [jnp.asarray(b[None], jnp.float32) for b in network.intercepts_]
+  weights = [np.float32(weight) for weight in network.coefs_]
+  biases = [np.float32(bias)[None] for bias in network.intercepts_]
 
   def logits(pixels):
     hidden = (pixels.reshape(len(pixels), -1) - mean) / std
@@ -53,7 +60,7 @@ def accuracy(images, labels):
 
 def foolbox_images(attack, epsilon):
   """What an attack of foolbox makes of the test set; `epsilon` None for no bound."""
-  model = foolbox.JAXModel(logits_fn(), bounds=(0, 1))
+  model = foolbox.JAXModel(jax.jit(logits_fn()), bounds=(0, 1))
   pixels, labels = test_set()
   _, images, _ = attack(model, pixels, foolbox.criteria.Misclassification(labels), epsilons=epsilon)
   return images
