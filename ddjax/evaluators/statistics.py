@@ -19,7 +19,7 @@ Efron, Tibshirani, 1993, chapter 10).
 
 from typing import Callable, Mapping, NamedTuple, Sequence
 
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Float, Integer
 import numpy as np
 from scipy import special
 
@@ -108,12 +108,13 @@ class _Figure(NamedTuple):
 
 
 def bootstrap_accuracies(
-  correct: Mapping[str, Bool[np.ndarray, "m T"]],
+  correct: Mapping[str, Bool[np.ndarray, "m T"] | Float[np.ndarray, "m T"]],
   group: Mapping[str, Integer[np.ndarray, " m"]],
   pairs: Sequence[tuple[str, str]],
   num_bootstrap: int,
   seed: int,
   units: Mapping[str, str] = UNITS,
+  limits: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str | tuple[str, str], Estimate]:
   """Mean accuracies and paired differences with 95 % intervals.
 
@@ -122,12 +123,14 @@ def bootstrap_accuracies(
   with them. Every accuracy 0 or 1 alike gives an interval of width zero.
 
   Args:
-    correct: {set: bool[m T]}, whether each model is right on each test example; T for all.
+    correct: {set: bool[m T]}, whether each model is right on each test example; T for all. Numbers
+      f64[m T] between the limits do as well.
     group: {set: i[m]}, the distillation or subset of each model.
     pairs: (a, b), whose difference a - b is wanted.
     num_bootstrap: replicates, at least 2.
     seed: of the draws; equal arguments give equal results.
     units: {set: what one of its groups is called}.
+    limits: the least and the largest possible value, to which intervals are cut.
   Returns:
     {set: Estimate} for every set, and {(a, b): Estimate} for every pair.
   Raises:
@@ -148,7 +151,7 @@ def bootstrap_accuracies(
     )
     for (name, sample), part in zip(samples.items(), parts, strict=True)
   }
-  return _estimates(samples, figures, pairs)
+  return _estimates(samples, figures, pairs, limits)
 
 
 def bootstrap_cells(
@@ -218,7 +221,7 @@ def bootstrap_cells(
         (replicates @ by_unit * weights[sample.units]).sum(axis=1),
       )
   return {
-    key: _estimates(samples, made[key], pairs, figure.is_of_spread)
+    key: _estimates(samples, made[key], pairs, is_corrected=figure.is_of_spread)
     for key, figure in figures.items()
   }
 
@@ -259,6 +262,44 @@ def _samples(
     name: _sample(name, np.asarray(rows, np.float64), np.asarray(group[name]), units)
     for name, rows in correct.items()
   }
+
+
+def bootstrap_means(
+  values: Mapping[str, Float[np.ndarray, "m T"]],
+  group: Mapping[str, Integer[np.ndarray, " m"]],
+  pairs: Sequence[tuple[str, str]],
+  num_bootstrap: int,
+  seed: int,
+  units: Mapping[str, str] = UNITS,
+) -> dict[str | tuple[str, str], Estimate]:
+  """Means of non-negative numbers that some examples lack, with 95 % intervals.
+
+  The mean of a model is a ratio, the sum over its n examples that have a number, over n. Each such
+  example enters as mean + (number - mean) T / n and each other one as the mean, whose average over
+  all T has the mean and, to first order, the variance of that ratio (the linearised ratio of
+  Woodruff, 1971).
+
+  Args:
+    values: {set: f64[m T]}, NaN where an example has no number; at least one number a model.
+    group: as for `bootstrap_accuracies`, as is what follows.
+    pairs: as there.
+    num_bootstrap: as there.
+    seed: as there.
+    units: as there.
+  Raises:
+    ValueError: for a model without any number, and as `bootstrap_accuracies`.
+  """
+  linear = {}
+  for name, rows in values.items():
+    rows = np.asarray(rows, np.float64)
+    is_known = ~np.isnan(rows)
+    counts = is_known.sum(axis=1, keepdims=True)
+    if not counts.all():
+      raise ValueError(f"Set {name!r} has a model without a number for any example.")
+    means = np.nansum(rows, axis=1, keepdims=True) / counts
+    scale = rows.shape[1] / counts
+    linear[name] = means + np.where(is_known, scale * (rows - means), 0.0)
+  return bootstrap_accuracies(linear, group, pairs, num_bootstrap, seed, units, (0.0, np.inf))
 
 
 def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, str]) -> _Sample:
@@ -318,6 +359,7 @@ def _estimates(
   samples: Mapping[str, _Sample],
   figures: Mapping[str, _Figure],
   pairs: Sequence[tuple[str, str]],
+  limits: tuple[float, float] = (0.0, 1.0),
   is_corrected: bool = False,
 ) -> dict[str | tuple[str, str], Estimate]:
   """The estimate of every set and pair."""
@@ -328,7 +370,7 @@ def _estimates(
       figure.per_model,
       figure.replicates,
       [figure.unit_means],
-      0.0,
+      limits,
       f"{examples}, {samples[name].over}",
     )
     for name, figure in figures.items()
@@ -342,7 +384,7 @@ def _estimates(
       one.per_model - other.per_model if is_paired else None,
       one.replicates - other.replicates,
       [means[0] - means[1]] if samples[a].units == samples[b].units else list(means),
-      -1.0,
+      (limits[0] - limits[1], limits[1] - limits[0]),
       ", ".join(dict.fromkeys([examples, samples[a].over, samples[b].over])),
     )
   if not is_corrected:
@@ -360,7 +402,7 @@ def _estimate(
   per_model: np.ndarray | None,
   replicates: np.ndarray,
   unit_means: Sequence[np.ndarray],
-  least: float,
+  limits: tuple[float, float],
   over: str,
 ) -> Estimate:
   """The interval; `unit_means` holds, for each independent kind of unit, one mean a unit."""
@@ -375,5 +417,5 @@ def _estimate(
     degrees = min(variance**2 / by_units, 1e6) if by_units > 0 else 1e6
     half = special.stdtrit(degrees, 0.975) * np.sqrt(variance)
   std = None if per_model is None or len(per_model) < 2 else float(per_model.std(ddof=1))
-  low, high = np.clip([mean - half, mean + half], least, 1.0)
+  low, high = np.clip([mean - half, mean + half], *limits)
   return Estimate(float(mean), std, float(low), float(high), over)

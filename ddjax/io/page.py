@@ -30,6 +30,8 @@ _CAPTIONS = {
   "architectures": "Test accuracy by training set and architecture",
   "membership": "Membership inference: rates on logarithmic axes, targets of all splits pooled",
   "closest_pairs": "The synthetic images nearest to a train image, with root mean square distances",
+  "robustness": "Test accuracy under PGD against the size of the perturbation",
+  "corruptions": "Test accuracy under corruptions by severity",
   "fairness": "Test accuracy by class, with 95 % intervals",
   "fairness_groups": "Test accuracy by class and colour",
   "features": "Real, distilled and random images in the features of a network",

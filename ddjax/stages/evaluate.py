@@ -26,6 +26,7 @@ from ddjax.evaluators.features import make_features_evaluator
 from ddjax.evaluators.fit import fit_full, make_fit
 from ddjax.evaluators.kernel import make_kernel_evaluator, make_kernel_fit
 from ddjax.evaluators.privacy import make_privacy_evaluator
+from ddjax.evaluators.robustness import make_robustness_evaluator
 from ddjax.models.build import build
 from ddjax.random_streams import stream
 from ddjax.stages import baselines, parts, shadows
@@ -115,6 +116,10 @@ def _make_accuracy(job: Job) -> Callable[..., Report]:
   return make_accuracy_evaluator(job.config.accuracy_evaluation, job.real.info, use_flip=use_flip)
 
 
+def _make_robustness(job: Job) -> Callable[..., Report]:
+  return make_robustness_evaluator(job.config.robustness, job.real.info)
+
+
 def _make_fairness(job: Job) -> Callable[..., Report]:
   return make_fairness_evaluator(job.config.fairness, job.real.info)
 
@@ -137,6 +142,7 @@ EVALUATORS: dict[str, Evaluation] = {
     lambda config: ("kernel",), lambda job: make_kernel_evaluator(job.config, job.real.info)
   ),
   "accuracy": Evaluation(lambda config: ("networks",), _make_accuracy),
+  "robustness": Evaluation(_chosen_kinds, _make_robustness),
   "fairness": Evaluation(_chosen_kinds, _make_fairness),
   "features": Evaluation(lambda config: ("networks",), _make_features),
   "privacy": Evaluation(

@@ -22,6 +22,7 @@ from ddjax.plots import (
   figures,
   grids,
   privacy,
+  robustness,
 )
 from ddjax.stages import curve, prepare
 from ddjax.stages.prepare import Job
@@ -145,6 +146,8 @@ def _audit_figures(
 ) -> dict[str, Any]:
   """What the audit's reports show besides numbers; further sets in the same curves."""
   real, drawn, names = job.real, {}, job.real.class_names
+  if "robustness" in reports:
+    drawn |= robustness.draw(reports["robustness"])
   if "fairness" in reports:
     drawn |= fairness.draw(reports["fairness"], names)
   if "features" in reports:

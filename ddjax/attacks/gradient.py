@@ -1,0 +1,127 @@
+"""FGSM (Goodfellow, Shlens, Szegedy 2015) and PGD (Madry et al. 2018, arXiv 1706.06083)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Integer
+
+from ddjax.attacks import norms, objectives, search
+from ddjax.attacks.search import AttackResult, LogitsFn
+from ddjax.types import Array
+
+
+def fgsm(
+  logits_fn: LogitsFn,
+  pixels: Float[Array, "b h w c"],
+  labels: Integer[Array, " b"],
+  rng: Array | None = None,
+  *,
+  epsilon: float | Array,
+  norm: str = "linf",
+) -> AttackResult:
+  """One step of size epsilon along the gradient of the cross-entropy.
+
+  Args:
+    logits_fn: pixels f32[b h w c] in [0, 1] -> logits f32[b k].
+    pixels: f32[b h w c] in [0, 1].
+    labels: i32[b].
+    rng: not used.
+    epsilon: size of the perturbation, in pixels; may be traced.
+    norm: linf or l2.
+  Raises:
+    ValueError: for an unknown norm.
+  """
+  rng = jax.random.key(0) if rng is None else rng
+  return ascend(
+    logits_fn, pixels, labels, rng, epsilon=epsilon, norm=norm, step_size=epsilon, num_steps=1,
+    num_restarts=1, start_radius=0.0,
+  )  # fmt: skip
+
+
+def pgd(
+  logits_fn: LogitsFn,
+  pixels: Float[Array, "b h w c"],
+  labels: Integer[Array, " b"],
+  rng: Array,
+  *,
+  epsilon: float | Array,
+  norm: str = "linf",
+  num_steps: int | Array = 20,
+  relative_step: float | Array = 0.25,
+  num_restarts: int | Array = 1,
+) -> AttackResult:
+  """Projected gradient ascent on the cross-entropy from random points of the ball.
+
+  Every point on the way is tried, not the last one alone; an image fooled by one start is left
+  alone by the next.
+
+  Args:
+    logits_fn: pixels f32[b h w c] in [0, 1] -> logits f32[b k].
+    pixels: f32[b h w c] in [0, 1].
+    labels: i32[b].
+    rng: of the starts.
+    epsilon: radius of the ball, in pixels; may be traced, as the counts and the step may.
+    norm: linf or l2.
+    num_steps: gradients from each start.
+    relative_step: size of a step over epsilon; Madry et al. took 2 / 8 on CIFAR-10.
+    num_restarts: random starts.
+  Raises:
+    ValueError: for an unknown norm.
+  """
+  return ascend(
+    logits_fn, pixels, labels, rng, epsilon=epsilon, norm=norm, step_size=relative_step * epsilon,
+    num_steps=num_steps, num_restarts=num_restarts, start_radius=epsilon,
+  )  # fmt: skip
+
+
+def ascend(
+  logits_fn: LogitsFn,
+  pixels: Float[Array, "b h w c"],
+  labels: Integer[Array, " b"],
+  rng: Array,
+  *,
+  epsilon: float | Array,
+  norm: str,
+  step_size: float | Array,
+  num_steps: int | Array,
+  num_restarts: int | Array,
+  start_radius: float | Array,
+) -> AttackResult:
+  """What FGSM and PGD are cases of; all but the norm may be traced, so one program serves both.
+
+  Args:
+    logits_fn: as in `pgd`.
+    pixels: as in `pgd`.
+    labels: as in `pgd`.
+    rng: of the starts.
+    epsilon: radius of the ball, in pixels.
+    norm: linf or l2.
+    step_size: in pixels.
+    num_steps: gradients from each start.
+    num_restarts: starts.
+    start_radius: of the ball that starts are drawn in; 0 begins at the image.
+  """
+  ball = norms.find_norm(norm)
+  epsilon = jnp.asarray(epsilon, pixels.dtype)
+
+  def start(i, points, gradients):
+    return ball.draw(jax.random.fold_in(rng, i), pixels, start_radius)
+
+  def move(i, points, gradients):
+    points = points + step_size * jax.vmap(ball.direction)(gradients)
+    return jax.vmap(ball.project, in_axes=(0, 0, None))(pixels, points, epsilon)
+
+  def step(i, state):
+    points, result = state
+    is_last = i % (num_steps + 1) == 0  # of a run, or the image as it is: no step follows
+    _, gradients, logits = search.values_and_gradients(
+      logits_fn, objectives.cross_entropy, points, labels
+    )
+    is_fooling = search.is_wrong(logits, labels)
+    result = search.record(
+      result, points, is_fooling, num_gradients=~is_last * 1, num_forwards=is_last * 1
+    )
+    return jax.lax.cond(is_last, start, move, i, points, gradients), result
+
+  num_looks = 1 + num_restarts * (num_steps + 1)
+  state = pixels, search.untouched(pixels)
+  return search.until_fooled(step, state, num_looks, lambda state: state[1].is_fooled)[1]

@@ -1,0 +1,112 @@
+"""Accuracy against epsilon, and against the severity of common corruptions."""
+
+from typing import TYPE_CHECKING, Any, Mapping
+
+import numpy as np
+
+from ddjax.plots import figures
+from ddjax.types import Report
+
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
+
+_LABELS = {"distilled": "distilled", "random_subset": "random subset", "full": "full set"}
+_COLUMNS = 4
+
+
+def draw(report: Report) -> dict[str, "Figure"]:
+  """The figures of a report of kind "robustness", of its first network.
+
+  Args:
+    report: of `ddjax.evaluators.robustness`.
+  Returns:
+    {"robustness": accuracy against epsilon, "corruptions": accuracy by severity}; without
+    corruptions only the first.
+  """
+  settings = report.settings
+  made = {"robustness": epsilon_curves(settings["curve"])}
+  by_severity = {name: kinds for name, kinds in settings["corruption_by_severity"].items() if kinds}
+  if by_severity:
+    made["corruptions"] = severity_curves(by_severity)
+  return made
+
+
+def epsilon_curves(curve: Mapping[str, Mapping[str, list[float]]]) -> "Figure":
+  """Accuracy under PGD over epsilon, with the 95 % interval of every set as a band.
+
+  Args:
+    curve: {set: {"epsilon", "accuracy", "low", "high"}}, epsilon in pixels. Names that are no set
+      belong to further networks and are left out.
+  """
+  figure = figures.new_figure(5.2, 3.8)
+  axes = figure.subplots()
+  for place, name in enumerate(_sets(curve)):
+    colour, dashes = figures.SERIES[place % len(figures.SERIES)]
+    epsilon = 255 * np.asarray(curve[name]["epsilon"])
+    low, high = curve[name]["low"], curve[name]["high"]
+    axes.fill_between(epsilon, low, high, color=colour, alpha=0.22, linewidth=0)
+    axes.plot(
+      epsilon, curve[name]["accuracy"], color=colour, linestyle=dashes, linewidth=1.6, marker="o",
+      markersize=3, label=_LABELS[name],
+    )  # fmt: skip
+  _epsilon_axis(axes)
+  axes.set_ylim(0, 1)
+  axes.set_ylabel("accuracy under PGD (bands: 95 % intervals)", fontsize=9)
+  figures.tidy(axes)
+  axes.legend(
+    fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2,
+    ncols=3,
+  )  # fmt: skip
+  return figure
+
+
+def severity_curves(by_severity: Mapping[str, Mapping[str, list[float]]]) -> "Figure":
+  """One small panel a corruption: accuracy over severity of every set; severity 0 is not drawn.
+
+  Args:
+    by_severity: {set: {corruption: accuracy at severities 1, 2, ...}}. Names that are no set belong
+      to further networks and are left out.
+  """
+  sets = _sets(by_severity)
+  kinds = list(by_severity[sets[0]])
+  columns = min(_COLUMNS, len(kinds))
+  rows = -(-len(kinds) // columns)
+  figure = figures.new_figure(0.6 + 2.1 * columns, 0.7 + 1.9 * rows)
+  panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+  for panel in panels.flat[len(kinds) :]:
+    panel.set_visible(False)
+  for panel, kind in zip(panels.flat, kinds, strict=False):
+    for place, name in enumerate(sets):
+      colour, dashes = figures.SERIES[place % len(figures.SERIES)]
+      accuracy = by_severity[name][kind]
+      severity = np.arange(1, len(accuracy) + 1)
+      panel.plot(
+        severity, accuracy, color=colour, linestyle=dashes, linewidth=1.6, marker="o",
+        markersize=3, label=_LABELS[name],
+      )  # fmt: skip
+      panel.set_xticks(severity)
+    panel.set_ylim(0, 1)
+    panel.set_title(kind.replace("_", " "), fontsize=9)
+    figures.tidy(panel)
+  figure.supxlabel("severity", fontsize=9)
+  figure.supylabel("accuracy", fontsize=9)
+  handles, labels = panels.flat[0].get_legend_handles_labels()
+  figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=8)
+  return figure
+
+
+def _sets(data: Mapping[str, Any]) -> list[str]:
+  """The sets of the first network, in the order of the legend."""
+  return [name for name in _LABELS if name in data]
+
+
+def _epsilon_axis(axes) -> None:
+  """Epsilon in 1/255, doubling from one mark to the next, with room for zero."""
+  from matplotlib.ticker import FuncFormatter, NullLocator, SymmetricalLogLocator
+
+  axes.set_xscale("symlog", base=2, linthresh=1, linscale=1)
+  axes.xaxis.set_major_locator(SymmetricalLogLocator(base=2, linthresh=1))
+  axes.xaxis.set_minor_locator(NullLocator())
+  axes.xaxis.set_major_formatter(FuncFormatter(lambda epsilon, _: f"{epsilon:g}"))
+  axes.set_xlim(left=-0.1)
+  axes.set_xlabel("epsilon, in 1/255 (l_inf)", fontsize=9)

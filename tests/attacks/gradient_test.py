@@ -1,0 +1,111 @@
+"""FGSM and PGD: inside their balls, in order of strength, and as strong as foolbox."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ddjax.attacks import gradient, norms
+from tests.attacks import victim
+
+_EPSILON = {"linf": 0.1, "l2": 0.5}
+
+
+@functools.cache
+def _program(norm):
+  """PGD and FGSM are one program."""
+  pixels, labels = victim.test_set()
+
+  @jax.jit
+  def run(rng, epsilon, step_size, num_steps, num_restarts, start_radius):
+    return gradient.ascend(
+      victim.logits_fn(), pixels, labels, rng, epsilon=epsilon, norm=norm, step_size=step_size,
+      num_steps=num_steps, num_restarts=num_restarts, start_radius=start_radius,
+    )  # fmt: skip
+
+  return run
+
+
+def _pgd(norm, epsilon, num_steps=20, num_restarts=1):
+  return _program(norm)(jax.random.key(0), epsilon, epsilon / 4, num_steps, num_restarts, epsilon)
+
+
+def _fgsm(norm, epsilon):
+  return _program(norm)(jax.random.key(0), epsilon, epsilon, 1, 1, 0.0)
+
+
+def _accuracy(result):
+  return 1 - float(result.is_fooled.mean())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_stays_in_the_ball_and_fools_where_it_says_so(norm):
+  pixels, labels = victim.test_set()
+  for result in (_pgd(norm, _EPSILON[norm], num_restarts=2), _fgsm(norm, _EPSILON[norm])):
+    sizes = jax.vmap(norms.find_norm(norm).size)(result.adversarial - pixels)
+    assert sizes.max() <= _EPSILON[norm] + 1e-6
+    assert result.adversarial.min() >= 0 and result.adversarial.max() <= 1
+    assert 0.1 < _accuracy(result) < 0.9
+    assert victim.accuracy(result.adversarial, labels) == pytest.approx(_accuracy(result))
+    unfooled = ~result.is_fooled
+    np.testing.assert_array_equal(result.adversarial[unfooled], pixels[unfooled])
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_epsilon_zero_is_no_attack(norm):
+  pixels, labels = victim.test_set()
+  result = _pgd(norm, 0.0)
+  assert _accuracy(result) == pytest.approx(victim.accuracy(pixels, labels))
+  np.testing.assert_allclose(result.adversarial, pixels, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_more_is_stronger(norm):
+  pixels, labels = victim.test_set()
+  clean, fgsm = victim.accuracy(pixels, labels), _fgsm(norm, _EPSILON[norm])
+  one, two = (_pgd(norm, _EPSILON[norm], num_restarts=count) for count in (1, 2))
+  assert clean > _accuracy(fgsm) > _accuracy(one) >= _accuracy(two)
+  assert bool(jnp.all(two.is_fooled >= one.is_fooled))
+  doubled = _pgd(norm, _EPSILON[norm], num_steps=40)
+  assert bool(jnp.all(doubled.is_fooled >= one.is_fooled))  # the same path, further
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_as_strong_as_foolbox(norm):
+  _, labels = victim.test_set()
+  kinds = {"linf": victim.peer.LinfPGD, "l2": victim.peer.L2PGD}
+  steps = {
+    "linf": victim.peer.LinfFastGradientAttack,
+    "l2": victim.peer.L2FastGradientAttack,
+  }
+  images = victim.foolbox_images(steps[norm](random_start=False), _EPSILON[norm])
+  assert _accuracy(_fgsm(norm, _EPSILON[norm])) == pytest.approx(
+    victim.accuracy(images, labels), abs=1e-6
+  )
+  images = victim.foolbox_images(kinds[norm](steps=20, rel_stepsize=0.25), _EPSILON[norm])
+  assert _accuracy(_pgd(norm, _EPSILON[norm])) <= victim.accuracy(images, labels) + 0.02
+
+
+def test_cost_ends_with_success():
+  pixels, labels = victim.test_set()
+  is_wrong = np.asarray(jnp.argmax(victim.logits_fn()(pixels), axis=1) != labels)
+  result = _pgd("linf", 0.1, num_steps=20, num_restarts=2)
+  gradients, forwards = np.asarray(result.num_gradients), np.asarray(result.num_forwards)
+  assert is_wrong.any() and not gradients[is_wrong].any() and set(forwards[is_wrong]) == {1}
+  robust = ~np.asarray(result.is_fooled)
+  assert set(gradients[robust]) == {40} and set(forwards[robust]) == {3}
+  fooled = ~robust & ~is_wrong
+  assert gradients[fooled].min() >= 1 and gradients[fooled].mean() < 20
+
+
+def test_fgsm_and_pgd_are_cases_of_one_program(monkeypatch):
+  monkeypatch.setattr(gradient, "ascend", lambda *_, **settings: settings)
+  assert gradient.fgsm(None, None, None, epsilon=0.1) == dict(
+    epsilon=0.1, norm="linf", step_size=0.1, num_steps=1, num_restarts=1, start_radius=0.0
+  )
+  pgd = gradient.pgd(None, None, None, None, epsilon=0.2, norm="l2", num_steps=7, num_restarts=3)
+  assert pgd == dict(
+    epsilon=0.2, norm="l2", step_size=0.05, num_steps=7, num_restarts=3, start_radius=0.2
+  )
