@@ -4,7 +4,7 @@ import hashlib
 import pathlib
 import shutil
 import time
-from typing import Any
+from typing import Any, Mapping
 
 from absl import logging
 from ml_collections import ConfigDict
@@ -15,7 +15,7 @@ from ddjax.data.facts import get_facts
 from ddjax.data.load import RealData
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fit import fit_full
-from ddjax.io.foreign.convert import load_any
+from ddjax.io.foreign.convert import is_own, load_any
 from ddjax.random_streams import stream
 from ddjax.run_folder import RunFolder
 from ddjax.stages import estimate, present
@@ -55,7 +55,7 @@ def run_saved(
     started = time.monotonic()
     real = load(config)
     paths = _paths_of(config)
-    sets = {label: _load(path, real, config) for label, path in paths.items()}
+    sets = _load(paths, real, config)
     jobs = {label: prepare_saved(config, folder.path, real, one) for label, one in sets.items()}
     for job in jobs.values():
       plan(job)
@@ -96,8 +96,8 @@ def estimate_saved(config: ConfigDict) -> str:
   """What `run_saved` would cost, in words."""
   with precision(config):
     real, texts = load(config), []
-    for label, path in _paths_of(config).items():
-      job = prepare_saved(config, pathlib.Path(), real, _load(path, real, config))
+    for label, distilled in _load(_paths_of(config), real, config).items():
+      job = prepare_saved(config, pathlib.Path(), real, distilled)
       plan(job)
       texts.append(f"{label}: {estimate.estimate(job).text}")
     return " ".join(texts)
@@ -172,9 +172,14 @@ def _paths_of(config: ConfigDict) -> dict[str, str]:
   return {"/".join(part[-length:]): path for part, path in zip(parts, paths, strict=True)}
 
 
-def _load(path: str, real: RealData, config: ConfigDict) -> DistilledSet:
-  """A set of ours, or of another project, as `config.foreign` says what its file does not."""
-  return load_any(path, real, config.foreign.to_dict())
+def _load(paths: Mapping[str, str], real: RealData, config: ConfigDict) -> dict[str, DistilledSet]:
+  """{label: set}, ours or another project's; `config.foreign` is for the latter among several."""
+  options = config.foreign.to_dict()
+  is_mixed = len({is_own(pathlib.Path(path)) for path in paths.values()}) > 1
+  return {
+    label: load_any(path, real, {} if is_mixed and is_own(pathlib.Path(path)) else options)
+    for label, path in paths.items()
+  }
 
 
 def _digest(distilled: DistilledSet) -> str:

@@ -10,6 +10,7 @@ from ddjax.evaluators.kernel import make_kernel_fit
 from ddjax.evaluators.predictions import predict_classes
 from ddjax.io.distilled import load_distilled, save_distilled
 from ddjax.run_folder import RunFolderError
+from ddjax.stages import evaluate
 from ddjax.types import DistilledSet
 
 _SMALL = dict(networks=("mlp",), width=2, num_epochs=2, num_seeds=2, augmentation="none")
@@ -159,3 +160,76 @@ def test_sets_that_do_not_suit_the_data_are_refused(run, tmp_path):
   config.accuracy_evaluation.protocol = "dcc"
   with pytest.raises(ValueError, match="'dcc'"):
     set_evaluation.run_saved(config, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def audited(run, tmp_path_factory):
+  """An audit of two sets on fake data, one of them another project's file."""
+  folder = tmp_path_factory.mktemp("audit")
+  saved = load_distilled(run[1])
+  pixels = np.asarray(saved.info["preprocessing"].inverse(saved.images))
+  classes = saved.labels.argmax(axis=1)
+  np.savez(folder / "theirs.npz", images=np.clip(pixels, 0, 1), labels=classes)
+  config = _config("evaluate.py:fake,audit", distilled=f"{run[1]},{folder / 'theirs.npz'}")
+  config.foreign.update(dict(preprocessing="standardise", space="pixels"))
+  config.accuracy_evaluation.update(dict(full_epochs=1, full_seeds=1))
+  config.evaluators = ("accuracy", "privacy", "fairness", "features")
+  config.privacy.update(dict(num_splits=8, num_steps=3, full_epochs=1, num_bootstrap=20))
+  config.privacy.attacks = ("loss", "lira")
+  config.features.update(dict(num_real_shown=20, perplexity=3.0, num_permutations=19))
+  return config, folder, set_evaluation.run_saved(config, folder / "run")
+
+
+def test_an_audit_puts_two_sets_side_by_side(audited):
+  _, folder, report = audited
+  assert [one["label"] for one in report["sets"]] == ["kip", "theirs.npz"]
+  assert report["reports"] == report["sets"][0]["reports"]
+  ours, theirs = (one["reports"] for one in report["sets"])
+  assert set(ours) == set(theirs) == {"accuracy", "privacy", "fairness", "features"}
+  for reports in (ours, theirs):
+    for key in ("worst_class_accuracy", "accuracy_gap"):
+      assert {key, f"random_subset_{key}", f"full_{key}"} <= set(reports["fairness"]["scalars"])
+    assert reports["privacy"]["scalars"]["random_subset_loss_auc"] is not None
+  assert ours["privacy"]["scalars"]["lira_auc"] is not None
+  assert theirs["privacy"]["scalars"]["lira_auc"] is None
+  assert "cannot be distilled again" in theirs["privacy"]["settings"]["left_out"]["lira"]
+  page = (folder / "run" / "report.html").read_text()
+  assert "theirs.npz" in page and "cannot be distilled again" in page
+  for name in ("membership", "closest_pairs", "fairness", "features"):
+    assert (folder / "run" / "figures" / f"{name}.png").stat().st_size > 0
+  assert not (folder / "run" / "fits").exists()
+
+
+def test_finished_parts_of_an_audit_are_not_made_again(audited, run, tmp_path, monkeypatch):
+  config, _, whole = audited
+  config = config.copy_and_resolve_references()
+  config.distilled = str(run[1])
+
+  def killed(job):
+    def measure(*_):
+      raise KeyboardInterrupt
+
+    return measure
+
+  broken = evaluate.EVALUATORS["features"]._replace(make=killed)
+  with monkeypatch.context() as patch:
+    patch.setitem(evaluate.EVALUATORS, "features", broken)
+    with pytest.raises(KeyboardInterrupt):
+      set_evaluation.run_saved(config, tmp_path / "run")
+  assert len(list((tmp_path / "run" / "fits").glob("part-*.json"))) == 3
+
+  def refuse(*_, **__):
+    raise AssertionError("shadow runs were started again")
+
+  monkeypatch.setattr(evaluate.shadows, "run_shadows", refuse)
+  again = set_evaluation.run_saved(config, tmp_path / "run")
+  assert again["reports"] == whole["reports"]
+
+
+@pytest.mark.parametrize(
+  ("distilled", "message"),
+  [(",", "config.distilled is missing"), ("a.npz,a.npz", "names a set twice")],
+)
+def test_lists_of_sets_that_make_no_sense_are_refused(distilled, message, tmp_path):
+  with pytest.raises(ValueError, match=message):
+    set_evaluation.run_saved(_config("evaluate.py:fake", distilled=distilled), tmp_path / "run")

@@ -70,13 +70,15 @@ def trajectory_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-  """Sentences "field: old -> new" for every field that alters the trajectory and differs."""
+  """Sentences "field: old -> new" for every field that alters the trajectory and differs.
+
+  A field that one of the configs does not know counts as None, which is how new options are off.
+  """
   old_fields, new_fields = trajectory_fields(old), trajectory_fields(new)
-  absent = object()
   return [
     f"{name}: {old_fields.get(name)!r} -> {new_fields.get(name)!r}"
     for name in sorted(old_fields.keys() | new_fields.keys())
-    if old_fields.get(name, absent) != new_fields.get(name, absent)
+    if old_fields.get(name) != new_fields.get(name)
   ]
 
 

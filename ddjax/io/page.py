@@ -141,6 +141,7 @@ def _section(
   settings = dict(report["settings"])
   reasons = settings.pop("not_measured", {})
   settings.pop("headline", None)
+  verdicts = settings.pop("amplified", {})
   per_class = report["per_class"]
   num_classes = max(map(len, per_class.values()), default=0)
   names = settings.pop("class_names", None) or run.get("class_names") or range(num_classes)
@@ -167,6 +168,11 @@ def _section(
       }
       for row in rows
     ],
+    "verdicts": [
+      f"{compare.words(key)}: unfairness {_plain(of_baseline)}"
+      for key, of_baseline in verdicts.items()
+    ],
+    "notes": [note for label, other in others.items() for note in _missing(label, other, rows)],
     "intervals": _intervals(settings.pop("interval_over", None)),
     "settings": {
       key: value for key, value in settings.items() if len(_plain(value)) < _MAX_SETTING
@@ -174,6 +180,17 @@ def _section(
     "class_keys": list(per_class),
     "class_rows": _class_rows(list(names), list(per_class.values()), num_classes),
   }
+
+
+def _missing(
+  label: str, report: Mapping[str, Any], rows: Sequence[compare.Comparison]
+) -> list[str]:
+  """Why a further set has no figure in some rows, one sentence a reason."""
+  reasons: dict[str, list[str]] = {}
+  for row in rows:
+    if (reason := report["settings"].get("not_measured", {}).get(row.key)) is not None:
+      reasons.setdefault(reason, []).append(compare.words(row.key))
+  return [f"{label} has no {', '.join(keys)}: {reason}." for reason, keys in reasons.items()]
 
 
 def _intervals(over: Any) -> list[str]:

@@ -1,5 +1,7 @@
 """Accuracy against epsilon, and against the severity of common corruptions."""
 
+import itertools
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Mapping
 
 import numpy as np
@@ -14,40 +16,47 @@ _LABELS = {"distilled": "distilled", "random_subset": "random subset", "full": "
 _COLUMNS = 4
 
 
-def draw(report: Report) -> dict[str, "Figure"]:
+def draw(
+  report: Report, others: Mapping[str, Report] = MappingProxyType({})
+) -> dict[str, "Figure"]:
   """The figures of a report of kind "robustness", of its first network.
 
   Args:
     report: of `ddjax.evaluators.robustness`.
+    others: {label: report} of further distilled sets, each one more curve over epsilon.
   Returns:
     {"robustness": accuracy against epsilon, "corruptions": accuracy by severity}; without
     corruptions only the first.
   """
   settings = report.settings
-  made = {"robustness": epsilon_curves(settings["curve"])}
+  further = {label: other.settings["curve"]["distilled"] for label, other in others.items()}
+  made = {"robustness": epsilon_curves(settings["curve"], further)}
   by_severity = {name: kinds for name, kinds in settings["corruption_by_severity"].items() if kinds}
   if by_severity:
     made["corruptions"] = severity_curves(by_severity)
   return made
 
 
-def epsilon_curves(curve: Mapping[str, Mapping[str, list[float]]]) -> "Figure":
+def epsilon_curves(
+  curve: Mapping[str, Mapping[str, list[float]]],
+  others: Mapping[str, Mapping[str, list[float]]] = MappingProxyType({}),
+) -> "Figure":
   """Accuracy under PGD over epsilon, with the 95 % interval of every set as a band.
 
   Args:
     curve: {set: {"epsilon", "accuracy", "low", "high"}}, epsilon in pixels. Names that are no set
       belong to further networks and are left out.
+    others: {label: the same of one further set}.
   """
+  curves = {_LABELS[name]: curve[name] for name in _sets(curve)} | dict(others)
   figure = figures.new_figure(5.2, 3.8)
   axes = figure.subplots()
-  for place, name in enumerate(_sets(curve)):
-    colour, dashes = figures.SERIES[place % len(figures.SERIES)]
-    epsilon = 255 * np.asarray(curve[name]["epsilon"])
-    low, high = curve[name]["low"], curve[name]["high"]
-    axes.fill_between(epsilon, low, high, color=colour, alpha=0.22, linewidth=0)
+  for (label, one), (colour, dashes) in zip(curves.items(), itertools.cycle(figures.SERIES)):
+    epsilon = 255 * np.asarray(one["epsilon"])
+    axes.fill_between(epsilon, one["low"], one["high"], color=colour, alpha=0.22, linewidth=0)
     axes.plot(
-      epsilon, curve[name]["accuracy"], color=colour, linestyle=dashes, linewidth=1.6, marker="o",
-      markersize=3, label=_LABELS[name],
+      epsilon, one["accuracy"], color=colour, linestyle=dashes, linewidth=1.6, marker="o",
+      markersize=3, label=label,
     )  # fmt: skip
   _epsilon_axis(axes)
   axes.set_ylim(0, 1)

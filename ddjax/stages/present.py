@@ -147,7 +147,8 @@ def _audit_figures(
   """What the audit's reports show besides numbers; further sets in the same curves."""
   real, drawn, names = job.real, {}, job.real.class_names
   if "robustness" in reports:
-    drawn |= robustness.draw(reports["robustness"])
+    further = {label: one["robustness"] for label, one in others.items()}
+    drawn |= robustness.draw(reports["robustness"], further)
   if "fairness" in reports:
     drawn |= fairness.draw(reports["fairness"], names)
   if "features" in reports:

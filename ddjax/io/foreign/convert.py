@@ -45,7 +45,7 @@ def load_any(
   for name in given.keys() - set(ForeignOptions._fields):
     raise ValueError(f"Unknown option foreign.{name}. {nearest(name, ForeignOptions._fields)}")
   options = ForeignOptions(**given)
-  if _is_own(Path(path)) and options.layout is None:
+  if is_own(Path(path)) and options.layout is None:
     default = ForeignOptions()
     for name, value in options._asdict().items():
       if value != getattr(default, name):
@@ -144,7 +144,7 @@ def check_statistics(
   return pixel_statistics.compare(images, pixels, claimed, {claimed: fitted} | others)
 
 
-def _is_own(path: Path) -> bool:
+def is_own(path: Path) -> bool:
   """Whether a path is one of a set that `save_distilled` wrote."""
   try:
     place = find_distilled(path)
