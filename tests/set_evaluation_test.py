@@ -5,6 +5,7 @@ import pytest
 
 from ddjax import pipeline, set_evaluation
 from ddjax.api import get_config
+from ddjax.config import foreign_group
 from ddjax.data.load import load_real_data
 from ddjax.evaluators.kernel import make_kernel_fit
 from ddjax.evaluators.predictions import predict_classes
@@ -203,7 +204,7 @@ def test_an_audit_puts_two_sets_side_by_side(audited):
 def test_finished_parts_of_an_audit_are_not_made_again(audited, run, tmp_path, monkeypatch):
   config, _, whole = audited
   config = config.copy_and_resolve_references()
-  config.distilled = str(run[1])
+  config.distilled, config.foreign = str(run[1]), foreign_group.foreign()
 
   def killed(job):
     def measure(*_):
