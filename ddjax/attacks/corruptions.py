@@ -84,7 +84,7 @@ def _contrast(pixels: Images, level: int, rng: np.random.Generator) -> Images:
 
 def _pixelation(pixels: Images, level: int, rng: np.random.Generator) -> Images:
   height, width = pixels.shape[1:3]
-  small = int(width * _PIXEL_SHARE[level]), int(height * _PIXEL_SHARE[level])
+  small = tuple(max(1, int(side * _PIXEL_SHARE[level])) for side in (width, height))
 
   def of_channel(channel):
     image = Image.fromarray(channel.astype(np.float32))
