@@ -2,8 +2,9 @@
 
 The kinds and the severities of CIFAR-10-C (Hendrycks, Dietterich 2019, arXiv 1903.12261, and their
 released script), which are made for 32x32 pixels. What is in pixels, the width of the blur, grows
-with the side of the image: at 8x8 the published width would erase a digit. Noise is deterministic
-in the seed. The published sets are stored as bytes; here only JPEG rounds.
+with the side of the image: at 8x8 the published width would erase a digit. Pixelation keeps a share
+of the side, whole pixels of it, so that at 8x8 severities 1 and 2, and 3 and 4, are the same. Noise
+is deterministic in the seed. The published sets are stored as bytes; here only JPEG rounds.
 """
 
 import io
@@ -84,7 +85,7 @@ def _contrast(pixels: Images, level: int, rng: np.random.Generator) -> Images:
 
 def _pixelation(pixels: Images, level: int, rng: np.random.Generator) -> Images:
   height, width = pixels.shape[1:3]
-  small = int(width * _PIXEL_SHARE[level]), int(height * _PIXEL_SHARE[level])
+  small = tuple(max(1, int(side * _PIXEL_SHARE[level])) for side in (width, height))
 
   def of_channel(channel):
     image = Image.fromarray(channel.astype(np.float32))

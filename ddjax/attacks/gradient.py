@@ -104,7 +104,7 @@ def ascend(
   epsilon = jnp.asarray(epsilon, pixels.dtype)
 
   def start(i, points, gradients):
-    return ball.draw(jax.random.fold_in(rng, i), pixels, start_radius)
+    return ball.draw(jax.random.fold_in(rng, i // (num_steps + 1)), pixels, start_radius)
 
   def move(i, points, gradients):
     points = points + step_size * jax.vmap(ball.direction)(gradients)

@@ -90,7 +90,8 @@ def run_battery(
   ensembles = _ensembles(config, list(outcomes), missing)
   for key, attacks in ensembles.items():
     correct[key] = _worst([correct[attacked[attack]] for attack in attacks])
-  cost = {name: _costs(outcomes, ensembles, name) for name in fits}
+  survivors = {attack: correct[key] for attack, key in attacked.items()}
+  cost = {name: _costs(outcomes, ensembles, survivors, name) for name in fits}
 
   if "pgd_linf" in attacked:
     on_curve = {float(config.linf_255): correct[attacked["pgd_linf"]]}
@@ -164,17 +165,20 @@ def _ensembles(
 
 
 def _costs(
-  outcomes: Mapping[str, Mapping[str, Outcome]], ensembles: Mapping[str, list[str]], name: str
+  outcomes: Mapping[str, Mapping[str, Outcome]],
+  ensembles: Mapping[str, list[str]],
+  survivors: Mapping[str, Rows],
+  name: str,
 ) -> dict[str, tuple[float, float]]:
   """Mean gradients and forward passes an image; of an ensemble up to the attack that fools it."""
   costs = {}
   for key, attacks in ({attack: [attack] for attack in outcomes} | dict(ensembles)).items():
-    total, is_left = np.zeros(2), np.array(True)
+    total, is_left = np.zeros(2), 1.0
     for attack in attacks:
       outcome = outcomes[attack][name]
       counts = np.stack([outcome.num_gradients, outcome.num_forwards])
       total += (counts * is_left).mean(axis=(1, 2))
-      is_left = is_left & ~outcome.is_fooled
+      is_left = is_left * survivors[attack][name]
     costs[key] = tuple(total.tolist())
   return costs
 

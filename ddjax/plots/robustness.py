@@ -13,6 +13,7 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 _LABELS = {"distilled": "distilled", "random_subset": "random subset", "full": "full set"}
+_TITLES = {"jpeg": "JPEG", "gaussian_noise": "Gaussian noise"}
 _COLUMNS = 4
 
 
@@ -95,7 +96,7 @@ def severity_curves(by_severity: Mapping[str, Mapping[str, list[float]]]) -> "Fi
       )  # fmt: skip
       panel.set_xticks(severity)
     panel.set_ylim(0, 1)
-    panel.set_title(kind.replace("_", " "), fontsize=9)
+    panel.set_title(_TITLES.get(kind, kind.replace("_", " ")), fontsize=9)
     figures.tidy(panel)
   figure.supxlabel("severity", fontsize=9)
   figure.supylabel("accuracy", fontsize=9)

@@ -100,7 +100,7 @@ def test_against_a_plain_loop():
     return float(value), np.asarray(gradient), bool(is_fooled)
 
   agree = []
-  for i in range(30):
+  for i in range(20):
     found = _reference(np.asarray(pixels[i]), labels[i], np.asarray(starts[i]), gradient_fn)
     if look(pixels[i], labels[i])[2]:
       found = pixels[i]
@@ -126,6 +126,19 @@ def test_no_weaker_than_pgd_and_targets_are_stronger():
   targeted = _accuracy(_program()(2, 9))
   assert accuracies["cross_entropy"] <= pgd and accuracies["dlr"] <= pgd
   assert targeted <= min(accuracies.values()) < 0.9
+
+
+@pytest.mark.slow  # a program of its own
+def test_in_l2_too():
+  pixels, labels = victim.test_set()
+  result = jax.jit(
+    lambda rng: apgd_lib.apgd(
+      victim.logits_fn(), pixels, labels, rng, epsilon=0.5, norm="l2", num_steps=_NUM_STEPS
+    )
+  )(jax.random.key(0))
+  assert jax.vmap(norms.L2.size)(result.adversarial - pixels).max() <= 0.5 + 1e-6
+  images = victim.foolbox_images(victim.peer.L2PGD(steps=20, rel_stepsize=0.25), 0.5)
+  assert _accuracy(result) <= victim.accuracy(images, labels)
 
 
 def test_each_run_aims_at_the_next_class():

@@ -25,6 +25,7 @@ def test_an_image_pays_up_to_the_first_success():
   np.testing.assert_allclose(worst.adversarial[:, 0, 0, 0], [0.1, 0.2, 0.2])
 
 
+@pytest.mark.slow  # three attacks to compile
 def test_autoattack():
   pixels, labels = victim.test_set()
   pixels, labels = pixels[:20], labels[:20]

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from ddjax.evaluators import class_metrics
-from ddjax.evaluators.statistics import CellFigure, bootstrap_accuracies, bootstrap_cells
+from ddjax.evaluators.statistics import (
+  CellFigure,
+  bootstrap_accuracies,
+  bootstrap_cells,
+  bootstrap_means,
+)
 
 GROUPS = 4
 RUNS = 300
@@ -220,3 +225,24 @@ def test_cells_without_examples_are_nan_for_the_figure():
   two = bootstrap_cells({"a": rows}, {"a": np.arange(5)}, cells, (2,), figures, [], 50, seed=0)
   three = bootstrap_cells({"a": rows}, {"a": np.arange(5)}, cells, (3,), figures, [], 50, seed=0)
   assert two == three
+
+
+def test_means_over_the_examples_that_have_a_number():
+  values = np.array([[1.0, np.nan, 3.0, 8.0], [np.nan, np.nan, 2.0, 5.0]])
+  estimates = bootstrap_means({"full": values}, {"full": np.array([0, 1])}, [], 200, 0)
+  assert estimates["full"].mean == pytest.approx((4.0 + 3.5) / 2)
+  assert estimates["full"].std == pytest.approx(np.std([4.0, 3.5], ddof=1))
+  assert estimates["full"].low < 3.75 < estimates["full"].high
+  with pytest.raises(ValueError, match="'full' has a model without a number"):
+    bootstrap_means({"full": values * np.nan}, {"full": np.array([0, 1])}, [], 200, 0)
+
+
+def test_interval_of_a_mean_with_gaps_is_that_of_the_ratio():
+  """Against the plain bootstrap of sum over count; a mean over all examples would be narrower."""
+  rng = np.random.default_rng(0)
+  values = np.where(rng.random((1, 400)) < 0.5, rng.exponential(2.0, (1, 400)), np.nan)
+  estimate = bootstrap_means({"full": values}, {"full": np.zeros(1, int)}, [], 4000, 0)
+  drawn = values[0, rng.integers(400, size=(4000, 400))]
+  half = 1.96 * np.nanmean(drawn, axis=1).std()
+  assert estimate["full"].high - estimate["full"].mean == pytest.approx(half, rel=0.06)
+  assert estimate["full"].high > 1
