@@ -63,9 +63,7 @@ def robustness(is_full: bool = False) -> ConfigDict:
         num_targets=9 if is_full else 3,  # likeliest wrong classes, a run each; 9 as published
       ),
       square=dict(num_queries=5000 if is_full else 500),  # 5000 in AutoAttack
-      deepfool=dict(  # Moosavi-Dezfooli et al. 2016: at most 50 steps, mostly two or three
-        num_steps=50 if is_full else 20, num_candidates=10, overshoot=0.02
-      ),
+      deepfool=dict(num_steps=50, num_candidates=10, overshoot=0.02),  # Moosavi-Dezfooli et al.
       carlini_wagner=dict(  # full: 9 searches, rate and weight as released; there 10000 steps
         num_searches=9 if is_full else 3,
         num_steps=1000 if is_full else 100,

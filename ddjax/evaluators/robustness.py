@@ -43,7 +43,8 @@ def make_robustness_evaluator(
                                  each image; AutoAttack without FAB
     worst_case_NORM_EPSILON_255  the worst of all attacks of that norm, for each image
     deepfool_relative_perturbation  mean of ||r||_2 / ||x||_2 over correctly classified images
-    carlini_wagner_norm          mean of ||r||_2 likewise
+    carlini_wagner_norm          mean of ||r||_2 likewise; both over the images that the attack
+                                 fools at all, whose share stands in `settings["share_perturbed"]`
     corruption_KIND, corruption_mean   accuracy, mean over five severities, and over the kinds
     robustness_ratio, attack_efficiency, crei   see `ddjax.evaluators.robust_scores`; of the
                                  accuracies under the single attacks above
@@ -180,6 +181,7 @@ def _settings(config: ConfigDict, networks: list[str], num_test: int) -> dict[st
     "corruption_by_severity": {},
     "curve": {},
     "curve_attack": "PGD in l_inf, one start; who is fooled in one ball is fooled in a larger",
+    "share_perturbed": {},  # of the correctly classified images, those that a size is the mean over
     "convergence": {},
     "gradient_masking": {},
     "spread": "standard deviation over networks (ddof 1), over paired networks for a gain",
@@ -257,6 +259,10 @@ def _add(
     settings["cost"][place] = {
       attack: {"gradients": gradients, "forwards": forwards}
       for attack, (gradients, forwards) in figures.cost[name].items()
+    }
+    settings["share_perturbed"][place] = {
+      key: float((~np.isnan(rows[name])).sum() / max(figures.correct["clean"][name].sum(), 1))
+      for key, rows in figures.sizes.items()
     }
     settings["convergence"][place] = {
       "steps": config.pgd.num_steps,

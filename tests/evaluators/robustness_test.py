@@ -119,6 +119,7 @@ def test_checks_and_costs(report):
   assert settings["cost"]["distilled"]["fgsm_linf"] == pytest.approx(
     {"gradients": clean, "forwards": 1 + clean}
   )
+  assert settings["share_perturbed"]["distilled"] == {"deepfool_relative_perturbation": 1.0}
   assert settings["num_models"] == {"distilled": 2, "random_subset": 3}
   assert 0 <= report.scalars["robustness_ratio"] <= 1
   assert 0 < report.scalars["attack_efficiency"] < 1
