@@ -70,8 +70,11 @@ def _make_network_fit(job: Job) -> Callable:
     if config.full_set != "none":
       is_trained = config.full_set == "train"
       full = fit_full(config, real, rng, is_trained=is_trained, watch=watch, **options)
-      if full:
-        models["full"] = full
+      if full:  # by the same function as the others, so that attacks compile once for all
+        predict_fn = {name: of_set.predict_fn for name, of_set in models["distilled"].items()}
+        models["full"] = {
+          name: of_set._replace(predict_fn=predict_fn[name]) for name, of_set in full.items()
+        }
     return models
 
   return fit_all
