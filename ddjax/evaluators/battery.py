@@ -1,7 +1,11 @@
 """Every attack and corruption on the networks of one architecture."""
 
-from typing import Any, Mapping, NamedTuple
+import collections
+from concurrent import futures
+import os
+from typing import Any, Callable, Mapping, NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -76,15 +80,16 @@ def run_battery(
 
   look = attack_runs.look_trial(forms)
   clean = _accuracy(run(look))
-  correct, attacked, missing, outcomes = {"clean": clean}, {}, {}, {}
+  correct, missing, trials = {"clean": clean}, {}, {}
   for attack in config.attacks:
-    key = _attack_key(config, attack)
     trial = attack_runs.make_trial(forms, config, attack, num_classes)
     if isinstance(trial, str):
-      missing[key] = trial
-      continue
-    outcomes[attack] = run(trial)
-    attacked[attack] = key
+      missing[_attack_key(config, attack)] = trial
+    else:
+      trials[attack] = trial
+  outcomes = _side_by_side(run, trials)
+  attacked = {attack: _attack_key(config, attack) for attack in outcomes}
+  for attack, key in attacked.items():
     bound = config.l2_255 / 255 if attack in MINIMISING else np.inf
     correct[key] = _accuracy(outcomes[attack], bound)
   ensembles = _ensembles(config, list(outcomes), missing)
@@ -116,6 +121,27 @@ def run_battery(
     doubled=pgd(config.linf_255, num_steps=2 * config.pgd.num_steps),
     missing=missing,
   )
+
+
+def _side_by_side(
+  run: Callable[[Trial], dict[str, Outcome]], trials: Mapping[str, Trial]
+) -> dict[str, dict[str, Outcome]]:
+  """Runs every trial; on CPUs those of different forms side by side.
+
+  A compilation takes one core, and so does an attack on small networks. Trials of one form share
+  its program and take turns.
+  """
+  by_form: dict[Callable, list[str]] = {}
+  for attack, trial in trials.items():
+    by_form.setdefault(trial.form, []).append(attack)
+
+  def of_form(attacks: list[str]) -> dict[str, dict[str, Outcome]]:
+    return {attack: run(trials[attack]) for attack in attacks}
+
+  num_workers = os.cpu_count() if jax.default_backend() == "cpu" else 1
+  with futures.ThreadPoolExecutor(num_workers) as pool:
+    found = collections.ChainMap(*pool.map(of_form, by_form.values()))
+  return {attack: found[attack] for attack in trials}
 
 
 def norm_of(attack: str) -> str:
