@@ -6,6 +6,7 @@ Beside a figure KEY stand, where the report has them, `random_subset_KEY`, `init
 """
 
 from collections.abc import Mapping, Sequence
+import re
 from typing import Any, NamedTuple
 
 _BASELINES = {
@@ -24,6 +25,23 @@ _GAINS = {
   "gain_over_herding_": "herding",
   "gain_over_k_center_": "k-centre",
   "gain_over_k_means_": "k-means",
+}
+_IN_255 = re.compile(r"([0-9.]+)_255(?![0-9])")
+_SPELLING = {
+  "convnet": "ConvNet",
+  "mlp": "MLP",
+  "auc": "AUC",
+  "tpr": "TPR",
+  "fpr": "FPR",
+  "lira": "LiRA",
+  "linf": "l∞",
+  "fgsm": "FGSM",
+  "pgd": "PGD",
+  "apgd": "APGD",
+  "ce": "CE",
+  "dlr": "DLR",
+  "crei": "CREI",
+  "jpeg": "JPEG",
 }
 
 
@@ -91,9 +109,9 @@ def run_title(run: Mapping[str, Any]) -> str:
 
 
 def words(name: str) -> str:
-  """A name of the code as words for people: `worst_class_accuracy`, `convnet`."""
-  spelling = {"convnet": "ConvNet", "mlp": "MLP", "auc": "AUC", "lira": "LiRA", "pgd": "PGD"}
-  return " ".join(spelling.get(word, word) for word in name.split("_"))
+  """A name of the code as words for people: `convnet`, `pgd_linf_8_255` -> `PGD l∞ 8/255`."""
+  name = _IN_255.sub(r"\1/255", name).replace("_percent", " %")
+  return " ".join(_SPELLING.get(word, word) for word in name.split("_"))
 
 
 def format_number(value: float | None) -> str:

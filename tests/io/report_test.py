@@ -133,6 +133,20 @@ def test_gain_in_words(interval, words):
   assert comparisons.gain_in_words(comparisons.Level("random subset", 0.01, interval)) == words
 
 
+@pytest.mark.parametrize(
+  ("name", "expected"),
+  [
+    ("worst_class_accuracy", "worst class accuracy"),
+    ("pgd_linf_8_255", "PGD l∞ 8/255"),
+    ("carlini_wagner_l2_128_255", "carlini wagner l2 128/255"),
+    ("lira_tpr_at_0.1_percent_fpr", "LiRA TPR at 0.1 % FPR"),
+    ("convnet(depth=2)", "convnet(depth=2)"),
+  ],
+)
+def test_names_become_words(name, expected):
+  assert comparisons.words(name) == expected
+
+
 def test_summary_is_aligned():
   scalars = {"convnet": 0.5, "mlp": None}
   reports = {"kernel": _kernel(), "accuracy": _kernel(scalars=scalars, interval={})}
