@@ -1,6 +1,6 @@
 """What a run will cost, said before it starts."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Sequence
 
 import flax.linen as nn
 import jax
@@ -14,6 +14,7 @@ from ddjax.stages.curve import curve_steps
 from ddjax.stages.prepare import Job
 from ddjax.training.progress import duration
 
+_NOT_ESTIMATED = {"privacy": "distillation of the splits", "robustness": "attacks"}
 _LARGE_FLOPS = 1e7  # of one image forward; ConvNet-3 of width 128 has ten times as many
 _EFFICIENCY = {True: 0.5, False: 0.15}  # by size: share of a product's speed, two CPU cores
 
@@ -56,12 +57,28 @@ def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
     stages["evaluate accuracy"] = _networks(job, num_support, count, protocol)
     if config.accuracy_evaluation.full_set == "train":  # unless the cache has them
       stages["train on the full set"] = _full_set(job)
-  return of_stages(job, stages)
+  if "privacy" in config.evaluators:
+    stages["evaluate privacy"] = _networks_of_splits(job)
+  apart = [what for name, what in _NOT_ESTIMATED.items() if name in config.evaluators]
+  return of_stages(job, stages, apart)
 
 
 def estimate_full(job: Job) -> Estimate:
   """Estimates training networks on the full set, and testing them."""
   return of_stages(job, {"train": _full_set(job)})
+
+
+def _networks_of_splits(job: Job) -> np.ndarray:
+  """[flops, seconds, 0] of the networks of shadow runs, without their distillations."""
+  config, settings, real = job.config, job.config.privacy, job.real
+  own = protocols.configure(config.accuracy_evaluation)
+  own = own._replace(num_epochs=settings.num_epochs or own.num_epochs)
+  num_support = (settings.ipc or config.synthetic.ipc) * real.info.num_classes
+  pool = sum(map(len, (real.train_labels, real.validation_labels, real.test_labels)))
+  num_members = round(settings.member_fraction * min(pool, settings.max_examples or pool))
+  count = settings.num_splits * settings.num_networks
+  whole = own._replace(num_epochs=settings.full_epochs)
+  return _networks(job, num_support, 2 * count, own) + _networks(job, num_members, count, whole)
 
 
 def _full_set(job: Job) -> np.ndarray:
@@ -72,8 +89,11 @@ def _full_set(job: Job) -> np.ndarray:
   return _networks(job, job.real.info.num_train, config.full_seeds, own)
 
 
-def of_stages(job: Job, stages: dict[str, np.ndarray]) -> Estimate:
-  """The sum of the stages, each [flops, seconds, bytes of one call]."""
+def of_stages(job: Job, stages: dict[str, np.ndarray], apart: Sequence[str] = ()) -> Estimate:
+  """The sum of the stages, each [flops, seconds, bytes of one call].
+
+  `apart` names what the run does besides, in words.
+  """
   flops = {name: float(one[0]) for name, one in stages.items()}
   seconds = {name: float(one[1]) for name, one in stages.items()}
   budget = job.config.memory_budget_gb * 2**30
@@ -83,7 +103,7 @@ def of_stages(job: Job, stages: dict[str, np.ndarray]) -> Estimate:
     f"{sum(flops.values()) / 1e12:.3g} TFLOP, {memory / 2**30:.2g} GiB, about "
     f"{duration(sum(seconds.values()))} ("
     + ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
-    + "; compilation apart)."
+    + f"; {', '.join(['compilation', *apart])} apart)."
   )
   return Estimate(flops, seconds, memory, text)
 

@@ -1,0 +1,54 @@
+"""The study's table from the reports of audits, in Markdown.
+
+  python -m benchmarks.study_table RUN...
+
+RUN is the folder of an audit (`configs/evaluate.py:DATASET,audit`) of one set. A row for each: test
+accuracy, membership AUC of LiRA (online and offline), accuracy under the ensemble of attacks, and the
+worst class, with 95 % intervals; below them the random subset and the full set of the first run.
+"""
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+from ddjax.io.comparisons import format_interval, format_number
+
+_COLUMNS = {
+  "test accuracy": ("accuracy", None),
+  "LiRA AUC": ("privacy", "lira_auc"),
+  "offline LiRA AUC": ("privacy", "lira_offline_auc"),
+  "accuracy, attacks of l∞ 8/255": ("robustness", "autoattack_linf_8_255"),
+  "worst class": ("fairness", "worst_class_accuracy"),
+}
+
+
+def row(label: str, report: dict[str, Any], prefix: str = "") -> str:
+  """One line of the table; `prefix` picks the random subset or the full set."""
+  cells = [label]
+  for name, key in _COLUMNS.values():
+    one = report["reports"].get(name)
+    if one is None:
+      cells.append("")
+      continue
+    key = prefix + (key or one["settings"]["architectures"][0])
+    value, interval = one["scalars"].get(key), one["interval"].get(key)
+    cells.append(f"{format_number(value)} {format_interval(interval)}".strip())
+  return f"| {' | '.join(cells)} |"
+
+
+def main(paths: list[str]) -> None:
+  """Prints the table."""
+  if not paths:
+    sys.exit(__doc__)
+  reports = [json.loads((pathlib.Path(path) / "report.json").read_text()) for path in paths]
+  print(f"| trained on | {' | '.join(_COLUMNS)} |")
+  print("|---" * (1 + len(_COLUMNS)) + "|")
+  for report in reports:
+    print(row(report["run"]["method"], report))
+  print(row("random subset", reports[0], "random_subset_"))
+  print(row("full set", reports[0], "full_"))
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])
