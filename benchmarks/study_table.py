@@ -2,10 +2,10 @@
 
   python -m benchmarks.study_table RUN...
 
-RUN is the folder of an audit (`configs/evaluate.py:DATASET,audit`) of one set. The first table has a
-row for each: test accuracy, membership AUC of LiRA (online and offline), accuracy under the
+RUN is the folder of an audit (`configs/evaluate.py:DATASET,audit`) of one set. The first table has
+a row for each: test accuracy, membership AUC of LiRA (online and offline), accuracy under the
 ensemble of attacks, the worst class, with 95 % intervals; below them the random subset and the full
-set of the first run. The second says what distillation does to the gap between best and worst class.
+set of the first run. The second says what distillation does to the gap between classes.
 """
 
 import json
