@@ -22,7 +22,7 @@ from ddjax.config import compare
 from ddjax.evaluators import membership_statistics, privacy
 from ddjax.evaluators.membership_statistics import Scores
 from ddjax.io import atomic
-from ddjax.io.comparisons import format_interval, format_number, format_signed
+from ddjax.io.comparisons import format_interval, format_number, format_signed, words
 from ddjax.io.report import write_report
 from ddjax.plots import figures
 from ddjax.plots.privacy import draw_cells
@@ -100,8 +100,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       "hardware": hardware(make_layout(config.num_devices)),
     }
     _write_table(folder.path / TABLE_NAME, reports)
+    attack = config.claims[0]
     path = folder.path / "figures" / "privacy.png"
-    figures.save_figure(draw_cells(_aucs(reports)), path)
+    figures.save_figure(draw_cells(_aucs(reports, attack), words(attack)), path)
     shutil.rmtree(folder.path / "fits", ignore_errors=True)
     caption = "Area under the ROC curve by cell; bars hold 95 % intervals"
     return write_report(folder.path, facts, reports, {caption: path})
@@ -117,15 +118,18 @@ def estimate_text(config: ConfigDict) -> str:
 
 
 def summary(report: Mapping[str, Any]) -> str:
-  """AUC of LiRA by cell, and every claim, as text."""
-  lines = [f"{'cell':32}{'LiRA AUC':>10}{'interval':>18}{'random subset':>16}{'full set':>10}"]
+  """AUC of the first attack of `claims` by cell, and every claim, as text."""
+  attack = report["run"]["config"]["claims"][0]
+  title = f"{words(attack)} AUC"
+  lines = [f"{'cell':32}{title:>20}{'interval':>18}{'random subset':>16}{'full set':>10}"]
   for name, one in report["reports"].items():
     if name == "claims":
       continue
-    row = [one["scalars"].get(f"{prefix}lira_auc") for prefix in ("", "random_subset_", "full_")]
-    interval = format_interval(one["interval"].get("lira_auc"))
+    prefixes = ("", "random_subset_", "full_")
+    row = [one["scalars"].get(f"{prefix}{attack}_auc") for prefix in prefixes]
+    interval = format_interval(one["interval"].get(f"{attack}_auc"))
     lines.append(
-      f"{name:32}{format_number(row[0]):>10}{interval:>18}{format_number(row[1]):>16}"
+      f"{name:32}{format_number(row[0]):>20}{interval:>18}{format_number(row[1]):>16}"
       f"{format_number(row[2]):>10}"
     )
   claims = report["reports"]["claims"]
@@ -229,12 +233,12 @@ def _single_difference(config: ConfigDict, a: Cell, b: Cell) -> str | None:
   return found[0] if len(found) == 1 else None
 
 
-def _aucs(reports: Mapping[str, Report]) -> dict[str, dict[str, Sequence[float]]]:
-  """{set: {cell: (AUC of LiRA, low, high)}}."""
+def _aucs(reports: Mapping[str, Report], attack: str) -> dict[str, dict[str, Sequence[float]]]:
+  """{set: {cell: (AUC of an attack, low, high)}}."""
   found: dict[str, dict[str, Sequence[float]]] = {name: {} for name in _SETS}
   for cell, report in reports.items():
     for name in _SETS:
-      key = "lira_auc" if name == "distilled" else f"{name}_lira_auc"
+      key = f"{attack}_auc" if name == "distilled" else f"{name}_{attack}_auc"
       if report.scalars.get(key) is not None:
         found[name][cell] = (report.scalars[key], *report.interval[key])
   return found

@@ -80,29 +80,31 @@ def draw_pairs(
   return figure
 
 
-def draw_cells(aucs: Mapping[str, Mapping[str, Sequence[float]]]) -> "Figure":
+def draw_cells(aucs: Mapping[str, Mapping[str, Sequence[float]]], attack: str) -> "Figure":
   """Areas under the ROC curve with intervals, a row for each cell, a mark for each set.
 
   Args:
     aucs: {set: {cell: (value, low, high)}}.
+    attack: whose areas they are, for the axis.
   """
   cells = list(dict.fromkeys(cell for of_set in aucs.values() for cell in of_set))
   figure = figures.new_figure(6.4, 0.42 * len(cells) + 1.3)
   axes = figure.subplots()
-  for place, ((name, of_set), (colour, _)) in enumerate(zip(aucs.items(), figures.SERIES)):
-    for row, cell in enumerate(cells):
-      if cell in of_set:
-        value, low, high = of_set[cell]
-        height = row + 0.22 * (place - 1)
-        axes.plot([low, high], [height, height], color=colour, linewidth=1.4)
-        label = name.replace("_", " ") if row == 0 else None
-        axes.plot(value, height, "os^"[place % 3], color=colour, markersize=4.5, label=label)
+  shown = [name for name in aucs if aucs[name]]
+  for place, (name, (colour, _)) in enumerate(zip(shown, figures.SERIES)):
+    rows = np.array([cells.index(cell) for cell in aucs[name]]) + 0.22 * (place - 1)
+    values, low, high = np.array(list(aucs[name].values())).T
+    axes.hlines(rows, low, high, color=colour, linewidth=1.4)
+    axes.plot(
+      values, rows, "os^"[place % 3], color=colour, markersize=4.5, label=name.replace("_", " ")
+    )
   axes.axvline(0.5, color=figures.GREY, linewidth=1, linestyle=(0, (1, 1.5)))
   axes.set_yticks(range(len(cells)), cells, fontsize=8)
   axes.invert_yaxis()
-  axes.set_xlabel("area under the ROC curve of LiRA; guessing at the dotted line", fontsize=9)
+  axes.set_xlabel(f"area under the ROC curve of {attack}; guessing at the dotted line", fontsize=9)
   figures.tidy(axes)
-  axes.legend(
-    fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(aucs)
-  )
+  if shown:
+    axes.legend(
+      fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(shown)
+    )
   return figure

@@ -33,7 +33,9 @@ def test_pairs_stand_over_their_neighbours():
 def test_cells_are_rows():
   aucs = {
     "distilled": {"a": (0.6, 0.55, 0.65), "b": (0.5, 0.4, 0.6)},
-    "full": {"a": (0.7, 0.6, 0.8)},
+    "full": {"b": (0.7, 0.6, 0.8)},
   }
-  axes = privacy.draw_cells(aucs).axes[0]
+  axes = privacy.draw_cells(aucs, "LiRA").axes[0]
   assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+  assert [text.get_text() for text in axes.get_legend().get_texts()] == ["distilled", "full"]
+  assert privacy.draw_cells({"distilled": {}}, "LiRA").axes[0].get_legend() is None
