@@ -5,8 +5,8 @@
   python -m ddjax.main --config=configs/privacy.py --config.factors.num_classes="(5,2)"
 
 Words behind the colon: data set, `splits=N` (shadow runs of a cell), `steps=N` (of DM, at most),
-`seed=N`, `smoke`. Cells: methods x ipc 1 and 10 x init real and noise, and on request the first
-init with fewer classes. Measured: docs/reproduction.md.
+`seed=N`, `smoke`. Cells: methods x ipc 1 and 10 x init real and noise, and ipc 1, init real with
+fewer classes. Measured: docs/reproduction.md.
 """
 
 import pathlib
@@ -39,7 +39,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
       plans[f"{method}-ipc{ipc}"] = plan
   config.distillations = ConfigDict({name: plan.to_dict() for name, plan in plans.items()})
   config.data = next(iter(plans.values())).data.copy_and_resolve_references()
-  config.factors = ConfigDict(dict(init=("real", "noise"), num_classes=()))
+  config.factors = ConfigDict(dict(init=("real", "noise"), num_classes=(5,)))
   config.claims = ("lira", "lira_offline", "loss")  # attacks whose AUC is compared between cells
   config.privacy = audit.privacy()
   config.privacy.num_splits = args["splits"]

@@ -60,11 +60,15 @@ class Cell(NamedTuple):
 
 
 def cells_of(config: ConfigDict) -> list[Cell]:
-  """Every distillation with every init, and its first init with every further number of classes."""
+  """Every distillation with every init; the first of each method with fewer classes too."""
   names, factors = list(config.distillations), config.factors
+  firsts = {config.distillations[name].method: name for name in reversed(names)}
   cells = [Cell(*pair, 0) for pair in itertools.product(names, factors.init)]
   return cells + [
-    Cell(name, factors.init[0], count) for name in names for count in factors.num_classes
+    Cell(name, factors.init[0], count)
+    for name in names
+    if name in firsts.values()
+    for count in factors.num_classes
   ]
 
 
@@ -142,7 +146,13 @@ def _audit(
   config: ConfigDict, cell: Cell, workdir: pathlib.Path, stop: Any
 ) -> tuple[Report, dict[str, Scores]]:
   """A cell's report, and the scores of `distilled` by attack; from disk where they are finished."""
-  place = workdir / "cells" / cell.name
+  distillation = ConfigDict(config.distillations[cell.distillation].to_dict())
+  distillation.data.num_classes = cell.num_classes or None
+  settings = config.privacy.copy_and_resolve_references().unlock()
+  settings.init = cell.init
+  parts = [distillation, settings, config.accuracy_evaluation, ConfigDict({"seed": config.seed})]
+  key = f"{cell.name}-{compare.short_hash([compare.plain(part) for part in parts])}"
+  place = workdir / "cells" / key
   if (place / "report.json").exists():
     report = Report(**json.loads((place / "report.json").read_text()))
     with np.load(place / "scores.npz", allow_pickle=False) as file:
@@ -153,10 +163,6 @@ def _audit(
         if name.startswith("score/")
       }
   logging.info("Cell %s.", cell.name)
-  distillation = ConfigDict(config.distillations[cell.distillation].to_dict())
-  distillation.data.num_classes = cell.num_classes or None
-  settings = config.privacy.copy_and_resolve_references().unlock()
-  settings.init = cell.init
   real = load(distillation)
   fits = workdir / "fits"
   found = shadows.run_shadows(
@@ -164,17 +170,19 @@ def _audit(
     settings,
     config.accuracy_evaluation,
     real,
-    fits / f"shadows-{cell.name}",
+    fits / f"shadows-{key}",
     Watch(fits, stop, True),
   )
   report = Report("privacy", {}, {}, {}, {}, {}, {"interval_over": {}, "not_measured": {}})
   privacy.with_shadows(report, found, settings, config.seed)
   values = privacy.score(found.logits["distilled"], found, settings.attacks, config.seed)
-  arrays = {f"score/{name}": np.asarray(one, np.float32) for name, one in values.items()}
+  arrays = {f"score/{name}": one for name, one in values.items()}
   atomic.write_npz(place / "scores.npz", arrays | {"is_member": found.is_member})
   atomic.write_json(place / "report.json", atomic.json_safe(report._asdict()))  # marks it finished
-  shutil.rmtree(fits / f"shadows-{cell.name}", ignore_errors=True)
-  return report, {name: Scores(one, found.is_member) for name, one in values.items()}
+  shutil.rmtree(fits / f"shadows-{key}", ignore_errors=True)
+  return report, {
+    name.removeprefix("score/"): Scores(one, found.is_member) for name, one in arrays.items()
+  }
 
 
 def _claims(config: ConfigDict, scores: Mapping[str, Mapping[str, Scores]]) -> Report:

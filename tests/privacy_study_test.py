@@ -15,6 +15,7 @@ from ddjax.privacy_study import Cell
 def config():
   config = get_config("configs/privacy.py:fake,smoke")
   del config.distillations["kip-ipc1"]
+  config.factors.num_classes = ()
   config.num_devices = 1
   config.distillations["dm-ipc1"].num_devices = 1
   config.distillations["dm-ipc1"].outer.num_steps = 2

@@ -12,6 +12,8 @@ from ddjax.evaluators.predictions import predict_classes
 from ddjax.io.distilled import load_distilled, save_distilled
 from ddjax.run_folder import RunFolderError
 from ddjax.stages import evaluate
+from ddjax.stages.prepare import prepare_saved
+from ddjax.training.fitting import Watch
 from ddjax.types import DistilledSet
 
 _SMALL = dict(networks=("mlp",), width=2, num_epochs=2, num_seeds=2, augmentation="none")
@@ -234,3 +236,40 @@ def test_finished_parts_of_an_audit_are_not_made_again(audited, run, tmp_path, m
 def test_lists_of_sets_that_make_no_sense_are_refused(distilled, message, tmp_path):
   with pytest.raises(ValueError, match=message):
     set_evaluation.run_saved(_config("evaluate.py:fake", distilled=distilled), tmp_path / "run")
+
+
+def test_every_set_has_shadow_runs_of_its_own(run, monkeypatch, tmp_path):
+  config = _config("evaluate.py:fake,audit")
+  real = load_real_data(config.data)
+  saved = load_distilled(run[1])
+  job = prepare_saved(config, tmp_path, real, saved)
+  folders = []
+  monkeypatch.setattr(evaluate.shadows, "run_shadows", lambda *args: folders.append(args[4]))
+  origin = evaluate.origin_of(saved)
+  for changes in ({}, {"seed": 1}, {"ridge": 1e-3}, {}):
+    other = origin.copy_and_resolve_references().unlock()
+    other.update(changes)
+    evaluate._context(job, {}, Watch(), other).run_shadows()
+  assert folders[0] == folders[3] and len(set(folders)) == 3
+
+
+def test_a_set_of_an_older_version_is_not_distilled_again(run, tmp_path):
+  config = _config("evaluate.py:fake,audit")
+  saved = load_distilled(run[1])
+  job = prepare_saved(config, tmp_path, load_real_data(config.data), saved)
+  origin = evaluate.origin_of(saved)
+  del origin.curve
+  context = evaluate._context(job, {}, Watch(), origin)
+  assert context.run_shadows is None and "another version" in context.why_not
+
+
+def test_grids_are_decoded_for_the_copy_check_and_its_pictures(run, tmp_path):
+  saved = load_distilled(run[1])
+  info = {name: value for name, value in saved.info.items() if name != "preprocessing"}
+  info |= {"decode_factor": 2, "config": {}}
+  save_distilled(tmp_path / "grids", saved, info, saved.info["preprocessing"])
+  config = _config("evaluate.py:fake", distilled=str(tmp_path / "grids"), evaluators=("privacy",))
+  report = set_evaluation.run_saved(config, tmp_path / "run")["reports"]["privacy"]
+  pairs = report["settings"]["closest_pairs_pixels"]
+  assert max(pair["synthetic"] for pair in pairs) >= len(saved.images)  # of four times as many
+  assert report["scalars"]["loss_auc"] is not None

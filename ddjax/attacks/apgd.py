@@ -85,8 +85,9 @@ def apgd(
   def onward(state, i):
     sizes = state.step_sizes.reshape(-1, *[1] * (pixels.ndim - 1))
     straight = state.points + sizes * jax.vmap(ball.direction)(state.gradients)
-    points = state.points + MOMENTUM * (project(pixels, straight, epsilon) - state.points)
-    points = points + (1 - MOMENTUM) * (state.points - state.previous)
+    weight = jnp.where((i - 1) % (num_steps + 1) == 1, 1.0, MOMENTUM)  # no last move at first
+    points = state.points + weight * (project(pixels, straight, epsilon) - state.points)
+    points = points + (1 - weight) * (state.points - state.previous)
     return project(pixels, points, epsilon)
 
   def step(i, state):

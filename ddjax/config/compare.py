@@ -20,7 +20,9 @@ _FREE_FIELDS = (
   "coreset_baselines",
   "kernel_evaluation",
   "accuracy_evaluation",
-  "privacy",
+  "privacy",  # the cells of a study are held against their own config
+  "factors",
+  "claims",
   "robustness",
   "fairness",
   "features",
@@ -82,6 +84,6 @@ def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
   ]
 
 
-def short_hash(fields: Mapping[str, Any]) -> str:
+def short_hash(fields: Any) -> str:
   """Six hexadecimal digits of the fields' content."""
   return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:6]

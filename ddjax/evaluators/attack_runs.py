@@ -149,7 +149,7 @@ def run_trial(
 ) -> dict[str, Outcome]:
   """Runs an attack on every network of every set.
 
-  Networks that share a `predict_fn` run in one program, whatever their set; the i-th network of
+  Models of one `predict_fn` and size run in one program, whatever their set; the i-th network of
   each set sees the same draws.
 
   Args:
@@ -162,8 +162,10 @@ def run_trial(
     {set: Outcome}.
   """
   outcomes = {}
-  for predict_fn in dict.fromkeys(fit.predict_fn for fit in fits.values()):
-    names = [name for name, fit in fits.items() if fit.predict_fn is predict_fn]
+  alike = {name: (fit.predict_fn, _shapes(fit)) for name, fit in fits.items()}
+  for kind in dict.fromkeys(alike.values()):
+    predict_fn, _ = kind
+    names = [name for name in fits if alike[name] == kind]
     params = jax.tree.map(
       lambda *leaves: jnp.concatenate(leaves), *(fits[name].params for name in names)
     )
@@ -184,6 +186,11 @@ def run_trial(
     parts = zip(*(np.split(leaf, ends) for leaf in run), strict=True)
     outcomes |= {name: Outcome(*part) for name, part in zip(names, parts, strict=True)}
   return {name: outcomes[name] for name in fits}
+
+
+def _shapes(models: Models) -> tuple[tuple[int, ...], ...]:
+  """Of one model's parameters: kernel predictors hold sets of unequal sizes."""
+  return tuple(leaf.shape[1:] for leaf in jax.tree.leaves(models.params))
 
 
 def as_seed(rng: Array) -> int:

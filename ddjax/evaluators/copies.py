@@ -4,11 +4,13 @@ Of N train and M held-out images of one distribution, the nearest to an image th
 a train image with probability N / (N + M). A copy's nearest is always one.
 """
 
+import math
 from typing import NamedTuple
 
 from jaxtyping import Float, Integer
 import numpy as np
-from scipy import stats
+
+from ddjax.evaluators.membership_statistics import clopper_pearson
 
 _ROWS_AT_ONCE = 256
 
@@ -68,12 +70,11 @@ def check_copies(
 
 
 def mean_interval(values: Float[np.ndarray, " n"]) -> tuple[float, float, float]:
-  """Mean and 95 % t interval over images, clipped to [0, 1]; the whole of it for a single one."""
-  mean = float(values.mean())
-  if len(values) < 2:
-    return mean, 0.0, 1.0
-  half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-  return mean, max(0.0, mean - half), min(1.0, mean + half)
+  """Mean of zeros, halves and ones with its exact 95 % interval (Clopper, Pearson 1934)."""
+  total, count = float(values.sum()), len(values)
+  low, _ = clopper_pearson(math.floor(total), count)
+  _, high = clopper_pearson(math.ceil(total), count)
+  return total / count, low, high
 
 
 def _nearest(distances: np.ndarray) -> Nearest:

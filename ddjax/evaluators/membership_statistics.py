@@ -16,6 +16,7 @@ FIGURES = ("auc", "balanced_accuracy", *FPR_LEVELS)
 LEAST_EXPECTED = 10
 """Non-members expected above the threshold, below which a rate is not estimable."""
 _CURVE_POINTS = 200
+_TINY = 1e-12
 
 
 class Estimate(NamedTuple):
@@ -39,33 +40,39 @@ class Scores(NamedTuple):
   is_member: Bool[np.ndarray, "s N"]
 
 
-def figures(members: np.ndarray, others: np.ndarray) -> dict[str, np.ndarray]:
-  """The figures of weighted counts by descending score.
+def figures(members: np.ndarray, others: np.ndarray) -> dict[str, float]:
+  """The figures of weighted counts by descending score, in two halves of the examples.
 
   Args:
-    members: f[... u], weight of members at each of u distinct scores, highest first.
-    others: f[... u], of non-members likewise.
+    members: f[2 u], weight of members at each of u distinct scores, highest first, by half.
+    others: f[2 u], of non-members likewise.
   Returns:
-    {name: f[...]} of `FIGURES`: the area under the ROC curve (ties count half), the best balanced
-    accuracy over all thresholds, and the largest true positive rate whose false positive rate is
-    at most the level.
+    {name: value} of `FIGURES`: the area under the ROC curve (ties count half), the balanced
+    accuracy at the threshold that is best on the other half of the examples, averaged over both
+    halves (the best on the same examples lies above 1/2 by luck alone), and the largest true
+    positive rate whose false positive rate is at most the level.
   """
-  tpr = np.cumsum(members, axis=-1) / members.sum(axis=-1, keepdims=True)
-  fpr = np.cumsum(others, axis=-1) / others.sum(axis=-1, keepdims=True)
-  zero = np.zeros_like(tpr[..., :1])
-  tpr, fpr = np.concatenate([zero, tpr], axis=-1), np.concatenate([zero, fpr], axis=-1)
+  tpr, fpr = _rates(members.sum(axis=0)), _rates(others.sum(axis=0))
+  by_half = (1 + _rates(members) - _rates(others)) / 2
   found = {
-    "auc": (np.diff(fpr) * (tpr[..., 1:] + tpr[..., :-1]) / 2).sum(axis=-1),
-    "balanced_accuracy": ((1 + tpr - fpr) / 2).max(axis=-1),
+    "auc": (np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum(),
+    "balanced_accuracy": (by_half[0, by_half[1].argmax()] + by_half[1, by_half[0].argmax()]) / 2,
   }
   for name, level in FPR_LEVELS.items():
-    found[name] = np.where(fpr <= level * (1 + 1e-9), tpr, 0.0).max(axis=-1)
+    found[name] = np.where(fpr <= level * (1 + 1e-9), tpr, 0.0).max()
   return found
+
+
+def _rates(counts: np.ndarray) -> np.ndarray:
+  """Shares f[... u+1] above each threshold; 1/2 of nothing is 0."""
+  sums = np.cumsum(counts, axis=-1)
+  shares = sums / np.maximum(sums[..., -1:], _TINY)
+  return np.concatenate([np.zeros_like(shares[..., :1]), shares], axis=-1)
 
 
 def roc(scores: Scores) -> dict[str, list[float]]:
   """The pooled ROC curve {"fpr", "tpr"}, at most 200 points that suit logarithmic axes."""
-  members, others = _by_score(scores)
+  members, others = (counts.sum(axis=0) for counts in _by_score(scores))
   tpr, fpr = np.cumsum(members) / members.sum(), np.cumsum(others) / others.sum()
   levels = np.unique([*np.geomspace(1 / others.sum(), 1, _CURVE_POINTS), *FPR_LEVELS.values()])
   places = np.searchsorted(fpr, levels * (1 + 1e-9), side="right") - 1
@@ -88,14 +95,16 @@ def estimate(
     num_bootstrap: replicates, at least 2.
     seed: of the draws.
   Returns:
-    {attack: {figure: Estimate}}, and the same by pair. A rate is None, with its reason, where fewer
-    than `LEAST_EXPECTED` non-members are expected above its threshold.
+    {attack: {figure: Estimate}}, and the same by pair; empty without attacks. A rate is None, with
+    its reason, where fewer than `LEAST_EXPECTED` non-members are expected above its threshold.
   Raises:
     ValueError: for too few replicates, attacks on unequal targets, or a split without members or
       without non-members.
   """
   if num_bootstrap < 2:
     raise ValueError(f"num_bootstrap={num_bootstrap} must be at least 2.")
+  if not scores:
+    return {}, {}
   shapes = {name: np.shape(one.values) for name, one in scores.items()}
   if len(set(shapes.values())) != 1:
     raise ValueError(f"Attacks have unequal targets: {shapes}.")
@@ -159,11 +168,20 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
   return float(low), float(high)
 
 
-def tpr_counts(scores: Scores, level: float) -> tuple[int, int]:
-  """(members above the threshold, members) at the lowest threshold with FPR <= level, pooled."""
-  members, others = _by_score(scores)
-  allowed = np.cumsum(others) <= level * (1 + 1e-9) * others.sum()
-  return int(members[allowed].sum()), int(members.sum())
+def tpr_counts(scores: Scores, level: float, seed: int) -> tuple[int, int]:
+  """(members above the threshold, members), each example in one split drawn for it.
+
+  The threshold is the lowest with FPR <= level on all targets. One split an example makes the
+  trials independent, as an exact interval takes them to be.
+  """
+  values = np.where(np.isfinite(scores.values), scores.values, -np.inf)
+  others = np.sort(values[~scores.is_member & np.isfinite(values)])[::-1]
+  allowed = int(level * (1 + 1e-9) * len(others))  # non-members that may lie above
+  threshold = others[allowed] if allowed < len(others) else -np.inf
+  chosen = _one_split_each(scores, seed)
+  members = values[chosen][scores.is_member[chosen]]
+  members = members[np.isfinite(members)]
+  return int((members > threshold).sum()), len(members)
 
 
 def epsilon_lower_bound(scores: Scores, *, significance: float = 0.05, seed: int) -> float:
@@ -181,11 +199,7 @@ def epsilon_lower_bound(scores: Scores, *, significance: float = 0.05, seed: int
   """
   from jax_privacy import auditing
 
-  num_splits, num_examples = scores.values.shape
-  chosen = (
-    np.random.default_rng(seed).integers(num_splits, size=num_examples),
-    np.arange(num_examples),
-  )
+  chosen = _one_split_each(scores, seed)
   values, is_member = scores.values[chosen], scores.is_member[chosen]
   usable = np.isfinite(values)
   members, others = values[usable & is_member], values[usable & ~is_member]
@@ -195,17 +209,31 @@ def epsilon_lower_bound(scores: Scores, *, significance: float = 0.05, seed: int
   return max(0.0, float(auditor.epsilon_clopper_pearson(significance)))
 
 
+def _one_split_each(scores: Scores, seed: int) -> tuple[np.ndarray, np.ndarray]:
+  """Index of one target for each example, in a split drawn for it."""
+  num_splits, num_examples = scores.values.shape
+  drawn = np.random.default_rng(seed).integers(num_splits, size=num_examples)
+  return drawn, np.arange(num_examples)
+
+
 def _by_score(scores: Scores) -> tuple[np.ndarray, np.ndarray]:
-  """Numbers of members and of non-members at each distinct score, highest first: f[u]."""
+  """Numbers of members and non-members at each distinct score, highest first, by half: f[2 u]."""
   usable = np.isfinite(scores.values)
   if not (usable & scores.is_member).any() or not (usable & ~scores.is_member).any():
     raise ValueError("There are no members, or no non-members, with a score.")
   _, place = np.unique(-scores.values[usable], return_inverse=True)
-  is_member = scores.is_member[usable]
+  return _count(place, np.nonzero(usable)[1], scores.is_member[usable])
+
+
+def _count(
+  place: np.ndarray, example: np.ndarray, is_member: np.ndarray, weights: np.ndarray | float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+  """Weights of members and of non-members at each place, by half of the examples: f[2 u]."""
   size = place.max() + 1
-  return (
-    np.bincount(place, is_member, minlength=size),
-    np.bincount(place, ~is_member, minlength=size),
+  cell = place + size * (example % 2)
+  return tuple(
+    np.bincount(cell, weights * chosen, minlength=2 * size).reshape(2, size)
+    for chosen in (is_member, ~is_member)
   )
 
 
@@ -224,15 +252,13 @@ def _draw_weights(num_splits: int, num_examples: int, num: int, rng: np.random.G
 def _replicate(scores: Scores, weights) -> dict[str, np.ndarray]:
   """Every figure f[B] under each replicate's weights."""
   usable = np.isfinite(scores.values)
-  values, place = np.unique(-scores.values[usable], return_inverse=True)
+  _, place = np.unique(-scores.values[usable], return_inverse=True)
   split, example = np.nonzero(usable)
   is_member = scores.is_member[usable]
-  found = []
-  for splits, examples in weights:
-    own = splits[split] * examples[example]
-    members = np.bincount(place, own * is_member, minlength=len(values))
-    others = np.bincount(place, own * ~is_member, minlength=len(values))
-    found.append(figures(members, others))
+  found = [
+    figures(*_count(place, example, is_member, splits[split] * examples[example]))
+    for splits, examples in weights
+  ]
   return {name: np.array([one[name] for one in found]) for name in FIGURES}
 
 
@@ -246,8 +272,10 @@ def _each_split(scores: Scores) -> dict[str, np.ndarray]:
 
 
 def _expected(scores: Scores) -> int:
-  """How many non-members have a score, over all splits."""
-  return int((np.isfinite(scores.values) & ~scores.is_member).sum())
+  """How many non-members have a score: over all splits, where each leaves out others."""
+  scored = np.isfinite(scores.values) & ~scores.is_member
+  is_left_out_anew = (scores.is_member != scores.is_member[:1]).any()
+  return int(scored.sum() if is_left_out_anew else scored.any(axis=0).sum())
 
 
 def _estimate(value, replicates: np.ndarray, by_split: np.ndarray, least: float) -> Estimate:

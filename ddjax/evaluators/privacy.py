@@ -7,6 +7,7 @@ attacked by the scores of single models, its train set against its test set. Bes
 set stand random subsets of equal size, and networks trained on all members.
 """
 
+import itertools
 from typing import Any, Callable, Mapping
 
 from absl import logging
@@ -31,7 +32,7 @@ _WITH_SHADOWS = (*membership.CLASSIFIERS, *membership.LIRA)
 _SETS = ("distilled", "random_subset", "full")
 _GAIN_FIGURES = ("auc", "tpr_at_1_percent_fpr")
 _NUM_PAIRS = 8
-_COPY_ROWS = 5000
+_MOST_HELD_OUT = 1000
 
 
 def make_privacy_evaluator(config: ConfigDict) -> Callable[..., Report]:
@@ -89,7 +90,11 @@ def with_shadows(report: Report, shadows: Any, config: ConfigDict, seed: int) ->
     seed: of classifiers and bootstrap.
   """
   settings = report.settings
-  settings |= shadows.settings | {"mode": "shadow runs of the whole pipeline", "left_out": {}}
+  settings |= shadows.settings | {
+    "mode": "shadow runs of the whole pipeline",
+    "left_out": {},
+    "members_of_the_random_subset": "all that it was drawn from, though it holds ipc of each class",
+  }
   num_splits, num_examples = shadows.is_member.shape
   over = f"{num_splits} splits and {num_examples} examples, resampled at once"
   scores = {
@@ -174,10 +179,11 @@ def _without_shadows(
     left_out=dict.fromkeys(left_out, why_not),
     members=f"{len(members)} train images; non-members: {len(others)} test images",
   )
-  for attack in dict.fromkeys([*left_out, "lira"]):
+  for attack, name in itertools.product(dict.fromkeys([*left_out, "lira"]), _SETS):
     for figure in FIGURES:
-      report.scalars[f"{attack}_{figure}"] = None
-      report.settings["not_measured"][f"{attack}_{figure}"] = why_not
+      key = f"{_prefix(name)}{attack}_{figure}"
+      report.scalars[key] = None
+      report.settings["not_measured"][key] = why_not
   every = {}
   for name in (name for name in _SETS if name in models):
     of_set = next(iter(models[name].values()))
@@ -221,7 +227,7 @@ def _enter_details(report: Report, scores: Mapping[tuple[str, str], Scores], see
   }
   report.settings["clopper_pearson"] = {
     f"{_prefix(name)}{attack}_{figure}": membership_statistics.clopper_pearson(
-      *membership_statistics.tpr_counts(one, level)
+      *membership_statistics.tpr_counts(one, level, seed)
     )
     for (name, attack), one in scores.items()
     for figure, level in FPR_LEVELS.items()
@@ -254,9 +260,9 @@ def _copies(
 ) -> None:
   """The copy check in pixels and, where there is a network of the full set, in features."""
   seed = (0, 0)
-  train = stratified_rows(dataset.train_labels, min(_COPY_ROWS, len(dataset.train_labels)), seed)
+  train = np.arange(len(dataset.train_labels))  # all: a copy may be of any
   held_out = stratified_rows(
-    dataset.test_labels, min(len(train), _COPY_ROWS, len(dataset.test_labels)), seed
+    dataset.test_labels, min(_MOST_HELD_OUT, len(dataset.test_labels)), seed
   )
   pixels = {
     "train": as_pixels(dataset.train_images[train], dataset.max_value),

@@ -30,7 +30,7 @@ from ddjax.evaluators.robustness import make_robustness_evaluator
 from ddjax.models.build import build
 from ddjax.random_streams import stream
 from ddjax.stages import baselines, parts, shadows
-from ddjax.stages.prepare import Job
+from ddjax.stages.prepare import Job, precision
 from ddjax.training.fitting import Watch
 from ddjax.training.parallel import local_devices
 from ddjax.types import Array, DistilledSet, EvaluationContext, Models, Report
@@ -238,9 +238,11 @@ def evaluate(
     return measure(models_of(kinds), job.real, rng, context)
 
   plain = compare.plain(job.config)
+  plain = {name: plain[name] for name in plain if name not in ("evaluators", "trainer")}
+  facts = [distilled.info, job.real.preprocessing.digest(), origin and compare.plain(origin)]
   for name, (kinds, _) in plan.measures.items():
     started = time.monotonic()
-    key = parts.part_key(name, kinds, plain, distilled)
+    key = parts.part_key([name, kinds, plain, facts], distilled)
     reports[name] = parts.finished(watch.folder, key, functools.partial(measured, name))
     seconds[name] = time.monotonic() - started
   return reports, seconds
@@ -252,15 +254,26 @@ def _context(
   """What evaluators of the audit need besides models."""
   config, feature_fn = job.config, _feature_fn(job)
 
-  def run_shadows():
-    folder = job.workdir / "fits" / f"shadows-{compare.short_hash(compare.plain(config.privacy))}"
-    return shadows.run_shadows(
-      origin, config.privacy, config.accuracy_evaluation, job.real, folder, watch
-    )
-
+  reason = "the set's record has no config of a method known here: it cannot be distilled again"
   if origin is None:
-    reason = "the set's record has no config of a method known here: it cannot be distilled again"
     return EvaluationContext(sets, None, reason, feature_fn)
+  origin = origin.copy_and_resolve_references().unlock()
+  for field in ("num_devices", "memory_budget_gb"):  # of this machine
+    origin[field] = config[field]
+  try:
+    shadows.shadow_config(origin, config.privacy)
+  except (AttributeError, KeyError) as error:
+    reason = f"the set's config is of another version of ddjax: {error}"
+    return EvaluationContext(sets, None, reason, feature_fn)
+
+  def run_shadows():
+    key = [job.real.fingerprint, compare.plain(origin), compare.plain(config.privacy)]
+    folder = job.workdir / "fits" / f"shadows-{compare.short_hash(key)}"
+    with precision(origin):
+      return shadows.run_shadows(
+        origin, config.privacy, config.accuracy_evaluation, job.real, folder, watch
+      )
+
   return EvaluationContext(sets, run_shadows, "", feature_fn)
 
 

@@ -3,24 +3,28 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Sequence
 
 from absl import logging
 import numpy as np
 
+import ddjax
 from ddjax.io import atomic
 from ddjax.types import DistilledSet, Report
 
 
-def part_key(
-  name: str, kinds: tuple[str, ...], config: Mapping[str, Any], distilled: DistilledSet
-) -> str:
-  """What determines an evaluator's report in a run: its models, the plain config, and the set."""
-  fields = {key: value for key, value in config.items() if key not in ("trainer", "evaluators")}
-  digest = hashlib.sha256(json.dumps([name, kinds, fields], sort_keys=True, default=str).encode())
+def part_key(facts: Sequence[Any], distilled: DistilledSet) -> str:
+  """A file name that is determined by an evaluator, all that its report depends on, and the set.
+
+  Args:
+    facts: the evaluator's name first; the config and whatever else there is.
+    distilled: the set.
+  """
+  known = json.dumps([*facts, ddjax.__version__], sort_keys=True, default=str)
+  digest = hashlib.sha256(known.encode())
   for array in (distilled.images, distilled.labels):
     digest.update(np.ascontiguousarray(array))
-  return f"part-{name}-{digest.hexdigest()[:24]}.json"
+  return f"part-{facts[0]}-{digest.hexdigest()[:24]}.json"
 
 
 def finished(folder: Path | None, key: str, make: Callable[[], Report]) -> Report:

@@ -5,6 +5,7 @@ import hashlib
 import pathlib
 from typing import Any, NamedTuple
 
+from absl import logging
 import jax
 from ml_collections import ConfigDict
 import numpy as np
@@ -172,6 +173,13 @@ def prepare_saved(
   if ipc is None or len(distilled.labels) != ipc * info.num_classes:  # not equally many of each
     ipc = int(np.bincount(distilled.labels.argmax(axis=1)).max())
   check_ipc(ipc, real)
+  made_of = distilled.info.get("real_data_hash")
+  if made_of not in (None, real.fingerprint):
+    logging.warning(
+      "The set was distilled from other images than this run's train split (sha256 %s, not %s): "
+      "some of its real examples may be among the test images.",
+      made_of[:12], real.fingerprint[:12],
+    )  # fmt: skip
   config = config.copy_and_resolve_references().unlock()
   config.synthetic = ConfigDict(dict(ipc=ipc))
   real = real._replace(preprocessing=distilled.info["preprocessing"])

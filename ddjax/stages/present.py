@@ -120,7 +120,7 @@ def _figures(
   drawn = {}
   if distilled is not None:
     classes = np.repeat(np.arange(len(names)), job.config.synthetic.ipc)
-    if len(classes) != len(distilled.labels[0]):
+    if not job.num_steps or len(classes) != len(distilled.labels[0]):  # from disk: in any order
       classes = distilled.labels[0].argmax(axis=-1)
     pixels = np.asarray(inverse(distilled.images[0]))
     if initial is None:
@@ -158,7 +158,7 @@ def _audit_figures(
     curves_of = {label: one["privacy"].settings["roc"] for label, one in others.items()}
     drawn["membership"] = privacy.draw_roc(settings["roc"], curves_of)
     pairs = settings["closest_pairs_pixels"]
-    shown = decode_set(distilled.replace(info={"decode_factor": job.distiller.decode_factor}))
+    shown = decode_set(distilled)
     images = np.asarray(shown.images).reshape(-1, *shown.images.shape[2:])
     drawn["closest_pairs"] = privacy.draw_pairs(
       pairs,

@@ -61,7 +61,8 @@ def _reference(image, label, start, gradient_fn):
   point, previous = start, start
   for k in range(_NUM_STEPS):
     straight = project(point + step * np.sign(gradient))
-    new = project(point + 0.75 * (straight - point) + 0.25 * (point - previous))
+    weight = 0.75 if k else 1.0
+    new = project(point + weight * (straight - point) + (1 - weight) * (point - previous))
     previous, point = point, new
     value, gradient, is_fooled = gradient_fn(point, label)
     if is_fooled:

@@ -34,5 +34,7 @@ def test_equal_distances_count_half():
   assert found.is_train[0] == 0.5
 
 
-def test_a_single_image_has_no_interval():
-  assert copies.mean_interval(np.array([1.0])) == (1.0, 0.0, 1.0)
+def test_ten_of_ten_still_leave_doubt():
+  mean, low, high = copies.mean_interval(np.ones(10))
+  assert mean == high == 1.0
+  assert low == pytest.approx(0.025 ** (1 / 10))

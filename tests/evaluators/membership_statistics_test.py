@@ -31,7 +31,24 @@ def test_figures_are_scikit_learns_with_ties():
   found = _alone(Scores(values, is_member))
   fpr, tpr, _ = metrics.roc_curve(is_member.ravel(), values.ravel(), drop_intermediate=False)
   assert found["auc"].value == pytest.approx(metrics.auc(fpr, tpr))
-  assert found["balanced_accuracy"].value == pytest.approx(((tpr + 1 - fpr) / 2).max())
+  halves, other = [], []
+  for half in (0, 1):
+    rows = values[:, half::2].ravel(), is_member[:, half::2].ravel()
+    grid = np.unique(values)
+    halves.append(
+      [metrics.balanced_accuracy_score(rows[1], rows[0] >= threshold) for threshold in grid]
+    )
+    other.append(
+      np.flatnonzero(np.isclose(halves[-1], max(halves[-1])))[-1]
+    )  # the highest of equals
+  expected = (halves[0][other[1]] + halves[1][other[0]]) / 2
+  assert found["balanced_accuracy"].value == pytest.approx(expected)
+
+
+def test_balanced_accuracy_is_one_half_where_there_is_nothing():
+  values = [_alone(_scores(2, 200, 0.0, seed))["balanced_accuracy"].value for seed in range(40)]
+  assert abs(np.mean(values) - 0.5) < 4 * np.std(values) / np.sqrt(40) + 1e-3
+  assert _alone(_scores(4, 200, 6.0, 0))["balanced_accuracy"].value > 0.95
 
 
 def test_a_rate_is_the_largest_one_below_its_level():
@@ -85,9 +102,20 @@ def test_clopper_pearson_is_that_of_scipy():
 
 def test_counts_at_a_level_are_those_of_the_curve():
   scores = _scores(4, 500, 1.0, 0)
-  caught, members = statistics.tpr_counts(scores, 0.01)
-  assert members == scores.is_member.sum()
-  assert caught / members == pytest.approx(_alone(scores)["tpr_at_1_percent_fpr"].value)
+  caught, members = statistics.tpr_counts(scores, 0.01, seed=0)
+  assert 200 < members < 300  # each example once, in a split drawn for it
+  rate = _alone(scores)["tpr_at_1_percent_fpr"].value
+  assert abs(caught / members - rate) < 4 * np.sqrt(rate * (1 - rate) / members)
+
+
+def test_networks_of_one_split_are_not_counted_as_further_examples():
+  one = _scores(1, 1000, 1.0, 0)
+  many = Scores(np.repeat(one.values, 5, axis=0), np.repeat(one.is_member, 5, axis=0))
+  assert _alone(many)["tpr_at_1_percent_fpr"].value is None  # 5 of 500 are expected, not 25
+
+
+def test_nothing_to_estimate_gives_nothing():
+  assert statistics.estimate({}, [], num_bootstrap=9, seed=0) == ({}, {})
 
 
 def test_epsilon_is_zero_without_a_leak_and_positive_with_one():

@@ -99,12 +99,12 @@ def as_distilled(
     remarks += (doubt,)
   if foreign.space == "pixels":
     images = np.asarray(fitted.forward(images), np.float32)
-  num_images, num_classes = foreign.labels.shape
+  counts = np.bincount(foreign.labels.argmax(axis=1), minlength=foreign.labels.shape[1])
   info = {
     "label_kind": foreign.label_kind,
     "method": foreign.method,
     "dataset": real.info.name,
-    "ipc": num_images // num_classes if num_images % num_classes == 0 else None,
+    "ipc": int(counts[0]) if (counts == counts[0]).all() else None,
     "seed": None,
     "step": None,
     "learning_rate": foreign.learning_rate,
