@@ -129,6 +129,48 @@ def test_every_matching_method_killed_ends_on_the_same_bits(tmp_path, method):
   assert reports[0]["reports"] == reports[1]["reports"]
 
 
+AUDIT = (
+  "--config=configs/evaluate.py:fake,audit",
+  "--config.num_devices=1",
+  "--config.accuracy_evaluation.networks=('mlp',)",
+  "--config.accuracy_evaluation.num_epochs=20",
+  "--config.accuracy_evaluation.full_epochs=2",
+  "--config.privacy.num_splits=8",
+  "--config.privacy.num_steps=60",
+  "--config.privacy.full_epochs=2",
+  "--config.privacy.num_bootstrap=20",
+  "--config.robustness.num_test=20",
+  "--config.robustness.attacks=('pgd_linf','square_linf')",
+  "--config.robustness.corruptions=('brightness',)",
+)
+
+
+@pytest.mark.slow
+def test_an_audit_killed_ends_on_the_same_figures_and_repeats_no_finished_part(tmp_path):
+  made = ("--config=configs/dm.py:fake,ipc=2,steps=60", "--config.num_devices=1", *SMALL, *LOOP)
+  _finish(tmp_path / "made", made)
+  arguments = (*AUDIT, f"--config.distilled={tmp_path / 'made'}")
+  started = time.monotonic()
+  _finish(tmp_path / "whole", arguments)
+  seconds = time.monotonic() - started
+  moments, killed, finished = random.Random(5), tmp_path / "killed", {}
+  for _ in range(4):
+    process = _start(killed, arguments)
+    time.sleep(moments.uniform(0.3 * seconds, seconds))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    _check_readable(killed)
+    parts = {path.name: path.stat().st_mtime_ns for path in killed.glob("fits/part-*.json")}
+    if not (killed / "report.json").exists():
+      assert finished.items() <= parts.items()  # what was finished was not made again
+    finished = parts
+  _finish(killed, arguments)
+  reports = [
+    json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "killed")
+  ]
+  assert reports[0]["reports"] == reports[1]["reports"]
+
+
 @pytest.mark.slow
 def test_experts_killed_lose_the_chunk_in_flight_only(tmp_path):
   arguments = (
