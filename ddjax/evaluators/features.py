@@ -19,6 +19,7 @@ from scipy.spatial.distance import cdist
 from ddjax.data.load import RealData
 from ddjax.data.preprocess import as_pixels
 from ddjax.distillers.multiformation import decode_set
+from ddjax.evaluators.predictions import in_blocks
 from ddjax.evaluators.two_sample import energy_test
 from ddjax.types import Array, DatasetInfo, DistilledSet, Models, Report
 
@@ -80,7 +81,7 @@ def make_features_evaluator(
     params = jax.tree.map(lambda leaf: leaf[0], models[source][network].params)
 
     def features_of(images: np.ndarray) -> np.ndarray:
-      return _in_blocks(lambda rows: embed(params, rows), images)
+      return in_blocks(lambda rows: embed(params, rows), images, _ROWS_AT_ONCE).astype(np.float64)
 
     draws = np.random.default_rng(int(jax.random.bits(rng, dtype=jnp.uint32)))
     rows, real_classes = _real_rows(dataset.train_labels, config.num_real_per_class, draws)
@@ -206,16 +207,6 @@ def _first_entry(distilled: DistilledSet) -> tuple[np.ndarray, np.ndarray]:
   first = DistilledSet(distilled.images[:1], distilled.labels[:1], distilled.info)
   decoded = decode_set(first)
   return np.asarray(decoded.images[0], np.float32), np.asarray(decoded.labels[0]).argmax(axis=1)
-
-
-def _in_blocks(embed: Callable[[Array], Array], images: np.ndarray) -> np.ndarray:
-  """f64[n d] of images, in blocks of one shape."""
-  size = min(_ROWS_AT_ONCE, len(images))
-  blocks = []
-  for start in range(0, len(images), size):
-    rows = np.minimum(np.arange(start, start + size), len(images) - 1)
-    blocks.append(np.asarray(embed(jnp.asarray(images[rows])), np.float64))
-  return np.concatenate(blocks)[: len(images)]
 
 
 def _within_class_std(features: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from ddjax.data.splits import stratified_rows
 from ddjax.distillers.multiformation import decode_set
 from ddjax.evaluators import copies, membership_statistics
 from ddjax.evaluators.membership_statistics import FIGURES, FPR_LEVELS, Scores
-from ddjax.evaluators.predictions import predict_logits
+from ddjax.evaluators.predictions import in_blocks, predict_logits
 from ddjax.types import Array, EvaluationContext, Models, Report
 
 ATTACKS = (*membership.SIGNALS, *membership.CLASSIFIERS, *membership.LIRA)
@@ -324,16 +324,7 @@ def _make_features(full: Mapping[str, Models], dataset: RealData, feature_fn: Ca
   """(pixels f32[b h w c]) -> features f32[b d] of the first network of the full set."""
   params = jax.tree.map(lambda leaf: leaf[0], next(iter(full.values())).params)
   embed = jax.jit(lambda pixels: feature_fn(params, dataset.preprocessing.forward(pixels)))
-
-  def features(pixels: np.ndarray) -> np.ndarray:
-    size = min(1000, len(pixels))
-    blocks = []
-    for start in range(0, len(pixels), size):
-      rows = np.minimum(np.arange(start, start + size), len(pixels) - 1)
-      blocks.append(np.asarray(embed(jnp.asarray(pixels[rows], jnp.float32))))
-    return _flat(np.concatenate(blocks)[: len(pixels)])
-
-  return features
+  return lambda pixels: _flat(in_blocks(embed, np.asarray(pixels, np.float32)))
 
 
 def _prefix(name: str) -> str:
