@@ -18,8 +18,8 @@ from ddjax.evaluators.fit import fit_full
 from ddjax.io.foreign.convert import is_own, load_any
 from ddjax.random_streams import stream
 from ddjax.run_folder import RunFolder
-from ddjax.stages import estimate, present
-from ddjax.stages.evaluate import evaluate_saved, plan
+from ddjax.stages import estimate, present, shadows
+from ddjax.stages.evaluate import evaluate_saved, origin_of, plan
 from ddjax.stages.prepare import (
   Job,
   data_fingerprint,
@@ -56,7 +56,10 @@ def run_saved(
     real = load(config)
     paths = _paths_of(config)
     sets = _load(paths, real, config)
-    jobs = {label: prepare_saved(config, folder.path, real, one) for label, one in sets.items()}
+    jobs = {
+      label: prepare_saved(_with_own_kernel(config, one), folder.path, real, one)
+      for label, one in sets.items()
+    }
     for job in jobs.values():
       plan(job)
     first = next(iter(jobs))
@@ -82,6 +85,7 @@ def run_saved(
       "preprocessing": sets[first].info["preprocessing"].kind,
       "seconds": seconds,
       "estimates": planned[first]._asdict(),
+      "config": compare.plain(config),  # as given: a second start finds it finished
     }
     batch = sets[first].replace(images=sets[first].images[None], labels=sets[first].labels[None])
     others = {label: one for label, one in reports.items() if label != first}
@@ -97,7 +101,7 @@ def estimate_saved(config: ConfigDict) -> str:
   with precision(config):
     real, texts = load(config), []
     for label, distilled in _load(_paths_of(config), real, config).items():
-      job = prepare_saved(config, pathlib.Path(), real, distilled)
+      job = prepare_saved(_with_own_kernel(config, distilled), pathlib.Path(), real, distilled)
       plan(job)
       texts.append(f"{label}: {estimate.estimate(job).text}")
     return " ".join(texts)
@@ -180,6 +184,19 @@ def _load(paths: Mapping[str, str], real: RealData, config: ConfigDict) -> dict[
     label: load_any(path, real, {} if is_mixed and is_own(pathlib.Path(path)) else options)
     for label, path in paths.items()
   }
+
+
+def _with_own_kernel(config: ConfigDict, distilled: DistilledSet) -> ConfigDict:
+  """With the kernel that a set was made for among what an audit attacks."""
+  origin = origin_of(distilled)
+  if origin is None or "kernel" in config.evaluators or "robustness" not in config.evaluators:
+    return config
+  if shadows.predictor_of(origin, config.privacy) != "kernel":
+    return config
+  config = config.copy_and_resolve_references().unlock()
+  config.evaluators = ("kernel", *config.evaluators)
+  config.kernel, config.ridge = origin.kernel, origin.ridge
+  return config
 
 
 def _digest(distilled: DistilledSet) -> str:

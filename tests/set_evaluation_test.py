@@ -198,9 +198,32 @@ def test_an_audit_puts_two_sets_side_by_side(audited):
   assert "cannot be distilled again" in theirs["privacy"]["settings"]["left_out"]["lira"]
   page = (folder / "run" / "report.html").read_text()
   assert "theirs.npz" in page and "cannot be distilled again" in page
-  for name in ("membership", "closest_pairs", "fairness", "features"):
+  assert "Test accuracy by class, with 95 % intervals: theirs.npz" in page
+  for name in ("membership", "closest_pairs", "fairness", "features", "fairness-of-theirs.npz"):
     assert (folder / "run" / "figures" / f"{name}.png").stat().st_size > 0
   assert not (folder / "run" / "fits").exists()
+
+
+def test_a_finished_audit_is_not_run_again(audited, monkeypatch):
+  config, folder, report = audited
+
+  def refuse(*_, **__):
+    raise AssertionError("a finished evaluation was run again")
+
+  monkeypatch.setattr(set_evaluation, "evaluate_saved", refuse)
+  assert set_evaluation.run_saved(config, folder / "run") == report
+
+
+def test_the_kernel_that_a_set_was_made_for_is_attacked_too(run):
+  saved = load_distilled(run[1])
+  config = _config("evaluate.py:fake,audit")
+  own = set_evaluation._with_own_kernel(config, saved)
+  assert own.evaluators[0] == "kernel" and own.ridge == run[0].ridge
+  assert own.kernel.to_dict() == saved.info["config"]["kernel"]
+  foreign = saved.replace(info=saved.info | {"config": {}})
+  assert set_evaluation._with_own_kernel(config, foreign).evaluators == config.evaluators
+  config.evaluators = ("accuracy", "privacy")
+  assert set_evaluation._with_own_kernel(config, saved).evaluators == config.evaluators
 
 
 def test_finished_parts_of_an_audit_are_not_made_again(audited, run, tmp_path, monkeypatch):

@@ -77,12 +77,18 @@ def render(report_json: Mapping[str, Any], figures: Mapping[str, str | os.PathLi
     sections=[
       _section(name, report, run, _of_others(report_json, name)) for name, report in reports.items()
     ],
-    figures=[(_CAPTIONS.get(name, name), _data_uri(path)) for name, path in figures.items()],
+    figures=[(_caption(name), _data_uri(path)) for name, path in figures.items()],
     times=_times(run),
     estimates={k: v for k, v in (run.get("estimates") or {}).items() if k != "seconds"},
     versions=run.get("versions") or {},
     config=json.dumps(run["config"], indent=2) if run.get("config") else "",
   )
+
+
+def _caption(name: str) -> str:
+  """Of a figure by its name; `NAME of LABEL` is the same of a further set."""
+  kind, _, label = name.partition(" of ")
+  return f"{_CAPTIONS[kind]}: {label}" if label and kind in _CAPTIONS else _CAPTIONS.get(name, name)
 
 
 def _of_others(report_json: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:

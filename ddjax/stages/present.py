@@ -2,6 +2,7 @@
 
 from importlib import metadata
 import platform
+import re
 from types import MappingProxyType
 from typing import Any, Mapping
 
@@ -31,6 +32,7 @@ from ddjax.training.parallel import is_main_process
 from ddjax.types import DistilledSet, Report
 
 TABLE_NAME = "architectures.csv"
+_UNFIT = re.compile(r"[^\w.=-]+")  # for the name of a file
 _APPROXIMATE_IMAGES = "Images before and after; brightness and contrast are the train medians"
 _PACKAGES = (
   "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "neural-tangents", "tensorflow-datasets",
@@ -100,7 +102,7 @@ def present(
     figures_of |= _audit_figures(job, distilled, reports, others) | dict(drawn)
     for name, figure in figures_of.items():
       is_exact = name != "images" or job.real.preprocessing.is_exactly_invertible
-      path = job.workdir / "figures" / f"{name}.png"
+      path = job.workdir / "figures" / f"{_UNFIT.sub('-', name)}.png"
       figures.save_figure(figure, path)
       paths[name if is_exact else _APPROXIMATE_IMAGES] = path
     if "accuracy" in reports:
@@ -166,6 +168,10 @@ def _audit_figures(
       as_pixels(real.train_images[[pair["train"] for pair in pairs]], real.max_value),
       as_pixels(real.test_images[[pair["held_out"] for pair in pairs]], real.max_value),
     )
+  for label, one in others.items():
+    own = fairness.draw(one["fairness"], names) if "fairness" in one else {}
+    own |= features.draw(one["features"], names) if "features" in one else {}
+    drawn |= {f"{name} of {label}": figure for name, figure in own.items()}
   return drawn
 
 
