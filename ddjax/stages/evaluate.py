@@ -29,7 +29,7 @@ from ddjax.evaluators.privacy import make_privacy_evaluator
 from ddjax.evaluators.robustness import make_robustness_evaluator
 from ddjax.models.build import build
 from ddjax.random_streams import stream
-from ddjax.stages import baselines, parts, shadows
+from ddjax.stages import baselines, experts, parts, shadows
 from ddjax.stages.prepare import Job, precision
 from ddjax.training.fitting import Watch
 from ddjax.training.parallel import local_devices
@@ -261,7 +261,9 @@ def _context(
   for field in ("num_devices", "memory_budget_gb"):  # of this machine
     origin[field] = config[field]
   try:
-    shadows.shadow_config(origin, config.privacy)
+    own = shadows.shadow_config(origin, config.privacy)
+    if registry.DISTILLERS[own.method](own, job.real.info).experts is not None:
+      experts.protocol_of(own)
   except (AttributeError, KeyError) as error:
     reason = f"the set's config is of another version of ddjax: {error}"
     return EvaluationContext(sets, None, reason, feature_fn)
