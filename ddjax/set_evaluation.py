@@ -200,9 +200,12 @@ def _with_own_kernel(config: ConfigDict, distilled: DistilledSet) -> ConfigDict:
 
 
 def _digest(distilled: DistilledSet) -> str:
-  """Of what the set holds, so that another set under the same path is noticed."""
+  """Of the set and how it is read, so that another one under the same path is noticed."""
   content = hashlib.sha256(np.ascontiguousarray(distilled.images))
   content.update(np.ascontiguousarray(distilled.labels))
+  names = ("label_kind", "decode_factor", "learning_rate")
+  facts = [distilled.info.get(name) for name in names]
+  content.update(repr([*facts, distilled.info["preprocessing"].digest()]).encode())
   return content.hexdigest()
 
 
