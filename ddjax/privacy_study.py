@@ -148,6 +148,10 @@ def _audit(
   """A cell's report, and the scores of `distilled` by attack; from disk where they are finished."""
   distillation = ConfigDict(config.distillations[cell.distillation].to_dict())
   distillation.data.num_classes = cell.num_classes or None
+  real = load(distillation)
+  num_examples = len(real.train_labels) + len(real.test_labels)
+  if distillation.outer.get("target_batch_size", 0) > num_examples:
+    distillation.outer.target_batch_size = 0  # as large as fewer classes allow
   settings = config.privacy.copy_and_resolve_references().unlock()
   settings.init = cell.init
   parts = [distillation, settings, config.accuracy_evaluation, ConfigDict({"seed": config.seed})]
@@ -163,7 +167,6 @@ def _audit(
         if name.startswith("score/")
       }
   logging.info("Cell %s.", cell.name)
-  real = load(distillation)
   fits = workdir / "fits"
   found = shadows.run_shadows(
     distillation,
