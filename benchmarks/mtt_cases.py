@@ -28,11 +28,11 @@ class RandomExperts:
     return self._ends[epoch % 2]
 
 
-def make_config(case: str, unroll: str, num_steps: int = 0):
+def make_config(case: str, unroll: str, policy: str = "", num_steps: int = 0):
   """The config of a case; `num_steps` student steps, 0 for those of the case."""
   ipc, own_steps = CASES[case]
   config = mtt.get_config(f"cifar10,ipc={ipc}")
-  config.unroll = unroll
+  config.unroll, config.checkpoint_policy = unroll, policy
   config.outer.update(
     dict(student_steps=num_steps or own_steps, expert_epochs=1, max_start_epoch=10)
   )

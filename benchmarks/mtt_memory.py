@@ -15,7 +15,6 @@ import jax
 
 from benchmarks import harness
 from benchmarks.mtt_cases import SHAPE, RandomExperts, make_config
-from ddjax.distillers.unroll import UNROLLS
 from ddjax.plots import figures
 from ddjax.registry import DISTILLERS
 from ddjax.training import parallel, trainer
@@ -23,11 +22,18 @@ from ddjax.training import parallel, trainer
 _CASE = flags.DEFINE_enum("case", "ipc1", ["ipc1", "ipc10"], "Images per class.")
 _FIGURE = flags.DEFINE_string("figure", None, "Where to draw the figure, a PNG.")
 _STEPS = (5, 10, 20, 40)
+_FORMS = {
+  "plain": ("plain", ""),
+  "checkpoint, convolutions kept": ("checkpoint", "convolutions"),
+  "checkpoint": ("checkpoint", "nothing_saveable"),
+  "constant": ("constant", "nothing_saveable"),
+}
+"""{row of the table: (unroll, checkpoint_policy)}."""
 
 
-def temporary_bytes(case: str, unroll: str, num_steps: int) -> int:
+def temporary_bytes(case: str, form: str, num_steps: int) -> int:
   """Temporary memory of one compiled step."""
-  config = make_config(case, unroll, num_steps)
+  config = make_config(case, *_FORMS[form], num_steps)
   info, data = harness.random_split(1000, SHAPE)
   layout = parallel.make_layout(1)
   distiller = DISTILLERS["mtt"](config, info)
@@ -61,11 +67,11 @@ def _draw(rows: dict[str, list[float]], path: str) -> None:
 def main(_) -> None:
   """Prints the table, and draws it where asked."""
   jax.config.update("jax_platforms", "cpu")
-  print(f"{'MiB':12}" + "".join(f"{f'N = {steps}':>10}" for steps in _STEPS))
+  print(f"{'MiB':32}" + "".join(f"{f'N = {steps}':>10}" for steps in _STEPS))
   rows = {}
-  for unroll in UNROLLS:
-    rows[unroll] = [temporary_bytes(_CASE.value, unroll, steps) / 2**20 for steps in _STEPS]
-    print(f"{unroll:12}" + "".join(f"{value:>10.0f}" for value in rows[unroll]), flush=True)
+  for form in _FORMS:
+    rows[form] = [temporary_bytes(_CASE.value, form, steps) / 2**20 for steps in _STEPS]
+    print(f"{form:32}" + "".join(f"{value:>10.0f}" for value in rows[form]), flush=True)
   if _FIGURE.value:
     _draw(rows, _FIGURE.value)
   print(json.dumps({"steps": _STEPS, "mib": rows}))

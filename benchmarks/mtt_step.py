@@ -1,6 +1,7 @@
 """A step of MTT: ours against the plain PyTorch unroll, at published width.
 
-  python -m benchmarks.mtt_step [--case=ipc1|ipc10] [--rounds=N] [--unroll=NAME] [--device=cpu|gpu]
+  python -m benchmarks.mtt_step [--case=ipc1|ipc10] [--rounds=N] [--unroll=NAME] [--policy=NAME]
+      [--device=cpu|gpu]
 
 ConvNet-3 of width 128, ten classes of 32x32x3 images, all of them in every student step, one
 segment; `ipc1` takes 50 student steps, `ipc10` 10 (the published 30 would need some 10 GB in
@@ -24,6 +25,7 @@ _CASE = flags.DEFINE_enum("case", None, list(CASES), "Which case; both by defaul
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each case.", lower_bound=2)
 _DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "Of both sides.")
 _UNROLL = flags.DEFINE_enum("unroll", "checkpoint", ["checkpoint", "plain", "constant"], "Ours.")
+_POLICY = flags.DEFINE_string("policy", "", "Ours, of `checkpoint`; empty as the config chooses.")
 
 
 def make_call(config):
@@ -87,7 +89,7 @@ def main(_) -> None:
   for case in CASES:
     if _CASE.value not in (None, case):
       continue
-    ours = make_call(make_config(case, _UNROLL.value))
+    ours = make_call(make_config(case, _UNROLL.value, _POLICY.value))
     with (
       harness.other_process(_theirs, case, _DEVICE.value, False) as installed,
       harness.other_process(_theirs, case, _DEVICE.value, True) as keeping,

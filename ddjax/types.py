@@ -181,12 +181,19 @@ class EvaluationContext(NamedTuple):
     why_not: why `run_shadows` is None.
     feature_fn: (parameters of one network, images f32[b h w c] as networks see them) -> f32[b d],
       of the first architecture that is trained; None where none is.
+    keep: (name, make) -> {name: array}, what `make()` returns, or what it returned before this run
+      was killed. Names of pieces differ within an evaluator.
+    check_stop: raises PreemptedError where the run was asked to stop; for pieces that take long.
   """
 
   sets: Mapping[str, DistilledSet]
   run_shadows: Callable[[], Any] | None = None
   why_not: str = ""
   feature_fn: Callable[[Any, Array], Array] | None = None
+  keep: Callable[[str, Callable[[], dict[str, np.ndarray]]], dict[str, np.ndarray]] = (
+    lambda name, make: make()
+  )
+  check_stop: Callable[[], None] = lambda: None
 
 
 class Report(NamedTuple):

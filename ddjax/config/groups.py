@@ -333,7 +333,8 @@ def trajectories(
       ),
       augmentation=augmentation,
       unroll="checkpoint",  # or plain, constant: see ddjax.distillers.unroll
-      checkpoint_policy="",  # of "checkpoint" and "constant": a name in jax.checkpoint_policies
+      checkpoint_policy="",  # what is not computed again: a name in ddjax.distillers.unroll
+      # .POLICIES; "": "convolutions" where memory_budget_gb allows, else "nothing_saveable"
       outer=dict(
         num_steps=num_steps,
         learning_rate=learning_rate,

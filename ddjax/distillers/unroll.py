@@ -11,10 +11,11 @@ parameters theta_target that the expert reached on real data:
   L = ||theta_N - theta_target||^2 / ||theta_start - theta_target||^2.
 
 The gradient of L runs back through all N steps. `plain` keeps what every step computed;
-`checkpoint` keeps the parameters and the student's gradient of every step and computes the rest
-again, in pieces of the batch; `constant` is the form of Cui et al. 2023, "Scaling Up Dataset
-Distillation to ImageNet-1K with Constant Memory" (TESLA, arXiv 2211.10586), which keeps nothing but
-leaves out a part of the gradient: see `constant_memory_gradient`.
+`checkpoint` keeps the parameters and the student's gradient of every step, by its policy what the
+convolutions gave too, and computes the rest again, in pieces of the batch; `constant` is the form
+of Cui et al. 2023, "Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory" (TESLA,
+arXiv 2211.10586), which keeps nothing but leaves out a part of the gradient: see
+`constant_memory_gradient`.
 """
 
 import functools
@@ -28,17 +29,23 @@ from jaxtyping import Float
 import optax
 
 from ddjax.augment import siamese
+from ddjax.models.convolution import CHECKPOINT_NAME
 from ddjax.models.pieces import sum_over_pieces
 from ddjax.types import Array
 
 UNROLLS = ("plain", "checkpoint", "constant")
 POLICIES = (
+  "convolutions",
+  "nothing_saveable",
   "dots_saveable",
   "dots_with_no_batch_dims_saveable",
   "everything_saveable",
-  "nothing_saveable",
 )
-"""Names in `jax.checkpoint_policies` that need no argument."""
+"""What `jax.checkpoint` may keep: what convolutions gave, or as in `jax.checkpoint_policies`."""
+_KEEP_CONVOLUTIONS = jax.checkpoint_policies.save_from_both_policies(
+  jax.checkpoint_policies.save_only_these_names(CHECKPOINT_NAME),
+  lambda primitive, *_, **__: primitive is jax.lax.conv_general_dilated_p,
+)
 _TINY = 1e-30  # against a division by zero
 
 
@@ -84,7 +91,7 @@ class Student(NamedTuple):
     image_shape: (h, w, c).
     images_at_once: images in one piece of a batch; None for all.
     unroll: a name in `UNROLLS`.
-    policy: of `jax.checkpoint`, by its name there; "" for its own, which saves nothing.
+    policy: a name in `POLICIES`; of `checkpoint` and `constant`.
   """
 
   total_loss: Callable[[Any, Array, Array, Array], Array]
@@ -95,7 +102,7 @@ class Student(NamedTuple):
   image_shape: tuple[int, int, int]
   images_at_once: int | None
   unroll: str
-  policy: str = ""
+  policy: str = "nothing_saveable"
 
 
 def draw_student(rng: Array, student: Student) -> StudentDraws:
@@ -231,9 +238,11 @@ def _student_gradient(student: Student, params: Any, learned: Learned, draw: Stu
   return jax.tree.map(lambda leaf: leaf / count, total)
 
 
-def _policy(student: Student) -> Callable[..., Any] | None:
-  """What `jax.checkpoint` may keep; None for nothing."""
-  return getattr(jax.checkpoint_policies, student.policy) if student.policy else None
+def _policy(student: Student) -> Callable[..., Any]:
+  """What `jax.checkpoint` may keep."""
+  if student.policy == "convolutions":
+    return _KEEP_CONVOLUTIONS
+  return getattr(jax.checkpoint_policies, student.policy)
 
 
 def _descend(params: Any, gradient: Any, log_rate: Array) -> Any:

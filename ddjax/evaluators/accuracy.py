@@ -12,6 +12,7 @@ import numpy as np
 
 from ddjax.data.load import RealData
 from ddjax.evaluators import protocols, scores, statistics
+from ddjax.evaluators.report_keys import NO_FULL, check_distilled, figure_key, why_missing
 from ddjax.types import Array, DatasetInfo, Models, Report
 
 IMAGES_TIMES_MODELS = 8192
@@ -20,10 +21,6 @@ IMAGES_IN_A_CALL = 1024
 """How many images one compiled call looks at, piece after piece."""
 
 _EXPECTED = ("initial", "random_subset", "full")
-_NO_FULL = (
-  "no network trained on the full set by this protocol is in the cache; "
-  "accuracy_evaluation.full_set='train' trains it"
-)
 LABEL_SCORE, AUGMENTATION_SCORE = "label_robust_score", "augmentation_robust_score"
 
 
@@ -62,8 +59,7 @@ def make_accuracy_evaluator(
     context: Any = None,
   ) -> Report:
     del context
-    if "distilled" not in models:
-      raise ValueError(f"There is no set 'distilled' to measure among {sorted(models)}.")
+    check_distilled(models)
     seed = int(jax.random.bits(rng, dtype=jnp.uint32))
     settings = {
       "protocol": config.protocol,
@@ -106,21 +102,21 @@ def make_accuracy_evaluator(
         | {name: "subset" for name in fits if name.startswith("random_subset")},
       )
       for source, estimate in estimates.items():
-        key = _key(source, network)
+        key = figure_key(source, network)
         report.scalars[key] = estimate.mean
         report.interval[key] = [estimate.low, estimate.high]
         settings["interval_over"][key] = estimate.over
         if estimate.std is not None:
           report.spread[key] = estimate.std
       for name, rows in correct.items():
-        key = _key(name, network)
+        key = figure_key(name, network)
         report.per_model[key] = rows.mean(axis=1).tolist()
         report.per_class[key] = _per_class(rows, dataset.test_labels, info.num_classes)
       for name in () if is_alone else _EXPECTED:
         if name not in fits:
-          missing = [_key(name, network)]
-          missing += [_key(("distilled", name), network)] if name in statistics.GAINS else []
-          reason = _NO_FULL if name == "full" else f"no network was fitted on a set {name!r}"
+          missing = [figure_key(name, network)]
+          missing += [figure_key(("distilled", name), network)] if name in statistics.GAINS else []
+          reason = why_missing(name)
           for key in missing:
             report.scalars[key] = None
             settings["not_measured"][key] = reason
@@ -128,7 +124,7 @@ def make_accuracy_evaluator(
       for key, value in ratios.items():
         report.scalars[key] = value
         if value is None:
-          settings["not_measured"][key] = _NO_FULL
+          settings["not_measured"][key] = NO_FULL
     return report
 
   return measure
@@ -140,7 +136,7 @@ def _ratios(
   """What is computed from the accuracies of several sets."""
 
   def of(name: str) -> float | None:
-    return scalars.get(_key(name, network))
+    return scalars.get(figure_key(name, network))
 
   full = of("full")
   made = {f"relative_{network}": full and scalars[network] / full}
@@ -227,13 +223,6 @@ def _classes(params: Any, images: Array, max_value: Array, *, predict_fn) -> Arr
 
   classes = jax.lax.map(of_piece, images)
   return classes.swapaxes(0, 1).reshape(classes.shape[1], -1)
-
-
-def _key(source: str | tuple[str, str], network: str) -> str:
-  """The report's name for a set's accuracy, or for the gain over another set."""
-  if isinstance(source, tuple):
-    return f"{statistics.GAINS[source[1]]}_{_key(source[0], network)}"
-  return network if source == "distilled" else f"{source}_{network}"
 
 
 def _per_class(correct: np.ndarray, labels: np.ndarray, num_classes: int) -> list[float | None]:

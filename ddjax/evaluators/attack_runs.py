@@ -6,6 +6,7 @@ epsilon, at twice the steps, FGSM and the look at images as they are share one p
 
 import functools
 import math
+import operator
 from typing import Any, Callable, Mapping, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from ddjax.attacks.carlini_wagner import carlini_wagner
 from ddjax.attacks.deepfool import deepfool
 from ddjax.attacks.gradient import ascend
 from ddjax.attacks.square import square
+from ddjax.models.pieces import map_each
 from ddjax.types import Array, Models
 
 _NETWORKS_AT_ONCE = {"cpu": 1}
@@ -146,6 +148,7 @@ def run_trial(
   pixels: np.ndarray,
   labels: np.ndarray,
   rng: Array,
+  check_stop: Callable[[], None] = lambda: None,
 ) -> dict[str, Outcome]:
   """Runs an attack on every network of every set.
 
@@ -158,6 +161,7 @@ def run_trial(
     pixels: f32[T h w c] in [0, 1].
     labels: i32[T].
     rng: of the attack.
+    check_stop: called between calls of a program; raises an error to stop.
   Returns:
     {set: Outcome}.
   """
@@ -177,11 +181,16 @@ def run_trial(
     order = np.concatenate([np.arange(count) for count in counts])
     rngs = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, order)
     rngs = jax.vmap(functools.partial(jax.random.split, num=pieces))(rngs)
-    run = _run(
-      params, pixels[rows], labels[rows], rngs, trial.settings,
-      predict_fn=predict_fn, form=trial.form,
-    )  # fmt: skip
-    run = jax.tree.map(lambda leaf: np.asarray(leaf)[:, : len(pixels)], run)
+    runs = []
+    step = _NETWORKS_AT_ONCE.get(jax.default_backend(), len(order))
+    for start in range(0, len(order), step):
+      check_stop()
+      own = jax.tree.map(operator.itemgetter(slice(start, start + step)), (params, rngs))
+      run = _run(
+        *own, pixels[rows], labels[rows], trial.settings, predict_fn=predict_fn, form=trial.form
+      )
+      runs.append(jax.device_get(run))  # waits, so that a stop can come in between
+    run = jax.tree.map(lambda *parts: np.concatenate(parts)[:, : len(pixels)], *runs)
     ends = np.cumsum(counts)[:-1]
     parts = zip(*(np.split(leaf, ends) for leaf in run), strict=True)
     outcomes |= {name: Outcome(*part) for name, part in zip(names, parts, strict=True)}
@@ -199,8 +208,8 @@ def as_seed(rng: Array) -> int:
 
 
 @functools.partial(jax.jit, static_argnames=("predict_fn", "form"))
-def _run(params, pixels, labels, rngs, settings, *, predict_fn, form) -> Outcome:
-  """Networks [m] by pieces of images [pieces b ...], an Outcome of [m pieces*b]."""
+def _run(params, rngs, pixels, labels, settings, *, predict_fn, form) -> Outcome:
+  """Networks [q] by pieces of images [pieces b ...], an Outcome of [q pieces*b]."""
 
   def of_network(params, rngs):
     def of_piece(pixels, labels, rng):
@@ -210,11 +219,7 @@ def _run(params, pixels, labels, rngs, settings, *, predict_fn, form) -> Outcome
 
     return jax.lax.map(lambda piece: of_piece(*piece), (pixels, labels, rngs))
 
-  at_once = _NETWORKS_AT_ONCE.get(jax.default_backend(), len(rngs))
-  if at_once == 1:
-    run = jax.lax.map(lambda network: of_network(*network), (params, rngs))
-  else:
-    run = jax.vmap(of_network)(params, rngs)
+  run = map_each(of_network, params, rngs)
   return jax.tree.map(lambda leaf: leaf.reshape(len(leaf), -1), run)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ddjax.attacks import corruptions
 from ddjax.evaluators import attack_runs
 from ddjax.evaluators.attack_runs import Outcome, Trial
-from ddjax.types import Array, Models
+from ddjax.types import Array, EvaluationContext, Models
 
 MINIMISING = ("deepfool", "carlini_wagner")
 """Attacks that look for the smallest perturbation instead of staying within epsilon."""
@@ -56,6 +56,7 @@ def run_battery(
   labels: np.ndarray,
   num_classes: int,
   rng: Array,
+  context: EvaluationContext = EvaluationContext({}),
 ) -> Figures:
   """Runs everything that the group `robustness` asks for.
 
@@ -68,18 +69,30 @@ def run_battery(
     num_classes: k.
     rng: of starts, squares and noise; trials of one form draw alike, so that only their settings
       differ.
+    context: keeps what every trial found, and says when to stop.
   """
 
-  def run(trial: Trial, images: np.ndarray = pixels) -> dict[str, Outcome]:
-    return attack_runs.run_trial(trial, fits, images, labels, rng)
+  def run(name: str, trial: Trial, images: np.ndarray = pixels) -> dict[str, Outcome]:
+    def make() -> dict[str, np.ndarray]:
+      found = attack_runs.run_trial(trial, fits, images, labels, rng, context.check_stop)
+      return {
+        f"{of_set}/{field}": array
+        for of_set, outcome in found.items()
+        for field, array in outcome._asdict().items()
+      }
+
+    arrays = context.keep(name, make)
+    return {
+      of_set: Outcome(*(arrays[f"{of_set}/{field}"] for field in Outcome._fields))
+      for of_set in fits
+    }
 
   def pgd(epsilon_255: float, **changes: int) -> Rows:
-    return _accuracy(
-      run(attack_runs.pgd_trial(forms, config, "linf", epsilon_255 / 255, **changes))
-    )
+    trial = attack_runs.pgd_trial(forms, config, "linf", epsilon_255 / 255, **changes)
+    return _accuracy(run(f"pgd within {epsilon_255:g} {changes or ''}".strip(), trial))
 
   look = attack_runs.look_trial(forms)
-  clean = _accuracy(run(look))
+  clean = _accuracy(run("clean", look))
   correct, missing, trials = {"clean": clean}, {}, {}
   for attack in config.attacks:
     trial = attack_runs.make_trial(forms, config, attack, num_classes)
@@ -124,7 +137,7 @@ def run_battery(
 
 
 def _side_by_side(
-  run: Callable[[Trial], dict[str, Outcome]], trials: Mapping[str, Trial]
+  run: Callable[[str, Trial], dict[str, Outcome]], trials: Mapping[str, Trial]
 ) -> dict[str, dict[str, Outcome]]:
   """Runs every trial; on CPUs those of different forms side by side.
 
@@ -136,7 +149,7 @@ def _side_by_side(
     by_form.setdefault(trial.form, []).append(attack)
 
   def of_form(attacks: list[str]) -> dict[str, dict[str, Outcome]]:
-    return {attack: run(trials[attack]) for attack in attacks}
+    return {attack: run(attack, trials[attack]) for attack in attacks}
 
   num_workers = os.cpu_count() if jax.default_backend() == "cpu" else 1
   with futures.ThreadPoolExecutor(num_workers) as pool:
@@ -236,7 +249,7 @@ def _corrupted(
   made, by_severity = {}, {}
   for kind in config.corruptions:
     levels = [
-      _accuracy(run(look, corruptions.corrupt(pixels, kind, severity, seed)))
+      _accuracy(run(f"{kind} {severity}", look, corruptions.corrupt(pixels, kind, severity, seed)))
       for severity in corruptions.SEVERITIES
     ]
     made[f"corruption_{kind}"] = _mean(levels)

@@ -2,7 +2,7 @@
 
 Every figure is one network's own, and a set's figure is its mean over networks: what somebody who
 trains one network on the set is to expect. What the intervals lie about, and why, is said in
-`ddjax.evaluators.statistics`.
+`ddjax.evaluators.cell_statistics`.
 """
 
 from typing import Any, Callable, Mapping, NamedTuple
@@ -15,18 +15,15 @@ import numpy as np
 from ddjax.data.load import RealData
 from ddjax.evaluators import class_metrics, group_metrics, statistics
 from ddjax.evaluators.accuracy import predicted_classes
-from ddjax.evaluators.statistics import CellFigure
+from ddjax.evaluators.cell_statistics import CellFigure, bootstrap_cells
+from ddjax.evaluators.report_keys import check_distilled, figure_key, why_missing
 from ddjax.types import Array, DatasetInfo, Models, Report
 
 WORST, GAP = "worst_class_accuracy", "accuracy_gap"
 BASELINES = statistics.GAINS | {"full": "gain_over_full"}
 """{baseline: what the paired difference from it is called}."""
 LOWER_IS_UNFAIR = (WORST, "accuracy_ratio")
-_EXPECTED = {
-  "random_subset": "no network was fitted on a set 'random_subset'",
-  "full": "no network trained on the full set by this protocol is in the cache; "
-  "accuracy_evaluation.full_set='train' trains it",
-}
+_EXPECTED = ("random_subset", "full")
 _CLASS_FIGURES = {
   WORST: CellFigure(class_metrics.worst),
   GAP: CellFigure(class_metrics.gap),
@@ -93,8 +90,7 @@ def make_fairness_evaluator(
     context: Any = None,
   ) -> Report:
     del context
-    if "distilled" not in models:
-      raise ValueError(f"There is no set 'distilled' to measure among {sorted(models)}.")
+    check_distilled(models)
     seed = int(jax.random.bits(rng, dtype=jnp.uint32))
     labels, groups = dataset.test_labels, dataset.test_groups
     present, of_present = np.unique(labels, return_inverse=True)
@@ -119,21 +115,21 @@ def make_fairness_evaluator(
     for network in networks:
       found = _predict(models, network, dataset, "" if network == networks[0] else f"_{network}")
       _add_classes(report, found, labels, info.num_classes, options)
-      figures = statistics.bootstrap_cells(
+      figures = bootstrap_cells(
         found.correct, found.group, of_present, (len(present),), _CLASS_FIGURES, found.pairs,
         **options,
       )  # fmt: skip
       if groups is not None:
         num_groups = int(groups.max()) + 1
         cells, table = of_present * num_groups + groups, (len(present), num_groups)
-        of_groups = statistics.bootstrap_cells(
+        of_groups = bootstrap_cells(
           found.correct, found.group, cells, table, _GROUP_FIGURES, found.pairs, **options
         )
         if np.bincount(cells, minlength=len(present) * num_groups).min() < _LEAST_CELL:
           of_groups = {figure: _as_counted(estimates) for figure, estimates in of_groups.items()}
         figures |= of_groups
         is_aligned = (labels == groups).astype(np.int64)
-        figures |= statistics.bootstrap_cells(
+        figures |= bootstrap_cells(
           found.correct, found.group, is_aligned, (2,), _ALIGNMENT_FIGURES, found.pairs, **options
         )
       for figure, estimates in figures.items():
@@ -238,12 +234,12 @@ def _add_estimates(report: Report, found: _Predictions, figure: str, estimates) 
     if isinstance(source, tuple) and figure in _JUDGED:
       verdicts = settings["amplified"].setdefault(_key(source[0], figure, found.suffix), {})
       verdicts[source[1]] = verdict(estimate.low, estimate.high, figure in LOWER_IS_UNFAIR)
-  for name, reason in _EXPECTED.items():
+  for name in _EXPECTED:
     if name not in found.correct:
       for source in (name, ("distilled", name)):
         key = _key(source, figure, found.suffix)
         report.scalars[key] = None
-        settings["not_measured"][key] = reason
+        settings["not_measured"][key] = why_missing(name)
 
 
 def verdict(low: float, high: float, lower_is_unfair: bool) -> str:
@@ -268,6 +264,4 @@ def _as_counted(estimates):
 
 def _key(source: str | tuple[str, str], figure: str, suffix: str) -> str:
   """The report's name for a set's figure, or for the difference between two sets."""
-  if isinstance(source, tuple):
-    return f"{BASELINES[source[1]]}_{_key(source[0], figure, suffix)}"
-  return f"{figure}{suffix}" if source == "distilled" else f"{source}_{figure}{suffix}"
+  return figure_key(source, f"{figure}{suffix}", BASELINES)

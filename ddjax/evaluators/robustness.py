@@ -17,14 +17,10 @@ from ddjax.data.preprocess import as_pixels
 from ddjax.data.splits import stratified_rows
 from ddjax.evaluators import attack_runs, battery, robust_scores, statistics
 from ddjax.evaluators.battery import Figures
-from ddjax.types import Array, DatasetInfo, Models, Report
+from ddjax.evaluators.report_keys import check_distilled, figure_key, why_missing
+from ddjax.types import Array, DatasetInfo, EvaluationContext, Models, Report
 
 RATIO, EFFICIENCY, INDEX = "robustness_ratio", "attack_efficiency", "crei"
-
-_NO_FULL = (
-  "no network trained on the full set by this protocol is in the cache; "
-  "accuracy_evaluation.full_set='train' trains it"
-)
 
 
 def make_robustness_evaluator(
@@ -72,11 +68,9 @@ def make_robustness_evaluator(
     models: Mapping[str, Mapping[str, Models]],
     dataset: RealData,
     rng: Array,
-    context: Any = None,
+    context: EvaluationContext = EvaluationContext({}),
   ) -> Report:
-    del context
-    if "distilled" not in models:
-      raise ValueError(f"There is no set 'distilled' to measure among {sorted(models)}.")
+    check_distilled(models)
     pixels, labels = test_images(config, dataset)
     networks = _networks(config, models)
     settings = _settings(config, networks, len(labels))
@@ -87,7 +81,8 @@ def make_robustness_evaluator(
         for name in config.sets
         if network in models.get(name, {})
       }
-      figures = battery.run_battery(config, forms, fits, pixels, labels, info.num_classes, rng)
+      own = context._replace(keep=_within(network, context.keep))
+      figures = battery.run_battery(config, forms, fits, pixels, labels, info.num_classes, rng, own)
       suffix = "" if network == networks[0] else f"_{network}"
       _add(report, config, figures, fits, suffix, attack_runs.as_seed(rng), unit)
     _add_verdicts(report, config)
@@ -112,6 +107,11 @@ def first_models(models: Models, count: int) -> Models:
   chosen = np.sort(np.lexsort((group, rank))[:count])
   params = jax.tree.map(lambda leaf: leaf[chosen], models.params)
   return models._replace(params=params, group=group[chosen])
+
+
+def _within(network: str, keep: Callable) -> Callable:
+  """`keep` for the pieces of one architecture."""
+  return lambda name, make: keep(f"{network} {name}", make)
 
 
 def _check(config: ConfigDict) -> None:
@@ -210,14 +210,14 @@ def _add(
 
   def add(key, estimates, rows):
     for source, estimate in estimates.items():
-      name = _key(source, key, suffix)
+      name = figure_key(source, f"{key}{suffix}")
       report.scalars[name] = estimate.mean
       report.interval[name] = [estimate.low, estimate.high]
       settings["interval_over"][name] = estimate.over
       if estimate.std is not None:
         report.spread[name] = estimate.std
     for name, values in rows.items():
-      report.per_model[_key(name, key, suffix)] = np.nanmean(values, axis=1).tolist()
+      report.per_model[figure_key(name, f"{key}{suffix}")] = np.nanmean(values, axis=1).tolist()
 
   for key, rows in figures.correct.items():
     add(key, statistics.bootstrap_accuracies(rows, group, pairs, **options), rows)
@@ -227,22 +227,24 @@ def _add(
     add(key, statistics.bootstrap_means(found, group, used, **options), found)
     for name in rows.keys() - found.keys():
       _leave_out(
-        report, _key(name, key, suffix), "a network has no image that it could be taken of"
+        report,
+        figure_key(name, f"{key}{suffix}"),
+        "a network has no image that it could be taken of",
       )
   for name in fits:
     for key, value in _scores(figures, name, config.index_weight).items():
-      report.scalars[_key(name, key, suffix)] = value
+      report.scalars[figure_key(name, f"{key}{suffix}")] = value
 
   keys = [*figures.correct, *figures.sizes, RATIO, EFFICIENCY, INDEX]
   for name in config.sets:
     for key in figures.missing:
-      _leave_out(report, _key(name, key, suffix), figures.missing[key])
+      _leave_out(report, figure_key(name, f"{key}{suffix}"), figures.missing[key])
     if name not in fits:
-      reason = _NO_FULL if name == "full" else f"no network was fitted on a set {name!r}"
+      reason = why_missing(name)
       for key in keys:
-        _leave_out(report, _key(name, key, suffix), reason)
+        _leave_out(report, figure_key(name, f"{key}{suffix}"), reason)
       for key in (*figures.correct, *figures.sizes) if name == "random_subset" else ():
-        _leave_out(report, _key(("distilled", name), key, suffix), reason)
+        _leave_out(report, figure_key(("distilled", name), f"{key}{suffix}"), reason)
 
   curve = {}
   for epsilon_255, rows in figures.on_curve.items():
@@ -339,10 +341,3 @@ def _leave_out(report: Report, key: str, reason: str) -> None:
 def _is_known(values: np.ndarray) -> bool:
   """Whether every network has a number for some image."""
   return bool((~np.isnan(values)).any(axis=1).all())
-
-
-def _key(source: str | tuple[str, str], key: str, suffix: str) -> str:
-  """The report's name for a set's figure, or for its gain over another set."""
-  if isinstance(source, tuple):
-    return f"{statistics.GAINS[source[1]]}_{_key(source[0], key, suffix)}"
-  return f"{key}{suffix}" if source == "distilled" else f"{source}_{key}{suffix}"

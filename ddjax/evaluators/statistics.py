@@ -6,18 +6,9 @@ units; Owen, 2007, shows that it errs on the wide side). Few units make percenti
 narrow (Hesterberg, 2015), so an interval is the mean +- t * the bootstrap's standard error: units
 are drawn n - 1 at a time, which makes their variance unbiased (Rao, Wu, 1988), and t has the
 degrees of freedom of Satterthwaite (1946).
-
-A figure of how accuracies differ between cells of the test set (its classes, say), such as the
-worst of them, is of each model, then averaged over models. Few test examples to a cell add to the
-differences, so that the worst looks worse and every gap wider than it is, and the more so the less
-accurate a model is. The interval of such a figure lies about a corrected one: the accuracies are
-drawn in towards their mean until their variance over cells has lost what the test examples added
-(Louis, 1984: estimates whose spread is that of what they estimate). A replicate carries that noise
-twice and is drawn in by twice as much (the bootstrap repeats on the sample what sampling did;
-Efron, Tibshirani, 1993, chapter 10).
 """
 
-from typing import Callable, Mapping, NamedTuple, Sequence
+from typing import Mapping, NamedTuple, Sequence
 
 from jaxtyping import Bool, Float, Integer
 import numpy as np
@@ -47,7 +38,6 @@ GAINS = {
 """{baseline: what a report calls the paired difference from it}."""
 
 _COUNTS_AT_ONCE = 2_000_000
-_TINY = 1e-12
 
 
 class Estimate(NamedTuple):
@@ -72,22 +62,16 @@ class Estimate(NamedTuple):
   corrected: float | None = None
 
 
-class CellFigure(NamedTuple):
-  """A figure of a model's accuracies by cell.
+class Sample(NamedTuple):
+  """One set as it is resampled, m models in n units.
 
   Attributes:
-    measure: f64[... *cells] -> f64[...], with NaN in cells without test examples.
-    is_of_spread: whether it says how accuracies differ along the last axis, and so is corrected.
-  """
-
-  measure: Callable[[np.ndarray], np.ndarray]
-  is_of_spread: bool = True
-
-
-class _Sample(NamedTuple):
-  """One set: right or wrong f64[m T], its mean f64[n T] by unit, and what is resampled.
-
-  `members` i[m] says which unit a model belongs to.
+    rows: f64[m T], right or wrong of each model and test example.
+    members: i[m], the unit that a model belongs to.
+    unit_means: f64[n T], means of `rows` by unit.
+    groups: equal for two sets whose models are paired.
+    units: equal for two sets whose units are drawn together.
+    over: in words.
   """
 
   rows: np.ndarray
@@ -98,8 +82,15 @@ class _Sample(NamedTuple):
   over: str
 
 
-class _Figure(NamedTuple):
-  """A figure of one set: its mean, of each model f64[m], of each unit f64[n], replicates f64[B]."""
+class Figure(NamedTuple):
+  """A figure of one set.
+
+  Attributes:
+    mean: over units, as counted.
+    per_model: f64[m].
+    unit_means: f64[n], of each unit.
+    replicates: f64[B], of the bootstrap.
+  """
 
   mean: float
   per_model: np.ndarray
@@ -137,13 +128,13 @@ def bootstrap_accuracies(
     ValueError: for sets tested on unequal numbers of examples, groups that do not fit the models,
       a pair of unknown sets, or too few replicates.
   """
-  samples = _samples(correct, group, pairs, num_bootstrap, units)
+  samples = samples_of(correct, group, pairs, num_bootstrap, units)
   stacked = np.concatenate([sample.unit_means for sample in samples.values()])
-  drawn = _redraw_examples(stacked, num_bootstrap, np.random.default_rng(seed))
+  drawn = redraw_examples(stacked, num_bootstrap, np.random.default_rng(seed))
   parts = np.split(drawn, np.cumsum([len(s.unit_means) for s in samples.values()])[:-1], axis=1)
-  weights = _unit_weights(samples, num_bootstrap, seed)
+  weights = unit_weights(samples, num_bootstrap, seed)
   figures = {
-    name: _Figure(
+    name: Figure(
       sample.unit_means.mean(),
       sample.rows.mean(axis=1),
       sample.unit_means.mean(axis=1),
@@ -151,104 +142,16 @@ def bootstrap_accuracies(
     )
     for (name, sample), part in zip(samples.items(), parts, strict=True)
   }
-  return _estimates(samples, figures, pairs, limits)
+  return estimates_of(samples, figures, pairs, limits)
 
 
-def bootstrap_cells(
-  correct: Mapping[str, Bool[np.ndarray, "m T"]],
-  group: Mapping[str, Integer[np.ndarray, " m"]],
-  cells: Integer[np.ndarray, " T"],
-  shape: tuple[int, ...],
-  figures: Mapping[str, CellFigure],
-  pairs: Sequence[tuple[str, str]],
-  num_bootstrap: int,
-  seed: int,
-  units: Mapping[str, str] = UNITS,
-) -> dict[str, dict[str | tuple[str, str], Estimate]]:
-  """Figures of each model's accuracies by cell, their means over models, and paired differences.
-
-  Resampled as in `bootstrap_accuracies`, but test examples within their cells, so that each keeps
-  its count. Means are as counted; intervals of figures of spread lie about `corrected`.
-
-  Simulated with 2 to 10 classes of 40 test examples and 5 models or 3 units of 3 (equal classes,
-  equal ones at another level, even spreads, one bad class), intervals of worst class, gap, standard
-  deviation and ratio held the truth in 87 to 100 of 100 cases, those of differences between two
-  sets in 95 to 100. Intervals about the figures as counted held it in 0 to 98, and found a wider
-  gap in 16, and a smaller ratio in 85, where a less accurate set was as fair as the other. Given a
-  single unit they hold for that unit. Cells of fewer than some 20 test examples are too few.
-
-  Args:
-    correct, group, pairs, num_bootstrap, seed, units: as in `bootstrap_accuracies`.
-    cells: the cell of each test example, in [0, product of `shape`).
-    shape: of a table of cells; (k,) for classes, (k, g) for classes and groups.
-    figures: {name: CellFigure}.
-  Returns:
-    {name: {set or pair: Estimate}}.
-  Raises:
-    ValueError: as `bootstrap_accuracies`.
-  """
-  samples = _samples(correct, group, pairs, num_bootstrap, units)
-  weights = _unit_weights(samples, num_bootstrap, seed)
-  rng = np.random.default_rng(seed)
-  stacked = np.concatenate([sample.rows for sample in samples.values()])
-  counts = np.bincount(cells, minlength=np.prod(shape))
-  table = np.full((len(stacked), len(counts)), np.nan)
-  drawn = np.full((num_bootstrap, *table.shape), np.nan)
-  for cell in np.flatnonzero(counts):
-    of_cell = stacked[:, cells == cell]
-    table[:, cell] = of_cell.mean(axis=1)
-    drawn[:, :, cell] = _redraw_examples(of_cell, num_bootstrap, rng)
-  drawn += table - drawn.mean(axis=0)  # so that a linear figure is that of the sample on average
-  noise = drawn.var(axis=0) * counts / np.maximum(counts - 1, 1)
-
-  made: dict[str, dict[str, _Figure]] = {key: {} for key in figures}
-  stop = np.cumsum([len(sample.rows) for sample in samples.values()])
-  for (name, sample), last in zip(samples.items(), stop):
-    own, replicated, added = (
-      array[..., last - len(sample.rows) : last, :].reshape(*array.shape[:-2], -1, *shape)
-      for array in (table, drawn, noise)
-    )
-    drawn_in = _draw_in(own, added), _draw_in(replicated, 2 * added)
-    by_unit = sample.members[:, None] == np.arange(len(sample.unit_means))
-    by_unit = by_unit / by_unit.sum(axis=0)
-    for key, (measure, is_of_spread) in figures.items():
-      centre, replicates = map(measure, drawn_in if is_of_spread else (own, replicated))
-      per_model = measure(own)
-      made[key][name] = _Figure(
-        (per_model @ by_unit).mean(),
-        per_model,
-        centre @ by_unit,
-        (replicates @ by_unit * weights[sample.units]).sum(axis=1),
-      )
-  return {
-    key: _estimates(samples, made[key], pairs, is_corrected=figure.is_of_spread)
-    for key, figure in figures.items()
-  }
-
-
-def _draw_in(table: np.ndarray, noise: np.ndarray) -> np.ndarray:
-  """Draws accuracies f64[... m *cells] in until their variance along the last axis lost the noise.
-
-  `noise` f64[m *cells] is the variance of each. Both are averaged over all other axes of a table,
-  so that one factor serves all models of a set.
-  """
-  count = np.maximum((~np.isnan(noise)).sum(axis=-1), 1)
-  deviation = table - (np.nansum(table, axis=-1) / count)[..., None]
-  variance = np.nansum(deviation**2, axis=-1) / np.maximum(count - 1, 1)
-  others = tuple(range(1 - noise.ndim, 0))
-  variance = variance.mean(axis=others, keepdims=True)
-  added = (np.nansum(noise, axis=-1) / count).mean(axis=others, keepdims=True)
-  left = np.maximum(1 - added / np.maximum(variance, _TINY), 0)
-  return table - deviation * (1 - np.sqrt(left))[..., None]
-
-
-def _samples(
+def samples_of(
   correct: Mapping[str, np.ndarray],
   group: Mapping[str, np.ndarray],
   pairs: Sequence[tuple[str, str]],
   num_bootstrap: int,
   units: Mapping[str, str],
-) -> dict[str, _Sample]:
+) -> dict[str, Sample]:
   """Every set by its units, once the arguments have been found to fit."""
   if num_bootstrap < 2:
     raise ValueError(f"num_bootstrap={num_bootstrap} must be at least 2.")
@@ -302,7 +205,7 @@ def bootstrap_means(
   return bootstrap_accuracies(linear, group, pairs, num_bootstrap, seed, units, (0.0, np.inf))
 
 
-def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, str]) -> _Sample:
+def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, str]) -> Sample:
   """Averages the models of each top-level unit."""
   if group.shape != rows.shape[:1]:
     raise ValueError(f"Set {name!r} has {len(rows)} models but groups of shape {group.shape}.")
@@ -320,11 +223,11 @@ def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, 
     if sizes.min() == sizes.max() > 1:
       over += f" of {sizes[0]} models each"
   groups = (unit, tuple(group.tolist()))
-  return _Sample(rows, members, means, groups, (unit, tuple(labels.tolist())), over)
+  return Sample(rows, members, means, groups, (unit, tuple(labels.tolist())), over)
 
 
-def _unit_weights(
-  samples: Mapping[str, _Sample], num_bootstrap: int, seed: int
+def unit_weights(
+  samples: Mapping[str, Sample], num_bootstrap: int, seed: int
 ) -> dict[tuple[str, tuple], np.ndarray]:
   """{units: weights f64[num n]}, one draw for all sets of the same units."""
   return {
@@ -333,7 +236,7 @@ def _unit_weights(
   }
 
 
-def _redraw_examples(means: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
+def redraw_examples(means: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
   """Each row's mean over T examples drawn with replacement, one draw for all: f64[num rows]."""
   count = means.shape[1]
   columns = np.ascontiguousarray(means.T, np.float32)
@@ -355,9 +258,9 @@ def _redraw_units(count: int, num: int, seed: tuple[int, int]) -> np.ndarray:
   return (drawn[:, :, None] == np.arange(count)).mean(axis=1)
 
 
-def _estimates(
-  samples: Mapping[str, _Sample],
-  figures: Mapping[str, _Figure],
+def estimates_of(
+  samples: Mapping[str, Sample],
+  figures: Mapping[str, Figure],
   pairs: Sequence[tuple[str, str]],
   limits: tuple[float, float] = (0.0, 1.0),
   is_corrected: bool = False,

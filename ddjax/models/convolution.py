@@ -13,16 +13,17 @@ import functools
 
 import jax
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.custom_batching import custom_vmap
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from ddjax.types import Array
 
+CHECKPOINT_NAME = "convolution"
+"""Of what convolutions and their gradients give, for a policy of `jax.checkpoint` to keep."""
 _FEW_NUMBERS = 64
 """Up to so many numbers in a window, the patches are cheaper than the convolution (CPU)."""
-_PIXELS_AT_ONCE = 2560
-"""Output pixels of one piece of a kernel gradient: the piece and its copies stay in the cache."""
 _FEW_VALUES = 1 << 15
 """Up to this many input values a network, vmapped networks share one batched product of patches."""
 
@@ -72,7 +73,7 @@ def conv_ordered(x: Array, kernel: Array, padding: int) -> Array:
 
 
 def _conv_forward(x, kernel, padding):
-  return conv_ordered(x, kernel, padding), (x, kernel)
+  return checkpoint_name(conv_ordered(x, kernel, padding), CHECKPOINT_NAME), (x, kernel)
 
 
 def _conv_backward(padding, saved, cotangent):
@@ -96,7 +97,7 @@ def kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:
 
 
 def _kernel_gradient_forward(x, cotangent, padding):
-  return kernel_gradient(x, cotangent, padding), (x, cotangent)
+  return checkpoint_name(kernel_gradient(x, cotangent, padding), CHECKPOINT_NAME), (x, cotangent)
 
 
 def _kernel_gradient_backward(padding, saved, kernel):
@@ -138,24 +139,16 @@ def _conv_of_products(x: Array, kernel: Array, padding: int) -> Array:
 
 
 def _kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:
-  """In pieces of the batch that stay in the cache; the batch takes the place of the channels."""
-
-  def of_piece(x, cotangent):
-    x, cotangent = x.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3)
-    return conv_primitive(x, cotangent, padding).transpose(1, 2, 0, 3)
-
-  batch, height, width, _ = cotangent.shape
-  num_pieces = min(batch, max(1, round(batch * height * width / _PIXELS_AT_ONCE)))
-  size = batch // num_pieces
-  whole = num_pieces * size
-  if num_pieces == 1:
-    return of_piece(x, cotangent)
-  pieces = tuple(a[:whole].reshape(num_pieces, size, *a.shape[1:]) for a in (x, cotangent))
-  first = of_piece(*(a[0] for a in pieces))
-  total, _ = lax.scan(
-    lambda total, piece: (total + of_piece(*piece), None), first, tuple(a[1:] for a in pieces)
-  )
-  return total if whole == batch else total + of_piece(x[whole:], cotangent[whole:])
+  """One product for each row of the kernel, with the windows of a row side by side."""
+  size = x.shape[1] + 2 * padding - cotangent.shape[1] + 1
+  height, width, outputs = cotangent.shape[1:]
+  x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+  windows = jnp.concatenate([x[:, :, j : j + width] for j in range(size)], axis=-1)
+  cotangent = cotangent.reshape(-1, outputs)
+  rows = [
+    windows[:, i : i + height].reshape(-1, windows.shape[-1]).T @ cotangent for i in range(size)
+  ]
+  return jnp.stack(rows).reshape(size, size, -1, outputs)
 
 
 def _kernel_gradient_of_patches(x: Array, cotangent: Array, padding: int) -> Array:

@@ -48,11 +48,10 @@ def distill(job: Job, stop_request=False) -> tuple[DistilledSet, float]:
     ):
 
       def on_metrics(first, metrics):
-        last = first + len(next(iter(metrics.values()))) - 1
-        for step in range(first, last + 1):
+        for step in range(first, first + len(next(iter(metrics.values())))):
           if writer and (step % settings.log_every_steps == 0 or step in (1, job.num_steps)):
             writer.write(step, {f"train/{k}": v[step - first].tolist() for k, v in metrics.items()})
-        progress.update(last, {name: float(rows[-1].mean()) for name, rows in metrics.items()})
+        progress.show_rows(first, metrics)
 
       def on_stop(step, state):
         nonlocal curve_seconds

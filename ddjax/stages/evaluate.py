@@ -232,10 +232,12 @@ def evaluate(
         merged.setdefault(name, {}).update(of_set)
     return merged
 
-  def measured(name: str) -> Report:
+  def measured(name: str, key: str) -> Report:
     kinds, measure = plan.measures[name]
     rng = stream(job.config.seed, f"measure {name}")
-    return measure(models_of(kinds), job.real, rng, context)
+    pieces = parts.Pieces(name, key, watch)
+    own = context._replace(keep=pieces.keep, check_stop=pieces.check_stop)
+    return measure(models_of(kinds), job.real, rng, own)
 
   plain = compare.plain(job.config)
   plain = {name: plain[name] for name in plain if name not in ("evaluators", "trainer")}
@@ -243,7 +245,7 @@ def evaluate(
   for name, (kinds, _) in plan.measures.items():
     started = time.monotonic()
     key = parts.part_key([name, kinds, plain, facts], distilled)
-    reports[name] = parts.finished(watch.folder, key, functools.partial(measured, name))
+    reports[name] = parts.finished(watch.folder, key, functools.partial(measured, name, key))
     seconds[name] = time.monotonic() - started
   return reports, seconds
 

@@ -1,16 +1,68 @@
-"""Finished parts of an evaluation on disk, so that a killed run does not make them again."""
+"""Finished parts of an evaluation on disk, so that a killed run does not make them again.
+
+A part is the report of one evaluator; a piece is what a long part has measured before it is
+finished, such as one attack.
+"""
 
 import hashlib
 import json
 from pathlib import Path
 from typing import Any, Callable, Sequence
+import urllib.parse
 
 from absl import logging
 import numpy as np
 
 import ddjax
 from ddjax.io import atomic
+from ddjax.training.fitting import Watch
+from ddjax.training.trainer import PreemptedError
 from ddjax.types import DistilledSet, Report
+
+
+class EvaluationStoppedError(PreemptedError):
+  """An evaluation was asked to stop; its finished pieces are stored."""
+
+  def __init__(self, kind: str):
+    super().__init__(0)
+    self.args = (
+      f"Stopped on request in the evaluation of {kind}; the same command goes on from its last "
+      "finished piece.",
+    )
+
+
+class Pieces:
+  """The finished pieces of one evaluator, and the request to stop in between.
+
+  Args:
+    kind: name of the evaluator.
+    key: of its part, from `part_key`.
+    watch: folder and stop request.
+  """
+
+  def __init__(self, kind: str, key: str, watch: Watch):
+    self._kind, self._stop_request = kind, watch.stop_request
+    self._folder = watch.folder / Path(key).stem if watch.folder else None
+
+  def check_stop(self) -> None:
+    """Raises EvaluationStoppedError where the run was asked to stop."""
+    if self._stop_request:
+      raise EvaluationStoppedError(self._kind)
+
+  def keep(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What `make()` returns, from disk where a run before this one has finished it."""
+    self.check_stop()
+    path = self._folder and self._folder / f"{urllib.parse.quote(name, safe='')}.npz"
+    if path and path.exists():
+      try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+          return dict(file)
+      except Exception as error:  # damage can surface as any error of zip, NumPy or the disk
+        logging.warning("%s is damaged (%s); it is measured again.", path, error)
+    arrays = make()
+    if path:
+      atomic.write_npz(path, arrays)
+    return arrays
 
 
 def part_key(facts: Sequence[Any], distilled: DistilledSet) -> str:

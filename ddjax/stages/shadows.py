@@ -165,11 +165,6 @@ def _distill(job: Job, watch: Watch) -> DistilledSet:
       state = checkpoints.restore(state)
     start = int(np.ravel(state.step)[0])
     with Progress(job.num_steps, start, f"{job.config.num_replicas} splits") as progress:
-
-      def on_metrics(first, metrics):
-        last = first + len(next(iter(metrics.values()))) - 1
-        progress.update(last, {name: float(rows[-1].mean()) for name, rows in metrics.items()})
-
       state = trainer.train(
         job.distiller,
         job.data,
@@ -179,7 +174,7 @@ def _distill(job: Job, watch: Watch) -> DistilledSet:
         steps_per_call=settings.steps_per_call,
         checkpoint_every_steps=settings.checkpoint_every_steps,
         checkpoints=checkpoints,
-        hooks=trainer.Hooks(on_metrics),
+        hooks=trainer.Hooks(progress.show_rows),
         stop_request=watch.stop_request,
         host_data=job.host_data,
       )

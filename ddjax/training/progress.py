@@ -6,6 +6,7 @@ import time
 from typing import Callable, Mapping
 
 from absl import logging
+import numpy as np
 
 _SHOWN = ("loss", "accuracy")
 _WINDOW_SECONDS = 30.0
@@ -71,6 +72,11 @@ class Progress:
     elif now >= self._next_line:
       self._next_line = now + _LINE_SECONDS
       logging.info("%s", self._line(step, metrics))
+
+  def show_rows(self, first_step: int, metrics: Mapping[str, np.ndarray]) -> None:
+    """Shows the last of the rows f32[steps (r)] that the trainer hands over, mean over replicas."""
+    last = first_step + len(next(iter(metrics.values()))) - 1
+    self.update(last, {name: float(rows[-1].mean()) for name, rows in metrics.items()})
 
   def _start_bar(self) -> None:
     """Draws the empty bar."""

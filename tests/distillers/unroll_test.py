@@ -12,6 +12,7 @@ from ddjax.augment import siamese
 from ddjax.distillers import unroll
 from ddjax.distillers.unroll import Learned, Student
 from ddjax.models.build import build
+from ddjax.models.pieces import convolution_bytes
 from tests.reference.load import load
 
 NUM_CLASSES, SHAPE = 5, (8, 8, 3)
@@ -105,10 +106,18 @@ def test_the_unrolled_gradient_is_the_slope_of_the_loss():
     np.testing.assert_allclose(optax.tree.vdot(gradient, direction), slope, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [pytest.param("plain", marks=pytest.mark.slow), "checkpoint"])
-def test_loss_and_gradients_are_those_of_pytorch(name):
+@pytest.mark.parametrize(
+  "name, policy",
+  [
+    pytest.param("plain", "nothing_saveable", marks=pytest.mark.slow),
+    ("checkpoint", "nothing_saveable"),
+    ("checkpoint", "convolutions"),
+  ],
+)
+def test_loss_and_gradients_are_those_of_pytorch(name, policy):
   stored = load("trajectory")
   student, *_ = _student(name)
+  student = student._replace(policy=policy)
   learned = Learned(
     jnp.asarray(stored["images"]),
     jax.nn.one_hot(stored["labels"], NUM_CLASSES),
@@ -188,3 +197,18 @@ def test_memory_does_not_grow_with_the_steps_in_constant_form():
   assert grown["constant"] < 1.1
   assert grown["plain"] > 3
   assert grown["checkpoint"] < grown["plain"]
+
+
+def test_keeping_convolutions_takes_memory_between_keeping_nothing_and_all():
+  student, start, target, learned = _student(
+    "checkpoint", network="convnet(depth=1)", num_steps=20, at_once=None
+  )
+  draws = unroll.draw_student(jax.random.key(0), student)
+  sizes = []
+  for changes in ({}, {"policy": "convolutions"}, {"unroll": "plain"}):
+    program = jax.jit(functools.partial(unroll.match_trajectory, student._replace(**changes)))
+    compiled = program.lower(start, target, learned, draws).compile()
+    sizes.append(compiled.memory_analysis().temp_size_in_bytes)
+  per_step = convolution_bytes(build("convnet(depth=1)", num_classes=5, width=4), SHAPE) * 10
+  assert per_step == 8 * 8 * 4 * 4 * 10
+  assert sizes[0] + 20 * per_step <= sizes[1] < sizes[2]

@@ -13,7 +13,7 @@ from ddjax.data.load import RealData, load_real_data
 from ddjax.evaluators import attack_runs, battery
 from ddjax.evaluators import robustness as robustness_lib
 from ddjax.evaluators.kernel import make_kernel_fit
-from ddjax.types import DatasetInfo, DistilledSet, Models, Report
+from ddjax.types import DatasetInfo, DistilledSet, EvaluationContext, Models, Report
 
 INFO = DatasetInfo("fake", (1, 1, 1), 2, 0)
 PIXELS = np.arange(5, 100, 10)  # .05 to .95
@@ -199,6 +199,35 @@ def test_blocks_of_images_change_no_exact_figure():
     for name, thresholds in (("distilled", [0.5, 0.43]), ("full", [0.32])):
       expected = [_within(threshold, 0.11) for threshold in thresholds]
       np.testing.assert_array_equal(~outcomes[name].is_fooled, expected)
+
+
+def test_a_stop_is_heard_between_networks_and_finished_trials_are_kept():
+  config = _config(attacks=("fgsm_linf",), corruptions=())
+  models = {"distilled": {"convnet": _models([0.5, 0.43])["convnet"]}}
+  images = PIXELS.astype(np.uint8).reshape(-1, 1, 1, 1)
+  fields = dict.fromkeys(RealData._fields)
+  dataset = RealData(
+    **fields | dict(info=INFO, max_value=100, test_images=images, test_labels=LABELS)
+  )
+  measure = robustness_lib.make_robustness_evaluator(config, INFO)
+  kept, looks = {}, []
+
+  def keep(name, make):
+    kept[name] = kept.get(name) or make()
+    return kept[name]
+
+  def check_stop():
+    looks.append(len(kept))
+    if len(looks) == 4:
+      raise RuntimeError("stop")
+
+  with pytest.raises(RuntimeError, match="stop"):
+    context = EvaluationContext({}, keep=keep, check_stop=check_stop)
+    measure(models, dataset, jax.random.key(0), context)
+  assert looks == [0, 0, 1, 1]  # two networks as they are, then FGSM stopped at the second
+  assert list(kept) == ["convnet clean"]
+  resumed = measure(models, dataset, jax.random.key(0), EvaluationContext({}, keep=keep))
+  assert resumed.scalars == measure(models, dataset, jax.random.key(0)).scalars
 
 
 def test_cost_of_an_ensemble_ends_with_the_attack_that_fools():
