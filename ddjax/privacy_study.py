@@ -177,15 +177,13 @@ def _audit(
     Watch(fits, stop, True),
   )
   report = Report("privacy", {}, {}, {}, {}, {}, {"interval_over": {}, "not_measured": {}})
-  privacy.with_shadows(report, found, settings, config.seed)
-  values = privacy.score(found.logits["distilled"], found, settings.attacks, config.seed)
-  arrays = {f"score/{name}": one for name, one in values.items()}
+  scores = privacy.with_shadows(report, found, settings, config.seed)
+  own = {attack: one for (name, attack), one in scores.items() if name == "distilled"}
+  arrays = {f"score/{attack}": one.values for attack, one in own.items()}
   atomic.write_npz(place / "scores.npz", arrays | {"is_member": found.is_member})
   atomic.write_json(place / "report.json", atomic.json_safe(report._asdict()))  # marks it finished
   shutil.rmtree(fits / f"shadows-{key}", ignore_errors=True)
-  return report, {
-    name.removeprefix("score/"): Scores(one, found.is_member) for name, one in arrays.items()
-  }
+  return report, own
 
 
 def _claims(config: ConfigDict, scores: Mapping[str, Mapping[str, Scores]]) -> Report:

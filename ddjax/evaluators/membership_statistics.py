@@ -5,6 +5,9 @@ and the examples of a split share a model. So the bootstrap resamples splits and
 as `ddjax.evaluators.statistics` does, and an interval is mean +- t * its standard error.
 """
 
+from concurrent import futures
+import functools
+import os
 from typing import Any, Mapping, NamedTuple, Sequence
 
 from jaxtyping import Bool, Float
@@ -52,6 +55,7 @@ def figures(members: np.ndarray, others: np.ndarray) -> dict[str, float]:
     halves (the best on the same examples lies above 1/2 by luck alone), and the largest true
     positive rate whose false positive rate is at most the level.
   """
+  members, others = (np.cumsum(counts, axis=-1) for counts in (members, others))
   tpr, fpr = _rates(members.sum(axis=0)), _rates(others.sum(axis=0))
   by_half = (1 + _rates(members) - _rates(others)) / 2
   found = {
@@ -63,11 +67,11 @@ def figures(members: np.ndarray, others: np.ndarray) -> dict[str, float]:
   return found
 
 
-def _rates(counts: np.ndarray) -> np.ndarray:
-  """Shares f[... u+1] above each threshold; 1/2 of nothing is 0."""
-  sums = np.cumsum(counts, axis=-1)
-  shares = sums / np.maximum(sums[..., -1:], _TINY)
-  return np.concatenate([np.zeros_like(shares[..., :1]), shares], axis=-1)
+def _rates(sums: np.ndarray) -> np.ndarray:
+  """Shares f[... u+1] above each threshold, of sums f[... u] up to it; a share of nothing is 0."""
+  shares = np.zeros((*sums.shape[:-1], sums.shape[-1] + 1))
+  np.divide(sums, np.maximum(sums[..., -1:], _TINY), out=shares[..., 1:])
+  return shares
 
 
 def roc(scores: Scores) -> dict[str, list[float]]:
@@ -112,7 +116,9 @@ def estimate(
   rng = np.random.default_rng(seed)
   weights = list(_draw_weights(num_splits, num_examples, num_bootstrap, rng))
   own = {name: figures(*_by_score(one)) for name, one in scores.items()}
-  replicates = {name: _replicate(one, weights) for name, one in scores.items()}
+  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets go of the lock
+    replicated = pool.map(functools.partial(_replicate, weights=weights), scores.values())
+    replicates = dict(zip(scores, replicated, strict=True))
   by_split = {name: _each_split(one) for name, one in scores.items()}
   enough = {name: _expected(one) for name, one in scores.items()}
   alone = {

@@ -80,7 +80,9 @@ def make_privacy_evaluator(config: ConfigDict) -> Callable[..., Report]:
   return measure
 
 
-def with_shadows(report: Report, shadows: Any, config: ConfigDict, seed: int) -> None:
+def with_shadows(
+  report: Report, shadows: Any, config: ConfigDict, seed: int
+) -> dict[tuple[str, str], Scores]:
   """Attacks every split of shadow runs and enters the figures into a report.
 
   Args:
@@ -88,6 +90,8 @@ def with_shadows(report: Report, shadows: Any, config: ConfigDict, seed: int) ->
     shadows: `ddjax.stages.shadows.Shadows`.
     config: the group `privacy`.
     seed: of classifiers and bootstrap.
+  Returns:
+    {(set, attack): Scores}, also of attacks whose figures are not estimable.
   """
   settings = report.settings
   settings |= shadows.settings | {
@@ -103,6 +107,7 @@ def with_shadows(report: Report, shadows: Any, config: ConfigDict, seed: int) ->
     if name in shadows.logits
     for attack, values in score(shadows.logits[name], shadows, config.attacks, seed).items()
   }
+  every = dict(scores)
   unscored = [key for key, one in scores.items() if not membership_statistics.is_estimable(one)]
   for name, attack in unscored:
     del scores[name, attack]
@@ -132,6 +137,7 @@ def with_shadows(report: Report, shadows: Any, config: ConfigDict, seed: int) ->
   for name, rows in right.items():
     for key, chosen in (("member", shadows.is_member), ("non_member", ~shadows.is_member)):
       report.scalars[f"{_prefix(name)}{key}_accuracy"] = float(rows[chosen].mean())
+  return every
 
 
 def score(

@@ -211,4 +211,4 @@ def test_keeping_convolutions_takes_memory_between_keeping_nothing_and_all():
     sizes.append(compiled.memory_analysis().temp_size_in_bytes)
   per_step = convolution_bytes(build("convnet(depth=1)", num_classes=5, width=4), SHAPE) * 10
   assert per_step == 8 * 8 * 4 * 4 * 10
-  assert sizes[0] + 20 * per_step <= sizes[1] < sizes[2]
+  assert sizes[0] + 19 * per_step <= sizes[1] < sizes[2]  # of one step both hold it

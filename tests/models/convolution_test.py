@@ -56,13 +56,11 @@ def test_conv_is_a_sum_over_the_window():
   np.testing.assert_allclose(out[0, 1, 2], expected, rtol=1e-5)
 
 
-# 7 images and 60 pixels: 3 to 7 images a piece where the outputs are small, else 1, with remainders
-# of 0 to 3. With one channel all convolutions go through patches, in the other cases none.
+# With one channel all convolutions go through patches, in the other cases none.
 @pytest.mark.parametrize(
   "size,channels,paddings", [(3, 1, (1, 3)), (3, 8, (0, 1, 2, 3)), (5, 3, (0, 1, 2, 3))]
 )
-def test_ordered_form_is_xlas_to_the_second_order(size, channels, paddings, monkeypatch):
-  monkeypatch.setattr(convolution, "_PIXELS_AT_ONCE", 60)
+def test_ordered_form_is_xlas_to_the_second_order(size, channels, paddings):
   x, kernel = _arrays(channels, size)
 
   def every(form):
@@ -88,7 +86,6 @@ IN_AXES = [(0, None), (None, 0), (0, 0)]
 def test_networks_side_by_side_are_each_their_own(few_values, monkeypatch):
   """vmap of gradients and gradients of vmap, whichever of images and kernels are mapped."""
   monkeypatch.setattr(convolution, "_FEW_VALUES", few_values)
-  monkeypatch.setattr(convolution, "_PIXELS_AT_ONCE", 30)
   x, kernel = _arrays(3, 3, batch=3, networks=(2,))
 
   def mapped(arrays, axes):
