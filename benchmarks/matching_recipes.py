@@ -25,6 +25,7 @@ _STEPS = flags.DEFINE_integer("num_steps", 200, "Steps of every rate.")
 _RATES = flags.DEFINE_list("rates", ["0.1", "0.01", "0.001"], "Learning rates of the images.")
 _WORDS = flags.DEFINE_string("words", "", "More of the config's argument, such as factor=1.")
 _NETWORK = flags.DEFINE_string("network", None, "Of both; default the config's.")
+_INIT = flags.DEFINE_string("init", None, "How images begin; default the config's.")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/recipes", "Where the runs lie.")
 
 
@@ -46,7 +47,10 @@ def _score(rate: float) -> dict[str, float]:
   if _NETWORK.value:
     config.network.name = _NETWORK.value
     config.accuracy_evaluation.networks = (_NETWORK.value,)
-  folder = f"{_METHOD.value}-{words}-{config.network.name}-{_STEPS.value}-{rate}"
+  if _INIT.value:
+    config.synthetic.init = _INIT.value
+  parts = _METHOD.value, words, config.network.name, config.synthetic.init, _STEPS.value, rate
+  folder = "-".join(map(str, parts))
   started = time.monotonic()
   result = pipeline.run(config, pathlib.Path(_WORKDIR.value) / folder)
   _, accuracies = series(read_metrics(result.workdir / "metrics.jsonl"), VALIDATION_CURVE)
@@ -63,7 +67,7 @@ def main(_) -> None:
     print(f"{rate:<10g}{one['start']:.3f} -> {one['end']:.3f}{one['seconds']:>8} s", flush=True)
   scores = dict(sorted(scores.items(), key=lambda item: item[1]["end"]))
   words = _METHOD.value, _DATASET.value, f"ipc {_IPC.value} steps {_STEPS.value}", _WORDS.value
-  print(json.dumps({" ".join(filter(None, (*words, _NETWORK.value))): scores}))
+  print(json.dumps({" ".join(filter(None, (*words, _NETWORK.value, _INIT.value))): scores}))
 
 
 if __name__ == "__main__":
