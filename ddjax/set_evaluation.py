@@ -16,6 +16,7 @@ from ddjax.data.load import RealData
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fit import fit_full
 from ddjax.io.foreign.convert import is_own, load_any
+from ddjax.io.foreign.foreign_set import split_options
 from ddjax.random_streams import stream
 from ddjax.run_folder import RunFolder
 from ddjax.stages import estimate, present, shadows
@@ -54,8 +55,8 @@ def run_saved(
   with precision(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
     started = time.monotonic()
     real = load(config)
-    paths = _paths_of(config)
-    sets = _load(paths, real, config)
+    sources = _sources_of(config)
+    sets = _load(sources, real, config)
     jobs = {
       label: prepare_saved(_with_own_kernel(config, one), folder.path, real, one)
       for label, one in sets.items()
@@ -81,7 +82,7 @@ def run_saved(
         seconds |= {f"evaluate {name}{suffix}": value for name, value in taken.items()}
     names = ("method", "ipc", "seed", "step", "label_kind", "code_version")
     facts = {name: sets[first].info.get(name) for name in names} | {
-      "distilled": [str(path) for path in paths.values()],
+      "distilled": [path for path, _ in sources.values()],
       "preprocessing": sets[first].info["preprocessing"].kind,
       "seconds": seconds,
       "estimates": planned[first]._asdict(),
@@ -100,7 +101,7 @@ def estimate_saved(config: ConfigDict) -> str:
   """What `run_saved` would cost, in words."""
   with precision(config):
     real, texts = load(config), []
-    for label, distilled in _load(_paths_of(config), real, config).items():
+    for label, distilled in _load(_sources_of(config), real, config).items():
       job = prepare_saved(_with_own_kernel(config, distilled), pathlib.Path(), real, distilled)
       plan(job)
       texts.append(f"{label}: {estimate.estimate(job).text}")
@@ -159,9 +160,11 @@ def estimate_full(config: ConfigDict) -> str:
     return estimate.estimate_full(prepare_real(config, pathlib.Path(), load(config))).text
 
 
-def _paths_of(config: ConfigDict) -> dict[str, str]:
-  """{label: path} of the sets to evaluate; a label is the end of a path, as long as need be."""
-  paths = [path.strip() for path in (config.distilled or "").split(",") if path.strip()]
+def _sources_of(config: ConfigDict) -> dict[str, tuple[str, dict[str, Any]]]:
+  """{label: (path, its own options)} of the sets; a label is the end of a path, as long as need."""
+  texts = [text.strip() for text in (config.distilled or "").split(",") if text.strip()]
+  sources = [split_options(text) for text in texts]
+  paths = [path for path, _ in sources]
   if not paths:
     raise ValueError(
       "config.distilled is missing: a run folder, a `distilled` folder, a file, or several of them "
@@ -173,16 +176,19 @@ def _paths_of(config: ConfigDict) -> dict[str, str]:
   length = 1
   while len({part[-length:] for part in parts}) < len(parts):
     length += 1
-  return {"/".join(part[-length:]): path for part, path in zip(parts, paths, strict=True)}
+  return {"/".join(part[-length:]): one for part, one in zip(parts, sources, strict=True)}
 
 
-def _load(paths: Mapping[str, str], real: RealData, config: ConfigDict) -> dict[str, DistilledSet]:
+def _load(
+  sources: Mapping[str, tuple[str, dict[str, Any]]], real: RealData, config: ConfigDict
+) -> dict[str, DistilledSet]:
   """{label: set}, ours or another project's; `config.foreign` is for the latter among several."""
-  options = config.foreign.to_dict()
-  is_mixed = len({is_own(pathlib.Path(path)) for path in paths.values()}) > 1
+  common = config.foreign.to_dict()
+  are_own = {label: is_own(pathlib.Path(path)) for label, (path, _) in sources.items()}
+  is_mixed = len(set(are_own.values())) > 1
   return {
-    label: load_any(path, real, {} if is_mixed and is_own(pathlib.Path(path)) else options)
-    for label, path in paths.items()
+    label: load_any(path, real, ({} if is_mixed and are_own[label] else common) | options)
+    for label, (path, options) in sources.items()
   }
 
 

@@ -10,6 +10,7 @@ from ddjax.data.load import load_real_data
 from ddjax.evaluators.kernel import make_kernel_fit
 from ddjax.evaluators.predictions import predict_classes
 from ddjax.io.distilled import load_distilled, save_distilled
+from ddjax.io.foreign.foreign_set import split_options
 from ddjax.run_folder import RunFolderError
 from ddjax.stages import evaluate
 from ddjax.stages.prepare import prepare_saved
@@ -181,6 +182,47 @@ def audited(run, tmp_path_factory):
   config.privacy.attacks = ("loss", "lira")
   config.features.update(dict(num_real_shown=20, perplexity=3.0, num_permutations=19))
   return config, folder, set_evaluation.run_saved(config, folder / "run")
+
+
+def test_each_of_several_files_has_options_of_its_own(run, tmp_path):
+  saved = load_distilled(run[1])
+  pixels = np.clip(saved.info["preprocessing"].inverse(saved.images), 0, 1)
+  classes = saved.labels.argmax(axis=1)
+  np.savez(tmp_path / "pixels.npz", images=np.asarray(pixels), labels=classes)
+  np.savez(tmp_path / "network.npz", images=np.asarray(saved.images), labels=classes)
+  config = _config("evaluate.py:fake")
+  config.distilled = (
+    f"{run[1]},{tmp_path / 'pixels.npz'}#preprocessing=standardise#space=pixels,"
+    f"{tmp_path / 'network.npz'}#preprocessing=none#space=network"
+  )
+  sources = set_evaluation._sources_of(config)
+  assert list(sources) == ["kip", "pixels.npz", "network.npz"]
+  sets = set_evaluation._load(sources, load_real_data(config.data), config)
+  kinds = {label: one.info["preprocessing"].kind for label, one in sets.items()}
+  assert (kinds["pixels.npz"], kinds["network.npz"]) == ("standardise", "none")
+  np.testing.assert_array_equal(sets["network.npz"].images, saved.images)
+
+
+@pytest.mark.parametrize(
+  "text, words",
+  [
+    ("a.pt#preprocesing=none", "Did you mean 'preprocessing'"),
+    ("a.pt#decode_factor=two", "decode_factor='two'"),
+    ("a.pt#use_average=yes", "use_average='yes'"),
+    ("a.pt#space=", "space=''"),
+  ],
+)
+def test_wrong_options_of_a_file_are_named(text, words):
+  with pytest.raises(ValueError, match=words):
+    set_evaluation._sources_of(_config("evaluate.py:fake", distilled=text))
+
+
+def test_options_are_read_as_what_they_are_and_a_path_may_hold_the_sign(tmp_path):
+  options = "#decode_factor=2#experiment=3#use_average=True#layout=npz"
+  expected = {"decode_factor": 2, "experiment": 3, "use_average": True, "layout": "npz"}
+  assert split_options("a.pt" + options) == ("a.pt", expected)
+  (tmp_path / "b#space=pixels").touch()
+  assert split_options(str(tmp_path / "b#space=pixels")) == (str(tmp_path / "b#space=pixels"), {})
 
 
 def test_an_audit_puts_two_sets_side_by_side(audited):

@@ -1,9 +1,11 @@
 """What a reader of another project's files returns, and what the user may say of them."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ddjax.config.arguments import nearest
 from ddjax.data.preprocess import Preprocessing
 
 SPACES = ("pixels", "network")
@@ -29,6 +31,34 @@ class ForeignOptions(NamedTuple):
   experiment: int = 0
   label_kind: str | None = None
   use_average: bool = False
+
+
+_READ = {"decode_factor": int, "experiment": int, "use_average": {"True": True, "False": False}.get}
+
+
+def split_options(source: str) -> tuple[str, dict[str, Any]]:
+  """(path, fields of `ForeignOptions`) of `PATH#field=value#field=value`.
+
+  A path that exists as it stands, with its "#", has no fields.
+
+  Raises:
+    ValueError: for an unknown field, or a value that it cannot have.
+  """
+  path, *fields = [source] if Path(source).exists() else source.split("#")
+  options = {}
+  for field in fields:
+    name, _, text = field.partition("=")
+    if name not in ForeignOptions._fields:
+      raise ValueError(
+        f"Unknown option {name!r} in {source!r}. {nearest(name, ForeignOptions._fields)}"
+      )
+    try:
+      options[name] = _READ.get(name, str)(text)
+    except ValueError:
+      options[name] = None
+    if options[name] in (None, ""):
+      raise ValueError(f"{name}={text!r} in {source!r} is no value that it can have.")
+  return path, options
 
 
 class ForeignSet(NamedTuple):
