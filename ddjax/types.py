@@ -139,6 +139,7 @@ class Distiller(NamedTuple):
     num_steps: the natural length where the method has one (Label Solve: one pass), else None.
     decode_factor: cells a side of the grid that a published image is; 1 for whole images.
     image_passes: cost of a step, in passes of one image forward through `config.network`.
+    step_bytes: memory that a step needs besides the data and its networks, where that is known.
     remarks: sentences for the log, on what the method chose itself.
   """
 
@@ -152,6 +153,7 @@ class Distiller(NamedTuple):
   num_steps: int | None = None
   decode_factor: int = 1
   image_passes: float = 0.0
+  step_bytes: int = 0
   remarks: tuple[str, ...] = ()
 
 

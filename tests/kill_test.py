@@ -123,6 +123,8 @@ def test_every_matching_method_killed_ends_on_the_same_bits(tmp_path, method):
   whole, killed = ddjax.load(tmp_path / "whole"), ddjax.load(tmp_path / "killed")
   assert whole.info["step"] == killed.info["step"] > 0
   np.testing.assert_array_equal(whole.images, killed.images)
+  np.testing.assert_array_equal(whole.labels, killed.labels)
+  assert whole.info["learning_rate"] == killed.info["learning_rate"]
   reports = [
     json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "killed")
   ]
@@ -153,7 +155,7 @@ def test_an_audit_killed_ends_on_the_same_figures_and_repeats_no_finished_part(t
   started = time.monotonic()
   _finish(tmp_path / "whole", arguments)
   seconds = time.monotonic() - started
-  moments, killed, finished = random.Random(5), tmp_path / "killed", {}
+  moments, killed, finished, seen = random.Random(5), tmp_path / "killed", {}, set()
   for _ in range(4):
     process = _start(killed, arguments)
     time.sleep(moments.uniform(0.3 * seconds, seconds))
@@ -161,10 +163,12 @@ def test_an_audit_killed_ends_on_the_same_figures_and_repeats_no_finished_part(t
     process.communicate()
     _check_readable(killed)
     files = [*killed.glob("fits/part-*.json"), *killed.glob("fits/part-*/*.npz")]
-    parts = {path.name: path.stat().st_mtime_ns for path in files}
+    parts = {str(path.relative_to(killed)): path.stat().st_mtime_ns for path in files}
+    seen |= {path.suffix for path in files}
     if not (killed / "report.json").exists():
       assert finished.items() <= parts.items()  # what was finished was not made again
     finished = parts
+  assert seen == {".json", ".npz"}  # both kinds were there to be made again
   _finish(killed, arguments)
   reports = [
     json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "killed")

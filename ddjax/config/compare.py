@@ -14,7 +14,8 @@ _FREE_FIELDS = (
   "evaluators",
   "evaluate_initial",
   "curve",
-  "classes_at_once",  # the same numbers to rounding
+  "classes_at_once",  # the same numbers to rounding, as is the next one
+  "checkpoint_policy",
   "choose_by",
   "num_random_subsets",
   "coreset_baselines",

@@ -29,7 +29,7 @@ def base(method: str, dataset: str) -> ConfigDict:
       num_devices=0,  # 0: all there are
       resume_from=placeholder(str),  # a run folder whose last checkpoint starts this run
       precision="float32",  # or float64, for kernels without pooling
-      memory_budget_gb=4.0,  # what one blocked kernel call may need
+      memory_budget_gb=4.0,  # of a blocked kernel call, of classes at once, of what MTT keeps
       data=data(dataset),
       trainer=trainer(),
       evaluators=("kernel", "accuracy"),

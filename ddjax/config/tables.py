@@ -2,6 +2,8 @@
 
 from typing import Any, Mapping
 
+from absl import logging
+
 Key = tuple[str | None, int | None]
 
 
@@ -18,6 +20,8 @@ def settings_for(table: Mapping[Key, Mapping[str, Any]], dataset: str, ipc: int)
   """
   known = [key_ipc for name, key_ipc in table if name == dataset and key_ipc is not None]
   nearest_ipc = min(known, key=lambda other: (abs(other - ipc), other), default=None)
+  if nearest_ipc not in (None, ipc):
+    logging.info("No settings for %s with ipc %d: those of ipc %d.", dataset, ipc, nearest_ipc)
   merged: dict[str, Any] = {}
   for key in dict.fromkeys([(None, None), (dataset, None), (dataset, nearest_ipc)]):
     merged.update(table.get(key, {}))

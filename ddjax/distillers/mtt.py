@@ -25,7 +25,7 @@ from ddjax.augment import siamese
 from ddjax.config.arguments import nearest
 from ddjax.distillers import settings, synthetic, unroll
 from ddjax.distillers.unroll import Learned, Student
-from ddjax.models.pieces import best_images_at_once, convolution_bytes, map_each
+from ddjax.models.pieces import best_images_at_once, map_each
 from ddjax.training.parallel import mean_across, own_rows
 from ddjax.types import (
   Array,
@@ -38,8 +38,6 @@ from ddjax.types import (
 )
 
 _MOST_CHANGE = math.log(2)  # of the logarithm of the student's rate in one update
-_KEPT_OVER_FORWARD = 1.5
-"""Bytes that `convolutions` keeps over those of the forward pass alone (measured: 1.2 to 1.4)."""
 _RANGE = math.log(1000)  # of that logarithm, to both sides of where it begins
 
 
@@ -132,7 +130,10 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     start, target = map(np.stack, zip(*pieces))
     return {"start": start, "target": target}
 
-  per_step = 9 if student.unroll == "plain" else 12  # forward passes, of second order
+  keeps = {"plain": "everything", "constant": "nothing"}.get(student.unroll, student.policy)
+  kept_bytes = unroll.kept_bytes(student, like, info.num_classes)
+  keeps = keeps.removesuffix("_saveable")
+  per_step = {"everything": 9, "convolutions": 10}.get(keeps, 12)  # forward passes, of second order
   return Distiller(
     init,
     step,
@@ -141,10 +142,12 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     experts=needs,
     label_kind="probabilities" if learn_labels else "one_hot",
     batch_sizes={"outer.num_segments": outer.num_segments},
+    step_bytes=outer.num_segments * kept_bytes,
     image_passes=outer.num_segments * student.num_steps * student.batch_size * per_step,
     remarks=(
       f"{student.num_steps} student steps on {student.batch_size} of {student.num_images} images, "
-      f"{outer.expert_epochs} expert epochs, gradient by {student.unroll}.",
+      f"{outer.expert_epochs} expert epochs, gradient by {student.unroll}, which keeps {keeps}: "
+      f"{kept_bytes / 2**30:.2g} GiB a segment.",
     ),
   )
 
@@ -251,14 +254,11 @@ def _make_student(config: ConfigDict, info: DatasetInfo, network) -> tuple[Stude
     image_shape=tuple(info.image_shape),
     images_at_once=None if statistics else best_images_at_once(network, info.image_shape),
     unroll=config.unroll,
-    policy=config.checkpoint_policy or _affordable_policy(config, info, network, batch_size),
+    policy=config.checkpoint_policy or "convolutions",
   )
+  if not config.checkpoint_policy:
+    segments = outer.num_segments * config.num_replicas  # at most; devices share them
+    needed = segments * unroll.kept_bytes(student, zeros["params"], info.num_classes)
+    if needed > config.memory_budget_gb * 2**30:
+      student = student._replace(policy="nothing_saveable")
   return student, zeros["params"]
-
-
-def _affordable_policy(config: ConfigDict, info: DatasetInfo, network, batch_size: int) -> str:
-  """Keeps what convolutions gave where the memory budget allows, else nothing."""
-  steps = config.outer.student_steps if config.unroll == "checkpoint" else 1
-  images = steps * batch_size * config.outer.num_segments * config.num_replicas
-  needed = images * _KEPT_OVER_FORWARD * convolution_bytes(network, info.image_shape)
-  return "convolutions" if needed <= config.memory_budget_gb * 2**30 else "nothing_saveable"

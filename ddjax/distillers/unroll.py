@@ -159,15 +159,35 @@ def match_trajectory(
 
 def train_student(student: Student, start: Any, learned: Learned, draws: StudentDraws) -> Any:
   """theta_N, the parameters after all steps; differentiable by `learned`."""
-
-  gradient_of = functools.partial(_student_gradient, student)
-  if student.unroll == "checkpoint":
-    gradient_of = jax.checkpoint(gradient_of, policy=_policy(student), prevent_cse=False)
+  gradient_of = _gradient_of_step(student)
 
   def step(params, draw):
     return _descend(params, gradient_of(params, learned, draw), learned.log_rate), None
 
   return jax.lax.scan(step, start, draws)[0]
+
+
+def kept_bytes(student: Student, params: Any, num_classes: int) -> int:
+  """What one segment keeps in memory of all steps, until the gradient has run back through them.
+
+  Args:
+    student: how it learns.
+    params: a tree like its parameters; shapes are enough.
+    num_classes: k.
+  """
+  if student.unroll == "constant":
+    return 0
+  gradient_of, n = _gradient_of_step(student), student.num_images
+
+  def residuals(params, learned, rng):
+    draw = jax.tree.map(lambda leaf: leaf[0], draw_student(rng, student))
+    return jax.vjp(lambda *args: gradient_of(*args, draw), params, learned)[1]
+
+  images, labels = jnp.zeros((n, *student.image_shape)), jnp.zeros((n, num_classes))
+  kept = jax.eval_shape(
+    residuals, params, Learned(images, labels, jnp.float32(0)), jax.random.key(0)
+  )
+  return student.num_steps * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
 
 
 def constant_memory_gradient(
@@ -213,6 +233,14 @@ def constant_memory_gradient(
   (_, total), _ = jax.lax.scan(step_again, (start, zero), draws)
   # d/d log alpha = alpha d/d alpha, so that every leaf has the same factor
   return 0.5 * scale * _squared(end, target), jax.tree.map(lambda leaf: -scale * rate * leaf, total)
+
+
+def _gradient_of_step(student: Student) -> Callable[..., Any]:
+  """`_student_gradient` with what it keeps by the student's unroll."""
+  gradient_of = functools.partial(_student_gradient, student)
+  if student.unroll == "checkpoint":
+    return jax.checkpoint(gradient_of, policy=_policy(student), prevent_cse=False)
+  return gradient_of
 
 
 def _minibatch(student: Student, learned: Learned, draw: StudentDraws) -> tuple[Array, Array]:

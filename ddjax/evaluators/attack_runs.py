@@ -181,14 +181,13 @@ def run_trial(
     order = np.concatenate([np.arange(count) for count in counts])
     rngs = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, order)
     rngs = jax.vmap(functools.partial(jax.random.split, num=pieces))(rngs)
+    blocks = pixels[rows], labels[rows]
     runs = []
     step = _NETWORKS_AT_ONCE.get(jax.default_backend(), len(order))
     for start in range(0, len(order), step):
       check_stop()
       own = jax.tree.map(operator.itemgetter(slice(start, start + step)), (params, rngs))
-      run = _run(
-        *own, pixels[rows], labels[rows], trial.settings, predict_fn=predict_fn, form=trial.form
-      )
+      run = _run(*own, *blocks, trial.settings, predict_fn=predict_fn, form=trial.form)
       runs.append(jax.device_get(run))  # waits, so that a stop can come in between
     run = jax.tree.map(lambda *parts: np.concatenate(parts)[:, : len(pixels)], *runs)
     ends = np.cumsum(counts)[:-1]

@@ -2,6 +2,7 @@
 
 import collections
 from concurrent import futures
+import hashlib
 import os
 from typing import Any, Callable, Mapping, NamedTuple
 
@@ -20,6 +21,8 @@ AUTOATTACK = ("apgd_ce_linf", "apgd_t_linf", "square_linf")
 
 Rows = dict[str, np.ndarray]
 """{set: f64[m T]}, a number for each network and test image."""
+
+_FORMAT = 1  # of kept outcomes: raise it when an attack of equal settings would find something else
 
 
 class Figures(NamedTuple):
@@ -72,16 +75,24 @@ def run_battery(
     context: keeps what every trial found, and says when to stop.
   """
 
+  digest = _digest(fits)
+  failures: list[BaseException] = []
+
+  def check_stop() -> None:
+    context.check_stop()
+    if failures:
+      raise RuntimeError("An attack beside this one has failed.") from failures[0]
+
   def run(name: str, trial: Trial, images: np.ndarray = pixels) -> dict[str, Outcome]:
     def make() -> dict[str, np.ndarray]:
-      found = attack_runs.run_trial(trial, fits, images, labels, rng, context.check_stop)
+      found = attack_runs.run_trial(trial, fits, images, labels, rng, check_stop)
       return {
         f"{of_set}/{field}": array
         for of_set, outcome in found.items()
         for field, array in outcome._asdict().items()
       }
 
-    arrays = context.keep(name, make)
+    arrays = context.keep(f"{name} on {digest}", make)
     return {
       of_set: Outcome(*(arrays[f"{of_set}/{field}"] for field in Outcome._fields))
       for of_set in fits
@@ -89,7 +100,7 @@ def run_battery(
 
   def pgd(epsilon_255: float, **changes: int) -> Rows:
     trial = attack_runs.pgd_trial(forms, config, "linf", epsilon_255 / 255, **changes)
-    return _accuracy(run(f"pgd within {epsilon_255:g} {changes or ''}".strip(), trial))
+    return _accuracy(run(f"pgd within {epsilon_255!r} {changes or ''}".strip(), trial))
 
   look = attack_runs.look_trial(forms)
   clean = _accuracy(run("clean", look))
@@ -100,7 +111,7 @@ def run_battery(
       missing[_attack_key(config, attack)] = trial
     else:
       trials[attack] = trial
-  outcomes = _side_by_side(run, trials)
+  outcomes = _side_by_side(run, trials, failures)
   attacked = {attack: _attack_key(config, attack) for attack in outcomes}
   for attack, key in attacked.items():
     bound = config.l2_255 / 255 if attack in MINIMISING else np.inf
@@ -136,24 +147,47 @@ def run_battery(
   )
 
 
+def _digest(fits: Mapping[str, Models]) -> str:
+  """Of everything that is attacked: a kept outcome is of no use to other networks."""
+  content = hashlib.sha256(str(_FORMAT).encode())
+  for name, fit in fits.items():
+    for array in (fit.group, *jax.tree.leaves(fit.params)):
+      content.update(f"{name} {np.shape(array)}".encode())
+      content.update(np.ascontiguousarray(array))
+  return content.hexdigest()[:16]
+
+
 def _side_by_side(
-  run: Callable[[str, Trial], dict[str, Outcome]], trials: Mapping[str, Trial]
+  run: Callable[[str, Trial], dict[str, Outcome]],
+  trials: Mapping[str, Trial],
+  failures: list[BaseException],
 ) -> dict[str, dict[str, Outcome]]:
   """Runs every trial; on CPUs those of different forms side by side.
 
   A compilation takes one core, and so does an attack on small networks. Trials of one form share
-  its program and take turns.
+  its program and take turns. What one fails with is put into `failures`, so that the others can
+  stop at their next look, and raised.
   """
   by_form: dict[Callable, list[str]] = {}
   for attack, trial in trials.items():
     by_form.setdefault(trial.form, []).append(attack)
 
+  is_double = jax.config.jax_enable_x64  # a thread begins with the default
+
   def of_form(attacks: list[str]) -> dict[str, dict[str, Outcome]]:
-    return {attack: run(attack, trials[attack]) for attack in attacks}
+    try:
+      with jax.enable_x64(is_double):
+        return {attack: run(attack, trials[attack]) for attack in attacks}
+    except BaseException as error:
+      failures.append(error)
+      raise
 
   num_workers = os.cpu_count() if jax.default_backend() == "cpu" else 1
   with futures.ThreadPoolExecutor(num_workers) as pool:
-    found = collections.ChainMap(*pool.map(of_form, by_form.values()))
+    runs = [pool.submit(of_form, attacks) for attacks in by_form.values()]
+  if failures:
+    raise failures[0]
+  found = collections.ChainMap(*(one.result() for one in runs))
   return {attack: found[attack] for attack in trials}
 
 

@@ -53,7 +53,7 @@ def make_robustness_evaluator(
     info: of the data set.
     unit: what one entry of the set `distilled` is, for what the intervals run over.
   Returns:
-    measure(models, dataset, rng, context=None) -> Report of kind "robustness". Settings hold the
+    measure(models, dataset, rng, context) -> Report of kind "robustness". Settings hold the
     verdicts on convergence (PGD with twice the steps) and gradient masking (Square against the
     white-box attacks), the cost of each attack, and what the figures of `ddjax.plots.robustness`
     need. `measure` compiles each attack once for every `predict_fn` and number of networks.

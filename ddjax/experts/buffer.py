@@ -16,6 +16,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, Iterator, Mapping, NamedTuple
@@ -79,7 +80,7 @@ class Buffer:
     Args:
       folder: may be missing.
       identity: what its experts must be of; `dtype` says how parameters are stored.
-    Experts of which a chunk is missing are left out, with a warning: they count as not trained.
+    Of experts of which a chunk is missing only the epochs before it count, with a warning.
 
     Raises:
       ExpertBufferError: for a damaged or missing index, or naming every field that differs.
@@ -125,10 +126,14 @@ class Buffer:
         f"{self.folder} holds other experts; differing: {'; '.join(differing)}."
       )
     missing = [chunk for chunk in chunks if not self._chunk_path(chunk).exists()]
+    lost: dict[int, int] = {}  # the first epoch that a group has no more
     for chunk in missing:
-      logging.warning("%s is missing; its experts count as not trained.", self._chunk_path(chunk))
-    gone = {chunk.first_expert for chunk in missing}
-    return [chunk for chunk in chunks if chunk.first_expert not in gone]
+      logging.warning(
+        "%s is missing; its experts count as trained up to epoch %d.",
+        self._chunk_path(chunk), chunk.first_epoch - 1,
+      )  # fmt: skip
+      lost[chunk.first_expert] = min(chunk.first_epoch, lost.get(chunk.first_expert, math.inf))
+    return [c for c in chunks if c.first_epoch < lost.get(c.first_expert, math.inf)]
 
   @contextlib.contextmanager
   def locked(self, is_waiting: bool = True) -> Iterator[None]:
@@ -281,8 +286,8 @@ class Buffer:
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
       return [file[str(i)] for i in range(len(file.files))]
 
-  def verify(self, num_experts: int, num_epochs: int) -> None:
-    """Holds every chunk that so many experts and epochs need against its checksum.
+  def verify(self, num_experts: int, num_epochs: int, num_parameters: int) -> None:
+    """Holds every chunk that so many experts and epochs need against its checksum and its network.
 
     Raises:
       ExpertBufferError: naming the first file that is missing, truncated or altered.
@@ -295,6 +300,11 @@ class Buffer:
         found = _mapped(path, chunk.sha256).shape
         if found[:2] != shape:
           raise ExpertBufferError(f"{path} is {found}, the index says {shape} epochs and experts.")
+        if found[2] != num_parameters:
+          raise ExpertBufferError(
+            f"{path} has {found[2]} parameters a network; the network of that name has "
+            f"{num_parameters} here."
+          )
 
   def read(self, expert: int, epoch: int) -> np.ndarray:
     """The parameters f32[p] of an expert after so many epochs, of what was verified before.

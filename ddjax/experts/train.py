@@ -67,9 +67,9 @@ def plan_groups(
       groups.append(Group(first, last.end_expert, epoch))
   new = [expert for expert in range(num_experts) if buffer.epochs_of(expert) is None]
   for run in np.split(new, np.flatnonzero(np.diff(new) > 1) + 1) if new else ():
-    num_groups = math.ceil(len(run) / (num_devices * at_once))
-    edges = run[0] + np.arange(num_groups + 1) * len(run) // num_groups
-    groups += [Group(int(a), int(b), 0) for a, b in zip(edges[:-1], edges[1:])]
+    end, size = int(run[-1]) + 1, num_devices * at_once
+    starts = range(int(run[0]), end, size)  # the same cuts however much of a plan is done
+    groups += [Group(first, min(first + size, end), 0) for first in starts]
   return groups
 
 

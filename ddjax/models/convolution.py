@@ -3,8 +3,8 @@
 XLA's CPU backend has a fast convolution, but takes it only for operands in one order of axes
 (images [b h w c], kernels [s s c o]). Outside loops the compiler reorders the others; inside
 compiled loops it does not, and the gradients, whose operands automatic differentiation leaves in
-other orders, run up to a hundred times slower. `conv_ordered` therefore writes its gradients as
-convolutions in that order. `vmap` over networks would make grouped convolutions, which are slow
+other orders, run up to a hundred times slower. `conv_ordered` therefore writes the gradient of the
+images as a convolution in that order, and that of the kernel as products of matrices. `vmap` over networks would make grouped convolutions, which are slow
 too; there the networks are taken one after another, or, where they are small, as one batched
 product of patches.
 """
@@ -68,7 +68,7 @@ def conv_primitive(x: Array, kernel: Array, padding: int, stride: int = 1) -> Ar
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv_ordered(x: Array, kernel: Array, padding: int) -> Array:
-  """`conv` with stride 1, whose gradients are convolutions in XLA's preferred order too."""
+  """`conv` with stride 1, whose gradients are fast in compiled loops too."""
   return _over_networks(_conv, conv_patches, padding, by_row=True)(x, kernel)
 
 

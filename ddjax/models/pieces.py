@@ -11,8 +11,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ddjax.models.layers import Conv
-
 _PIECE_BYTES = {"cpu": 6 << 20}
 """Largest activation of one piece of a batch, by backend; elsewhere a batch is one piece."""
 _GROUP_BYTES = {"cpu": 32 << 20}
@@ -30,20 +28,6 @@ def activation_bytes(network: nn.Module, image_shape: tuple[int, int, int]) -> i
 
   shapes = jax.eval_shape(run, jax.random.key(0), jnp.zeros((1, *image_shape)))
   return max(4 * math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
-
-
-def convolution_bytes(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
-  """Bytes that all convolutions of a network give of one image, f32."""
-
-  def is_convolution(module, _):
-    return isinstance(module, Conv)
-
-  def run(rng, image):
-    options = dict(capture_intermediates=is_convolution, mutable=["intermediates"])
-    return network.apply(network.init(rng, image), image, **options)
-
-  _, kept = jax.eval_shape(run, jax.random.key(0), jnp.zeros((1, *image_shape)))
-  return sum(4 * math.prod(leaf.shape) for leaf in jax.tree.leaves(kept))
 
 
 def best_images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:

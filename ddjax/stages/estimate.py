@@ -96,9 +96,8 @@ def of_stages(job: Job, stages: dict[str, np.ndarray], apart: Sequence[str] = ()
   """
   flops = {name: float(one[0]) for name, one in stages.items()}
   seconds = {name: float(one[1]) for name, one in stages.items()}
-  budget = job.config.memory_budget_gb * 2**30
   peak = max((one[2] for one in stages.values()), default=0)
-  memory = int(min(peak, budget)) + sum(leaf.nbytes for leaf in jax.tree.leaves(job.data))
+  memory = int(peak) + sum(leaf.nbytes for leaf in jax.tree.leaves(job.data))
   text = (
     f"{sum(flops.values()) / 1e12:.3g} TFLOP, {memory / 2**30:.2g} GiB, about "
     f"{duration(sum(seconds.values()))} ("
@@ -116,7 +115,7 @@ def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
 
   def of_pairs(num_pairs: int, with_gradient: bool = False) -> np.ndarray:
     one = cost.estimate(kernel, num_pairs, info.image_shape, with_gradient)
-    return np.array([one.flops, one.seconds, one.bytes])
+    return np.array([one.flops, one.seconds, min(one.bytes, config.memory_budget_gb * 2**30)])
 
   batch = job.distiller.batch_sizes["outer.target_batch_size"]
   step_pairs = (batch + num_support) * num_support * config.num_replicas
@@ -180,13 +179,15 @@ def _curve(job: Job) -> np.ndarray:
 
 
 def _matching(job: Job) -> np.ndarray:
-  """[flops, seconds, 0] of a method that works by passes through a network, without its curve."""
+  """[flops, seconds, bytes] of a method that works by passes through a network, without curve."""
   config = job.config
   network = build(
     config.network.name, num_classes=job.real.info.num_classes, width=config.network.width or None
   )
   passes = job.num_steps * config.num_replicas * job.distiller.image_passes
-  return _passes(network, job, passes)
+  cost_of_steps = _passes(network, job, passes)
+  cost_of_steps[2] = job.distiller.step_bytes * config.num_replicas
+  return cost_of_steps
 
 
 def _passes(network: nn.Module, job: Job, num_passes: float) -> np.ndarray:

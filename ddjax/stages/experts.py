@@ -134,7 +134,9 @@ def ensure(
     buffer = open_buffer(config, real, members)
   if buffer.lacks(*needs):
     raise ExpertBufferError(f"{buffer.folder} is not whole here; hosts must share the folder.")
-  buffer.verify(*needs)
+  image = jax.ShapeDtypeStruct((1, *real.info.image_shape), np.float32)
+  params = jax.eval_shape(build_network(config, real.info).init, jax.random.key(0), image)["params"]
+  buffer.verify(*needs, sum(leaf.size for leaf in jax.tree.leaves(params)))
   return buffer
 
 

@@ -165,6 +165,19 @@ def test_impossible_settings_are_refused_by_name(fields, words):
     make_mtt(config, load_real_data(config.data).info)
 
 
+def test_convolutions_are_kept_where_the_budget_allows():
+  config = mtt.get_config("fake,ipc=2")
+  config.network.name = "convnet(depth=1)"
+  info = load_real_data(config.data).info
+  words = {}
+  for budget in (1.0, 1e-6):
+    config.memory_budget_gb = budget
+    words[budget] = make_mtt(config, info).remarks[0]
+  assert "keeps convolutions" in words[1.0] and "keeps nothing:" in words[1e-6]
+  config.checkpoint_policy = "convolutions"  # as the user says, whatever the budget
+  assert "keeps convolutions" in make_mtt(config, info).remarks[0]
+
+
 _FIELDS = (
   "student_steps", "expert_epochs", "max_start_epoch", "learning_rate", "rate_learning_rate",
   "student_learning_rate", "student_batch_size",

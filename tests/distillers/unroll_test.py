@@ -1,6 +1,7 @@
 """The unrolled student: against a Python loop, finite differences, PyTorch, and its own memory."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,6 @@ from ddjax.augment import siamese
 from ddjax.distillers import unroll
 from ddjax.distillers.unroll import Learned, Student
 from ddjax.models.build import build
-from ddjax.models.pieces import convolution_bytes
 from tests.reference.load import load
 
 NUM_CLASSES, SHAPE = 5, (8, 8, 3)
@@ -199,16 +199,22 @@ def test_memory_does_not_grow_with_the_steps_in_constant_form():
   assert grown["checkpoint"] < grown["plain"]
 
 
-def test_keeping_convolutions_takes_memory_between_keeping_nothing_and_all():
+@pytest.mark.parametrize("num_pieces", [1, 3])
+def test_keeping_convolutions_takes_memory_between_keeping_nothing_and_all(num_pieces):
+  """And what is said to be kept is what the compiled programs need more than one another."""
   student, start, target, learned = _student(
-    "checkpoint", network="convnet(depth=1)", num_steps=20, at_once=None
+    "checkpoint", network="convnet(depth=1)", num_steps=20, at_once=math.ceil(10 / num_pieces)
   )
   draws = unroll.draw_student(jax.random.key(0), student)
-  sizes = []
+  needed, said = [], []
   for changes in ({}, {"policy": "convolutions"}, {"unroll": "plain"}):
-    program = jax.jit(functools.partial(unroll.match_trajectory, student._replace(**changes)))
+    changed = student._replace(**changes)
+    program = jax.jit(functools.partial(unroll.match_trajectory, changed))
     compiled = program.lower(start, target, learned, draws).compile()
-    sizes.append(compiled.memory_analysis().temp_size_in_bytes)
-  per_step = convolution_bytes(build("convnet(depth=1)", num_classes=5, width=4), SHAPE) * 10
-  assert per_step == 8 * 8 * 4 * 4 * 10
-  assert sizes[0] + 19 * per_step <= sizes[1] < sizes[2]  # of one step both hold it
+    needed.append(compiled.memory_analysis().temp_size_in_bytes)
+    said.append(unroll.kept_bytes(changed, start, NUM_CLASSES))
+  assert needed[0] < needed[1] < needed[2]
+  rows = num_pieces * math.ceil(10 / num_pieces)  # what fills up a piece is kept too
+  assert said[1] - said[0] >= 20 * 4 * rows * 8 * 8 * 4
+  np.testing.assert_allclose(needed[1] - needed[0], said[1] - said[0], rtol=0.15)
+  assert said[2] > said[1]

@@ -1,6 +1,8 @@
 """Robustness of networks whose boundary is known, of the kernel predictor, and what is reported."""
 
 import json
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -225,9 +227,32 @@ def test_a_stop_is_heard_between_networks_and_finished_trials_are_kept():
     context = EvaluationContext({}, keep=keep, check_stop=check_stop)
     measure(models, dataset, jax.random.key(0), context)
   assert looks == [0, 0, 1, 1]  # two networks as they are, then FGSM stopped at the second
-  assert list(kept) == ["convnet clean"]
+  (name,) = kept
+  assert name.startswith("convnet clean on ")
   resumed = measure(models, dataset, jax.random.key(0), EvaluationContext({}, keep=keep))
   assert resumed.scalars == measure(models, dataset, jax.random.key(0)).scalars
+  others = models | {"full": {"convnet": _models([0.32])["convnet"]}}  # what was kept is not theirs
+  again = measure(others, dataset, jax.random.key(0), EvaluationContext({}, keep=keep))
+  assert again.scalars == measure(others, dataset, jax.random.key(0)).scalars
+
+
+def test_once_an_attack_has_failed_those_beside_it_are_stopped():
+  begun, failures, heard = threading.Event(), [], []
+
+  def run(name, _):
+    if name == "bad":
+      assert begun.wait(20)
+      raise OSError("disk full")
+    begun.set()
+    while not failures:  # an attack looks between networks
+      time.sleep(0.01)
+    heard.append(name)
+    raise RuntimeError("stopped")
+
+  trials = {name: attack_runs.Trial(lambda name=name: name, {}) for name in ("long", "bad")}
+  with pytest.raises(OSError, match="disk full"):
+    battery._side_by_side(run, trials, failures)
+  assert heard == ["long"]
 
 
 def test_cost_of_an_ensemble_ends_with_the_attack_that_fools():

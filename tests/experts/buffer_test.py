@@ -39,7 +39,7 @@ def _filled(folder, identity=None):
 def test_every_epoch_of_every_expert_is_read_back(tmp_path):
   parameters = _filled(tmp_path)
   buffer = Buffer(tmp_path, IDENTITY)
-  buffer.verify(3, 4)
+  buffer.verify(3, 4, 6)
   assert buffer.num_experts == 3 and buffer.num_epochs == 2
   np.testing.assert_array_equal(buffer.read(1, 2), parameters[0][2, 1])
   np.testing.assert_array_equal(buffer.read(0, 4), parameters[1][1, 0])
@@ -77,8 +77,8 @@ def test_a_damaged_chunk_is_named_and_never_used(tmp_path, damage):
     content[-2] ^= 1
   path.write_bytes(content)
   with pytest.raises(ExpertBufferError, match=f"{path.name} is truncated or altered"):
-    Buffer(tmp_path, IDENTITY).verify(3, 4)
-  Buffer(tmp_path, IDENTITY).verify(3, 2)  # what is not needed does no harm
+    Buffer(tmp_path, IDENTITY).verify(3, 4, 6)
+  Buffer(tmp_path, IDENTITY).verify(3, 2, 6)  # what is not needed does no harm
 
 
 def test_a_damaged_state_is_named(tmp_path):
@@ -115,16 +115,23 @@ def test_a_lost_index_is_an_error_and_deletes_nothing(tmp_path):
   assert len(list((tmp_path / "chunks").iterdir())) == 3
 
 
-def test_experts_of_a_missing_file_count_as_not_trained_and_the_others_stay(tmp_path):
-  _filled(tmp_path)
+def test_of_experts_with_a_missing_file_the_epochs_before_it_stay(tmp_path):
+  parameters = _filled(tmp_path)
   next((tmp_path / "chunks").glob("experts-00000-*-epochs-0003*")).unlink()
   buffer = Buffer(tmp_path, IDENTITY)
-  assert buffer.first_experts == [2] and buffer.epochs_of(0) is None
-  assert buffer.lacks(3, 2) == 4  # a hole below the last expert counts too
-  assert plan_groups(buffer, 4, 2, 1, 1) == [(0, 1, 0), (1, 2, 0), (3, 4, 0)]
+  assert buffer.first_experts == [0, 2] and buffer.epochs_of(0) == 2
+  assert buffer.lacks(3, 2) == 0 and not plan_groups(buffer, 3, 2, 1, 1)
+  assert plan_groups(buffer, 4, 4, 1, 2) == [(0, 2, 0), (2, 3, 2), (3, 4, 0)]
   with buffer.locked():
-    assert not list((tmp_path / "chunks").glob("experts-00000*"))
-  buffer.verify(3, 2)
+    assert len(list((tmp_path / "chunks").glob("experts-00000*"))) == 1
+  buffer.verify(3, 2, 6)
+  np.testing.assert_array_equal(buffer.read(1, 2), parameters[0][2, 1])
+
+
+def test_experts_of_another_number_of_parameters_are_refused(tmp_path):
+  _filled(tmp_path)
+  with pytest.raises(ExpertBufferError, match="has 6 parameters a network.* has 7 here"):
+    Buffer(tmp_path, IDENTITY).verify(3, 2, 7)
 
 
 def test_without_its_state_a_group_is_read_and_trained_anew_only_to_go_on(tmp_path):
@@ -132,7 +139,7 @@ def test_without_its_state_a_group_is_read_and_trained_anew_only_to_go_on(tmp_pa
   next((tmp_path / "states").glob("experts-00000*")).unlink()
   buffer = Buffer(tmp_path, IDENTITY)
   assert buffer.lacks(2, 4) == 0 and not plan_groups(buffer, 2, 4, 1, 1)
-  buffer.verify(2, 4)
+  buffer.verify(2, 4, 6)
   assert plan_groups(buffer, 2, 5, 1, 1) == [(0, 2, 0)]
 
 

@@ -187,11 +187,10 @@ def test_each_split_follows_experts_of_its_own(tmp_path):
   assert not np.array_equal(*(buffer.read(0, 1) for buffer in job.host_data))
 
 
-@pytest.mark.parametrize("missing, num_devices, at_once", [(5, 1, 2), (8, 4, 1), (3, 4, 8)])
-def test_new_experts_are_dealt_out_evenly(tmp_path, missing, num_devices, at_once):
+def test_new_experts_are_cut_alike_however_many_are_done(tmp_path, monkeypatch):
   config = _config(tmp_path)
   buffer = experts.open_buffer(config, load_real_data(config.data))
-  groups = plan_groups(buffer, missing, 3, num_devices, at_once)
-  sizes = [group.end - group.first for group in groups]
-  assert sum(sizes) == missing and max(sizes) - min(sizes) <= 1
-  assert max(sizes) <= num_devices * at_once
+  groups = plan_groups(buffer, 11, 3, 2, 2)
+  assert [(group.first, group.end) for group in groups] == [(0, 4), (4, 8), (8, 11)]
+  monkeypatch.setattr(buffer, "epochs_of", lambda expert: 3 if expert < 4 else None)
+  assert plan_groups(buffer, 11, 3, 2, 2) == groups[1:]
