@@ -152,7 +152,10 @@ def samples_of(
   num_bootstrap: int,
   units: Mapping[str, str],
 ) -> dict[str, Sample]:
-  """Every set by its units, once the arguments have been found to fit."""
+  """Every set by its units, once the arguments have been found to fit.
+
+  Args, errors: as `bootstrap_accuracies`.
+  """
   if num_bootstrap < 2:
     raise ValueError(f"num_bootstrap={num_bootstrap} must be at least 2.")
   for name in (name for pair in pairs for name in pair):
@@ -229,7 +232,10 @@ def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, 
 def unit_weights(
   samples: Mapping[str, Sample], num_bootstrap: int, seed: int
 ) -> dict[tuple[str, tuple], np.ndarray]:
-  """{units: weights f64[num n]}, one draw for all sets of the same units."""
+  """The draws of units: {`Sample.units`: weights f64[num_bootstrap n]}, each row summing to 1.
+
+  Sets of the same units share a draw.
+  """
   return {
     sample.units: _redraw_units(len(sample.unit_means), num_bootstrap, (seed, order))
     for order, sample in enumerate(samples.values(), 1)
@@ -237,7 +243,15 @@ def unit_weights(
 
 
 def redraw_examples(means: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
-  """Each row's mean over T examples drawn with replacement, one draw for all: f64[num rows]."""
+  """Means over T examples drawn with replacement, one draw for all rows.
+
+  Args:
+    means: f64[rows T].
+    num: replicates.
+    rng: of the draws.
+  Returns:
+    f64[num rows].
+  """
   count = means.shape[1]
   columns = np.ascontiguousarray(means.T, np.float32)
   block = max(1, _COUNTS_AT_ONCE // count)
@@ -265,7 +279,16 @@ def estimates_of(
   limits: tuple[float, float] = (0.0, 1.0),
   is_corrected: bool = False,
 ) -> dict[str | tuple[str, str], Estimate]:
-  """The estimate of every set and pair."""
+  """The estimate of every set and pair.
+
+  Args:
+    samples: from `samples_of`.
+    figures: {set: Figure}.
+    pairs: (a, b), whose difference a - b is wanted.
+    limits: the least and the largest possible value of a set.
+    is_corrected: whether intervals lie about the mean of `unit_means`, which then stands in
+      `corrected`, instead of `mean`.
+  """
   examples = f"{next(iter(samples.values())).rows.shape[1]} test examples"
   estimates = {
     name: _estimate(

@@ -4,9 +4,9 @@ XLA's CPU backend has a fast convolution, but takes it only for operands in one 
 (images [b h w c], kernels [s s c o]). Outside loops the compiler reorders the others; inside
 compiled loops it does not, and the gradients, whose operands automatic differentiation leaves in
 other orders, run up to a hundred times slower. `conv_ordered` therefore writes the gradient of the
-images as a convolution in that order, and that of the kernel as products of matrices. `vmap` over networks would make grouped convolutions, which are slow
-too; there the networks are taken one after another, or, where they are small, as one batched
-product of patches.
+images as a convolution in that order, and that of the kernel as products of matrices. `vmap` over
+networks would make grouped convolutions, which are slow too; there the networks are taken one after
+another, or, where they are small, as one batched product of patches.
 """
 
 import functools
