@@ -268,6 +268,17 @@ def test_the_kernel_that_a_set_was_made_for_is_attacked_too(run):
   assert set_evaluation._with_own_kernel(config, saved).evaluators == config.evaluators
 
 
+@pytest.mark.parametrize(
+  "networks, kinds",
+  [((), ("kernel",)), (("mlp",), ("networks",)), (("kernel", "mlp"), ("kernel", "networks"))],
+)
+def test_what_is_named_is_fitted_to_be_attacked(networks, kinds):
+  config = _config("evaluate.py:fake,audit")
+  config.evaluators = ("kernel", "robustness")
+  config.robustness.networks = networks
+  assert evaluate.EVALUATORS["robustness"].kinds(config) == kinds
+
+
 def test_finished_parts_of_an_audit_are_not_made_again(audited, run, tmp_path, monkeypatch):
   config, _, whole = audited
   config = config.copy_and_resolve_references()

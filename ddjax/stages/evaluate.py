@@ -114,6 +114,12 @@ def _chosen_kinds(config: ConfigDict) -> tuple[str, ...]:
   return tuple(kind for name, kind in kinds.items() if name in config.evaluators) or ("networks",)
 
 
+def _attacked_kinds(config: ConfigDict) -> tuple[str, ...]:
+  """The kinds of models that `robustness.networks` names; where it names none, `_chosen_kinds`."""
+  named = {"kernel" if name == "kernel" else "networks" for name in config.robustness.networks}
+  return tuple(kind for kind in _WORDS if kind in named) or _chosen_kinds(config)
+
+
 def _make_accuracy(job: Job) -> Callable[..., Report]:
   use_flip = get_facts(job.real.info.name).use_flip
   return make_accuracy_evaluator(job.config.accuracy_evaluation, job.real.info, use_flip=use_flip)
@@ -145,7 +151,7 @@ EVALUATORS: dict[str, Evaluation] = {
     lambda config: ("kernel",), lambda job: make_kernel_evaluator(job.config, job.real.info)
   ),
   "accuracy": Evaluation(lambda config: ("networks",), _make_accuracy),
-  "robustness": Evaluation(_chosen_kinds, _make_robustness),
+  "robustness": Evaluation(_attacked_kinds, _make_robustness),
   "fairness": Evaluation(_chosen_kinds, _make_fairness),
   "features": Evaluation(lambda config: ("networks",), _make_features),
   "privacy": Evaluation(
