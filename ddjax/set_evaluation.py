@@ -88,10 +88,15 @@ def run_saved(
       "estimates": planned[first]._asdict(),
       "config": compare.plain(config),  # as given: a second start finds it finished
     }
-    batch = sets[first].replace(images=sets[first].images[None], labels=sets[first].labels[None])
-    others = {label: one for label, one in reports.items() if label != first}
+    batches = {
+      label: one.replace(images=one.images[None], labels=one.labels[None])
+      for label, one in sets.items()
+    }
+    others = {
+      label: present.Evaluated(batches[label], reports[label]) for label in sets if label != first
+    }
     report = present.present(
-      jobs[first], batch, None, reports[first], facts, label=first, others=others
+      jobs[first], batches[first], None, reports[first], facts, label=first, others=others
     )
     shutil.rmtree(folder.path / "fits", ignore_errors=True)
   return report

@@ -185,6 +185,12 @@ def _side_by_side(
   num_workers = os.cpu_count() if jax.default_backend() == "cpu" else 1
   with futures.ThreadPoolExecutor(num_workers) as pool:
     runs = [pool.submit(of_form, attacks) for attacks in by_form.values()]
+    try:
+      futures.wait(runs)
+    except KeyboardInterrupt as error:  # which reaches this thread alone
+      failures.append(error)
+      pool.shutdown(wait=False, cancel_futures=True)
+      raise
   if failures:
     raise failures[0]
   found = collections.ChainMap(*(one.result() for one in runs))

@@ -24,7 +24,7 @@ def draw(
 
   Args:
     report: of `ddjax.evaluators.robustness`.
-    others: {label: report} of further distilled sets, each one more curve over epsilon.
+    others: {label: report} of further distilled sets, each one more curve in every panel.
   Returns:
     {"robustness": accuracy against epsilon, "corruptions": accuracy by severity}; without
     corruptions only the first.
@@ -34,7 +34,11 @@ def draw(
   made = {"robustness": epsilon_curves(settings["curve"], further)}
   by_severity = {name: kinds for name, kinds in settings["corruption_by_severity"].items() if kinds}
   if by_severity:
-    made["corruptions"] = severity_curves(by_severity)
+    further = {
+      label: other.settings["corruption_by_severity"]["distilled"]
+      for label, other in others.items()
+    }
+    made["corruptions"] = severity_curves(by_severity, further)
   return made
 
 
@@ -70,15 +74,19 @@ def epsilon_curves(
   return figure
 
 
-def severity_curves(by_severity: Mapping[str, Mapping[str, list[float]]]) -> "Figure":
+def severity_curves(
+  by_severity: Mapping[str, Mapping[str, list[float]]],
+  others: Mapping[str, Mapping[str, list[float]]] = MappingProxyType({}),
+) -> "Figure":
   """One small panel a corruption: accuracy over severity of every set; severity 0 is not drawn.
 
   Args:
     by_severity: {set: {corruption: accuracy at severities 1, 2, ...}}. Names that are no set belong
       to further networks and are left out.
+    others: {label: the same of one further set}.
   """
-  sets = _sets(by_severity)
-  kinds = list(by_severity[sets[0]])
+  curves = {_LABELS[name]: by_severity[name] for name in _sets(by_severity)} | dict(others)
+  kinds = list(next(iter(curves.values())))
   columns = min(_COLUMNS, len(kinds))
   rows = -(-len(kinds) // columns)
   figure = figures.new_figure(0.6 + 2.1 * columns, 0.7 + 1.9 * rows)
@@ -86,13 +94,12 @@ def severity_curves(by_severity: Mapping[str, Mapping[str, list[float]]]) -> "Fi
   for panel in panels.flat[len(kinds) :]:
     panel.set_visible(False)
   for panel, kind in zip(panels.flat, kinds, strict=False):
-    for place, name in enumerate(sets):
-      colour, dashes = figures.SERIES[place % len(figures.SERIES)]
-      accuracy = by_severity[name][kind]
+    for (label, one), (colour, dashes) in zip(curves.items(), itertools.cycle(figures.SERIES)):
+      accuracy = one[kind]
       severity = np.arange(1, len(accuracy) + 1)
       panel.plot(
         severity, accuracy, color=colour, linestyle=dashes, linewidth=1.6, marker="o",
-        markersize=3, label=_LABELS[name],
+        markersize=3, label=label,
       )  # fmt: skip
       panel.set_xticks(severity)
     panel.set_ylim(0, 1)

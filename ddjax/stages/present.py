@@ -4,13 +4,14 @@ from importlib import metadata
 import platform
 import re
 from types import MappingProxyType
-from typing import Any, Mapping
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
 import ddjax
 from ddjax.config import compare
-from ddjax.data.preprocess import as_pixels
+from ddjax.data.load import RealData
+from ddjax.data.preprocess import Preprocessing, as_pixels
 from ddjax.distillers.multiformation import decode_set
 from ddjax.io import atomic
 from ddjax.io.report import report_to_json, write_report
@@ -40,6 +41,13 @@ _PACKAGES = (
 )  # fmt: skip
 
 
+class Evaluated(NamedTuple):
+  """A further set of an evaluation: with a leading axis of one, in its own preprocessing."""
+
+  distilled: DistilledSet
+  reports: dict[str, Report]
+
+
 def versions() -> dict[str, str]:
   """Versions of Python, ddjax and the packages that bear on the numbers."""
   packages = {name: metadata.version(name) for name in _PACKAGES}
@@ -61,7 +69,7 @@ def present(
   drawn: Mapping[str, Any] = MappingProxyType({}),
   *,
   label: str = "",
-  others: Mapping[str, dict[str, Report]] = MappingProxyType({}),
+  others: Mapping[str, Evaluated] = MappingProxyType({}),
 ) -> dict[str, Any]:
   """Draws the figures and writes the reports, on the process that writes.
 
@@ -74,7 +82,7 @@ def present(
       of the job.
     drawn: {name or caption: further figure}.
     label: of the set, where several are evaluated.
-    others: {label: reports} of the further ones, shown in the same tables and curves.
+    others: {label: set and reports} of the further ones, shown in the same tables and curves.
   Returns:
     What `report.json` holds.
   """
@@ -95,7 +103,8 @@ def present(
     "hardware": prepare.hardware(job.layout),
     **run,
   }
-  sets = {label: reports, **others} if others else {}
+  further = {name: one.reports for name, one in others.items()}
+  sets = {label: reports, **further} if others else {}
   if is_main_process():
     paths = {}
     figures_of = _figures(job, distilled, initial, reports)
@@ -144,34 +153,47 @@ def _audit_figures(
   job: Job,
   distilled: DistilledSet | None,
   reports: dict[str, Report],
-  others: Mapping[str, dict[str, Report]],
+  others: Mapping[str, Evaluated],
 ) -> dict[str, Any]:
   """What the audit's reports show besides numbers; further sets in the same curves."""
-  real, drawn, names = job.real, {}, job.real.class_names
+  drawn = {}
+  further = {label: one.reports for label, one in others.items()}
   if "robustness" in reports:
-    further = {label: one["robustness"] for label, one in others.items()}
-    drawn |= robustness.draw(reports["robustness"], further)
+    drawn |= robustness.draw(
+      reports["robustness"], {label: one["robustness"] for label, one in further.items()}
+    )
+  if "privacy" in reports:
+    curves_of = {label: one["privacy"].settings["roc"] for label, one in further.items()}
+    drawn["membership"] = privacy.draw_roc(reports["privacy"].settings["roc"], curves_of)
+  drawn |= _figures_of_set(job.real, distilled, job.real.preprocessing, reports)
+  for label, one in others.items():
+    own = _figures_of_set(job.real, one.distilled, one.distilled.info["preprocessing"], one.reports)
+    drawn |= {f"{name} of {label}": figure for name, figure in own.items()}
+  return drawn
+
+
+def _figures_of_set(
+  real: RealData,
+  distilled: DistilledSet | None,
+  preprocessing: Preprocessing,
+  reports: dict[str, Report],
+) -> dict[str, Any]:
+  """Those that show one set alone."""
+  drawn, names = {}, real.class_names
   if "fairness" in reports:
     drawn |= fairness.draw(reports["fairness"], names)
   if "features" in reports:
     drawn |= features.draw(reports["features"], names)
   if "privacy" in reports:
-    settings = reports["privacy"].settings
-    curves_of = {label: one["privacy"].settings["roc"] for label, one in others.items()}
-    drawn["membership"] = privacy.draw_roc(settings["roc"], curves_of)
-    pairs = settings["closest_pairs_pixels"]
+    pairs = reports["privacy"].settings["closest_pairs_pixels"]
     shown = decode_set(distilled)
     images = np.asarray(shown.images).reshape(-1, *shown.images.shape[2:])
     drawn["closest_pairs"] = privacy.draw_pairs(
       pairs,
-      np.asarray(real.preprocessing.inverse(images)),
+      np.asarray(preprocessing.inverse(images)),
       as_pixels(real.train_images[[pair["train"] for pair in pairs]], real.max_value),
       as_pixels(real.test_images[[pair["held_out"] for pair in pairs]], real.max_value),
     )
-  for label, one in others.items():
-    own = fairness.draw(one["fairness"], names) if "fairness" in one else {}
-    own |= features.draw(one["features"], names) if "features" in one else {}
-    drawn |= {f"{name} of {label}": figure for name, figure in own.items()}
   return drawn
 
 

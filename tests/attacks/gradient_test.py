@@ -28,8 +28,11 @@ def _program(norm):
   return run
 
 
-def _pgd(norm, epsilon, num_steps=20, num_restarts=1):
-  return _program(norm)(jax.random.key(0), epsilon, epsilon / 4, num_steps, num_restarts, epsilon)
+def _pgd(norm, epsilon, num_steps=20, num_restarts=1, start_radius=None):
+  start_radius = epsilon if start_radius is None else start_radius
+  return _program(norm)(
+    jax.random.key(0), epsilon, epsilon / 4, num_steps, num_restarts, start_radius
+  )
 
 
 def _fgsm(norm, epsilon):
@@ -84,7 +87,10 @@ def test_as_strong_as_foolbox(norm):
   assert _accuracy(_fgsm(norm, _EPSILON[norm])) == pytest.approx(
     victim.accuracy(images, labels), abs=1e-6
   )
-  images = victim.foolbox_images(kinds[norm](steps=20, rel_stepsize=0.25), _EPSILON[norm])
+  attack = kinds[norm](steps=20, rel_stepsize=0.25, random_start=False)
+  images = victim.foolbox_images(attack, _EPSILON[norm])
+  from_image = _pgd(norm, _EPSILON[norm], start_radius=0.0)
+  assert _accuracy(from_image) == pytest.approx(victim.accuracy(images, labels), abs=0.02)
   assert _accuracy(_pgd(norm, _EPSILON[norm])) <= victim.accuracy(images, labels) + 0.02
 
 

@@ -40,28 +40,38 @@ def test_stays_in_the_ball(result):
   assert set(np.asarray(result.num_forwards)[robust]) == {_NUM_QUERIES + 1}
 
 
-def _reference():
-  """Algorithms 1 and 2 in NumPy: whether each image is fooled."""
+def _reference(seed):
+  """Algorithms 1 and 2 in a plain loop, given the draws of `square`: whether an image is fooled.
+
+  A draw in [0, 1) is a sign (below one half +1) or a place among those where the square fits.
+  """
   pixels, labels = (np.asarray(array) for array in victim.test_set())
-  rng = np.random.default_rng(0)
-  logits_fn = jax.jit(victim.logits_fn())
-  rows = np.arange(len(pixels))
+  count, height, width, channels = pixels.shape
+  key, logits_fn = jax.random.key(seed), jax.jit(victim.logits_fn())
+
+  def draws_of(query, shape):
+    return np.asarray(jax.random.uniform(jax.random.fold_in(key, query), (count, *shape)))
+
+  def sign(draw):
+    return np.where(draw < 0.5, 1.0, -1.0)
 
   def margin_of(points):
     logits = np.array(logits_fn(jnp.float32(points)))
-    own = logits[rows, labels]
-    logits[rows, labels] = -np.inf
+    own = logits[np.arange(count), labels]
+    logits[np.arange(count), labels] = -np.inf
     return logits.max(1) - own
 
-  best = np.clip(pixels + _EPSILON * rng.choice([-1, 1], (len(pixels), 1, 8, 1)), 0, 1)
-  margins = np.maximum(margin_of(best), -np.inf)
-  is_fooled = (margins > 0) | (margin_of(pixels) > 0)
-  for side in square_sides(_NUM_QUERIES, 0.8, 8, 8)[1:]:
+  is_fooled = margin_of(pixels) > 0
+  best = np.clip(pixels + _EPSILON * sign(draws_of(1, (1, width, channels))), 0, 1)
+  margins = margin_of(best)
+  is_fooled |= margins > 0
+  for query, side in enumerate(square_sides(_NUM_QUERIES, 0.8, height, width)[1:], start=2):
+    draws = draws_of(query, (2 + channels,))
     tried = best.copy()
-    for i in rows:
-      row, column = rng.integers(0, 8 - side + 1, 2)
+    for i, (row, column, *signs) in enumerate(draws):
+      row, column = int(row * (height - side + 1)), int(column * (width - side + 1))
       window = i, slice(row, row + side), slice(column, column + side)
-      tried[window] = np.clip(pixels[window] + _EPSILON * rng.choice([-1, 1]), 0, 1)
+      tried[window] = np.clip(pixels[window] + _EPSILON * sign(np.array(signs)), 0, 1)
     found = margin_of(tried)
     is_better = found > margins
     best[is_better], margins[is_better] = tried[is_better], found[is_better]
@@ -69,9 +79,9 @@ def _reference():
   return is_fooled
 
 
-def test_as_strong_as_a_plain_search(result):
-  """Draws differ, so that a few of the sixty images may differ too."""
-  fooled, reference = np.asarray(result.is_fooled), _reference()
+def test_fools_the_images_that_a_plain_search_fools(result):
+  """Given the same draws; rounding of a margin may still turn one of the sixty."""
+  fooled, reference = np.asarray(result.is_fooled), _reference(seed=0)
   assert 0.2 < reference.mean() < 0.9
-  assert fooled.mean() == pytest.approx(reference.mean(), abs=0.05)
-  assert np.mean(fooled == reference) > 0.9
+  assert fooled.mean() == pytest.approx(reference.mean(), abs=0.02)
+  assert np.sum(fooled != reference) <= 1

@@ -8,6 +8,7 @@ import pytest
 from configs import mtt
 from ddjax import pipeline
 from ddjax.data.load import load_real_data, make_data_split
+from ddjax.data.preprocess import as_pixels
 from ddjax.distillers.mtt import make_mtt, rate_optimiser, start_epochs_end
 from ddjax.io.distilled import load_distilled
 from ddjax.training import parallel
@@ -193,6 +194,9 @@ _FIELDS = (
     ("cifar100", 1, (20, 3, 20, 1000.0, 1e-5, 0.01, 0), True),
     ("cifar100", 10, (20, 2, 20, 1000.0, 1e-5, 0.01, 0), False),
     ("cifar100", 50, (80, 2, 40, 1000.0, 1e-5, 0.01, 125), True),
+    ("tiny_imagenet", 1, (10, 2, 10, 1e4, 1e-4, 0.01, 0), False),
+    ("tiny_imagenet", 10, (20, 2, 40, 1e4, 1e-4, 0.01, 200), False),
+    ("tiny_imagenet", 50, (20, 2, 40, 1e4, 1e-4, 0.01, 300), False),
   ],
 )
 def test_the_published_rows(dataset, ipc, row, is_white):
@@ -201,6 +205,26 @@ def test_the_published_rows(dataset, ipc, row, is_white):
   assert config.data.preprocessing == ("zca_kornia" if is_white else "published")
   assert (config.experts.num_experts, config.outer.num_steps) == (100, 5000)
   assert config.accuracy_evaluation.protocol == "mtt"
+
+
+def test_whitened_images_are_what_the_student_learns_from():
+  """They begin as whitened real ones."""
+  config = mtt.get_config("fake,ipc=2")
+  config.update_from_flattened_dict(_CASE.changes)
+  config.data.preprocessing = "zca_kornia"
+  real = load_real_data(config.data)
+  distiller = make_mtt(config, real.info)
+  data = make_data_split(real)
+  state = jax.jit(distiller.init)(jax.random.key(0), data)
+  whitened = real.preprocessing.forward(as_pixels(real.train_images, real.max_value))
+  for image in np.asarray(state.synthetic.images):
+    assert np.abs(whitened - image).max(axis=(1, 2, 3)).min() < 1e-4
+  shards = make_shards(_CASE, distiller, state, 0, 1, 1, parallel.make_layout(1))
+  after, metrics = jax.jit(distiller.step)(
+    state, data, jax.tree.map(lambda leaf: leaf[0, 0], shards)
+  )
+  moved = np.abs(after.synthetic.images - state.synthetic.images)
+  assert np.isfinite(metrics["loss"]) and 0 < moved.max() < np.inf
 
 
 def test_experts_of_the_case_move():

@@ -13,6 +13,7 @@ from ddjax.augment import siamese
 from ddjax.distillers import unroll
 from ddjax.distillers.unroll import Learned, Student
 from ddjax.models.build import build
+from ddjax.models.pieces import map_each
 from tests.reference.load import load
 
 NUM_CLASSES, SHAPE = 5, (8, 8, 3)
@@ -130,6 +131,27 @@ def test_loss_and_gradients_are_those_of_pytorch(name, policy):
   np.testing.assert_allclose(
     gradient.log_rate / stored["rate"], stored["gradient_of_rate"], rtol=1e-3
   )
+
+
+def test_pieces_mapped_together_have_the_gradients_of_each_alone():
+  student, start, target, learned = _student("checkpoint", network="convnet(depth=1)", ops="crop")
+  student = student._replace(policy="convolutions")
+  keys = jax.random.split(jax.random.key(5), 2)
+  starts, targets = (
+    jax.tree.map(lambda leaf: jnp.stack([leaf, 0.9 * leaf]), t) for t in (start, target)
+  )
+
+  def of_piece(key, start, target):
+    draws = unroll.draw_student(key, student)
+    return unroll.match_trajectory(student, start, target, learned, draws)
+
+  losses, gradients = jax.jit(functools.partial(map_each, of_piece))(keys, starts, targets)
+  for i, key in enumerate(keys):
+    piece = [jax.tree.map(lambda leaf, i=i: leaf[i], t) for t in (starts, targets)]
+    loss, gradient = jax.jit(of_piece)(key, *piece)
+    np.testing.assert_allclose(losses[i], loss, rtol=1e-5)
+    for leaf, expected in zip(jax.tree.leaves(gradients), jax.tree.leaves(gradient), strict=True):
+      assert _error(leaf[i], expected) < 1e-4
 
 
 def test_the_constant_gradient_is_exact_for_one_step():

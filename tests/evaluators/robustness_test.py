@@ -1,6 +1,8 @@
 """Robustness of networks whose boundary is known, of the kernel predictor, and what is reported."""
 
 import json
+import os
+import signal
 import threading
 import time
 
@@ -253,6 +255,24 @@ def test_once_an_attack_has_failed_those_beside_it_are_stopped():
   with pytest.raises(OSError, match="disk full"):
     battery._side_by_side(run, trials, failures)
   assert heard == ["long"]
+
+
+def test_an_interrupt_stops_what_runs_and_cancels_what_waits():
+  failures, heard = [], []
+
+  def run(name, _):
+    heard.append(name)
+    if len(heard) == 1:
+      signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    while not failures:
+      time.sleep(0.01)
+    raise RuntimeError("stopped")
+
+  names = [f"attack {i}" for i in range(os.cpu_count() + 2)]
+  trials = {name: attack_runs.Trial(lambda name=name: name, {}) for name in names}
+  with pytest.raises(KeyboardInterrupt):
+    battery._side_by_side(run, trials, failures)
+  assert 1 <= len(heard) <= os.cpu_count()
 
 
 def test_cost_of_an_ensemble_ends_with_the_attack_that_fools():

@@ -41,5 +41,17 @@ def test_one_panel_a_corruption(tmp_path):
   figures.save_figure(figure, tmp_path / "corruptions.png")
 
 
+def test_further_sets_have_a_curve_in_every_panel():
+  other = _report()
+  other.settings["corruption_by_severity"] = {
+    "distilled": {"blur": [0.1] * 5, "shot_noise": [0.2] * 5}
+  }
+  made = robustness.draw(_report(), {"theirs": other})
+  for figure, value in ((made["robustness"], [0.9, 0.6, 0.2]), (made["corruptions"], [0.1] * 5)):
+    line = figure.axes[0].lines[-1]
+    assert line.get_label() == "theirs"
+    np.testing.assert_allclose(line.get_ydata(), value)
+
+
 def test_without_corruptions_there_is_one_figure():
   assert list(robustness.draw(_report(with_corruptions=False))) == ["robustness"]
