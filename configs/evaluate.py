@@ -20,6 +20,10 @@ from ml_collections.config_dict import placeholder
 from ddjax.config import arguments, audit, foreign_group, groups
 
 _AUDIT = ("accuracy", "privacy", "robustness", "fairness", "features")
+_FULL_EPOCHS = {
+  "digits": 50,
+  "fake": 50,
+}  # of networks on the full set; elsewhere what two cores do
 _NETWORKS = {"digits": "convnet(depth=2)"}  # 8x8 pixels: a third block would see 2x2 of them
 
 
@@ -48,7 +52,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         num_seeds=5 if args["full"] else 3,
         num_epochs=None if args["full"] else 300,
         full_set="train",
-        full_epochs=50,
+        full_epochs=50 if args["full"] else _FULL_EPOCHS.get(args["dataset"], 5),
         full_seeds=5 if args["full"] else 3,
       )
     )

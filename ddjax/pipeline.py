@@ -119,7 +119,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     if config.member_fraction < 1:
       facts["members"] = (
         f"a random {config.member_fraction:g} of each class, drawn for every distillation; "
-        "preprocessing is fitted on, and random subsets are taken from, the whole train set"
+        "preprocessing is fitted on, and random subsets are taken from, the whole train set; where "
+        "a step draws a batch of a class, it draws from all of it and counts the members among them"
       )
     if choice:
       facts |= {"chosen_by": config.choose_by, "chosen_steps": choice.steps}

@@ -91,8 +91,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       return report
     reports, scores = {}, {}
     with StopRequest() as stop:
+      known: dict[str, dict[str, np.ndarray]] = {}  # scores of the baselines that cells share
       for cell in cells_of(config):
-        reports[cell.name], scores[cell.name] = _audit(config, cell, folder.path, stop)
+        reports[cell.name], scores[cell.name] = _audit(config, cell, folder.path, stop, known)
     reports["claims"] = _claims(config, scores)
     facts = {
       "method": "privacy study",
@@ -143,15 +144,16 @@ def summary(report: Mapping[str, Any]) -> str:
 
 
 def _audit(
-  config: ConfigDict, cell: Cell, workdir: pathlib.Path, stop: Any
+  config: ConfigDict,
+  cell: Cell,
+  workdir: pathlib.Path,
+  stop: Any,
+  known: dict[str, dict[str, np.ndarray]],
 ) -> tuple[Report, dict[str, Scores]]:
   """A cell's report, and the scores of `distilled` by attack; from disk where they are finished."""
   distillation = ConfigDict(config.distillations[cell.distillation].to_dict())
   distillation.data.num_classes = cell.num_classes or None
   real = load(distillation)
-  num_examples = len(real.train_labels) + len(real.test_labels)
-  if distillation.outer.get("target_batch_size", 0) > num_examples:
-    distillation.outer.target_batch_size = 0  # as large as fewer classes allow
   settings = config.privacy.copy_and_resolve_references().unlock()
   settings.init = cell.init
   parts = [distillation, settings, config.accuracy_evaluation, ConfigDict({"seed": config.seed})]
@@ -177,7 +179,7 @@ def _audit(
     Watch(fits, stop, True),
   )
   report = Report("privacy", {}, {}, {}, {}, {}, {"interval_over": {}, "not_measured": {}})
-  scores = privacy.with_shadows(report, found, settings, config.seed)
+  scores = privacy.with_shadows(report, found, settings, config.seed, known)
   own = {attack: one for (name, attack), one in scores.items() if name == "distilled"}
   arrays = {f"score/{attack}": one.values for attack, one in own.items()}
   atomic.write_npz(place / "scores.npz", arrays | {"is_member": found.is_member})

@@ -1,6 +1,5 @@
 """Evaluation without a distillation: of a set from disk, and of the full train set."""
 
-import hashlib
 import pathlib
 import shutil
 import time
@@ -8,18 +7,18 @@ from typing import Any, Mapping
 
 from absl import logging
 from ml_collections import ConfigDict
-import numpy as np
 
 from ddjax.config import compare
 from ddjax.data.facts import get_facts
 from ddjax.data.load import RealData
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fit import fit_full
+from ddjax.io.distilled import set_digest
 from ddjax.io.foreign.convert import is_own, load_any
 from ddjax.io.foreign.foreign_set import split_options
 from ddjax.random_streams import stream
 from ddjax.run_folder import RunFolder
-from ddjax.stages import estimate, present, shadows
+from ddjax.stages import estimate, prepare, present, shadows
 from ddjax.stages.evaluate import evaluate_saved, origin_of, plan
 from ddjax.stages.prepare import (
   Job,
@@ -64,8 +63,9 @@ def run_saved(
     for job in jobs.values():
       plan(job)
     first = next(iter(jobs))
-    digests = "-".join(_digest(one) for one in sets.values())
-    folder.claim(compare.plain(config), f"{data_fingerprint(jobs[first].real)}-{digests}")
+    digests = {label: set_digest(one) for label, one in sets.items()}
+    claimed = "-".join([data_fingerprint(jobs[first].real), *digests.values()])
+    folder.claim(compare.plain(config), claimed)  # notices another set under the same path
     if (report := folder.finished_report(compare.plain(config))) is not None:
       return report
     planned = {label: estimate.estimate(job) for label, job in jobs.items()}
@@ -83,6 +83,10 @@ def run_saved(
     names = ("method", "ipc", "seed", "step", "label_kind", "code_version")
     facts = {name: sets[first].info.get(name) for name in names} | {
       "distilled": [path for path, _ in sources.values()],
+      "set_sha256": list(digests.values()),
+      "remarks": [
+        f"{label}: {remark}" for label, one in sets.items() for remark in _remarks(one, real)
+      ],
       "preprocessing": sets[first].info["preprocessing"].kind,
       "seconds": seconds,
       "estimates": planned[first]._asdict(),
@@ -197,6 +201,19 @@ def _load(
   }
 
 
+def _remarks(distilled: DistilledSet, real: RealData) -> list[str]:
+  """What its reader assumed, and where it was made from other real images, in sentences."""
+  remarks = list(distilled.info.get("remarks", ()))
+  if (doubt := prepare.doubt_of_origin(distilled, real)) is not None:
+    remarks.append(doubt)
+  if distilled.info.get("member_hash"):
+    remarks.append(
+      "it was made from a part of the train images; attacks without shadow runs and the copy check "
+      "take all of them as members."
+    )
+  return remarks
+
+
 def _with_own_kernel(config: ConfigDict, distilled: DistilledSet) -> ConfigDict:
   """With the kernel that a set was made for among what an audit attacks."""
   origin = origin_of(distilled)
@@ -208,16 +225,6 @@ def _with_own_kernel(config: ConfigDict, distilled: DistilledSet) -> ConfigDict:
   config.evaluators = ("kernel", *config.evaluators)
   config.kernel, config.ridge = origin.kernel, origin.ridge
   return config
-
-
-def _digest(distilled: DistilledSet) -> str:
-  """Of the set and how it is read, so that another one under the same path is noticed."""
-  content = hashlib.sha256(np.ascontiguousarray(distilled.images))
-  content.update(np.ascontiguousarray(distilled.labels))
-  names = ("label_kind", "decode_factor", "learning_rate")
-  facts = [distilled.info.get(name) for name in names]
-  content.update(repr([*facts, distilled.info["preprocessing"].digest()]).encode())
-  return content.hexdigest()
 
 
 def _start(job: Job, planned: estimate.Estimate) -> None:

@@ -67,7 +67,7 @@ def _impulse_noise(pixels: Images, level: int, rng: np.random.Generator) -> Imag
 
 
 def _blur(pixels: Images, level: int, rng: np.random.Generator) -> Images:
-  std = _BLUR_STD[level] * min(pixels.shape[1:3]) / _PUBLISHED_SIDE
+  std = _BLUR_STD[level] * max(1.0, min(pixels.shape[1:3]) / _PUBLISHED_SIDE)  # less does nothing
   return ndimage.gaussian_filter(pixels, (0, std, std, 0), mode="nearest")
 
 

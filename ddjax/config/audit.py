@@ -19,7 +19,10 @@ def privacy(is_full: bool = False) -> ConfigDict:
       # splits lie in memory together, for 64 splits of CIFAR-10 24 GB
       ipc=0,  # images per class; 0: as the set has
       init="",  # real, noise, ...; "": as the set began
-      num_steps=0,  # of the distillations; 0: as many as the set's
+      num_steps=0,  # of the distillations; 0: as many as the set's, but see max_steps
+      # By method, the most steps of all splits' distillations; 0 or no entry: no limit. These are
+      # what two cores do in two minutes for digits; a report says where one cut a distillation.
+      max_steps={} if is_full else dict(dc=50, dsa=50, idc=50, mtt=20),
       predictor="",  # networks, kernel; "": the kernel for KIP and Label Solve
       num_networks=1,  # of each split, whose log-probabilities are averaged
       num_epochs=placeholder(int),  # of networks on small sets; None: as accuracy_evaluation

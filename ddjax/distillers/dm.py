@@ -30,7 +30,13 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
   ipc, num_classes, num_networks = config.synthetic.ipc, info.num_classes, config.outer.num_networks
   if num_networks < 1:
     raise ValueError(f"outer.num_networks={num_networks} must be at least 1.")
-  common = settings.read_settings(config, info, images_per_class=ipc, num_networks=num_networks)
+  common = settings.read_settings(
+    config,
+    info,
+    images_per_class=ipc,
+    num_networks=num_networks,
+    real_copies=1 if config.shares_draws else None,  # replicas differ in their masks alone
+  )
   matcher = Matcher(
     network=common.network,
     augmentation=common.augmentation,
@@ -39,7 +45,7 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
     axis_name=axis_name,
   )
   if config.synthetic.learn_labels:
-    raise ValueError("synthetic.learn_labels: the loss of DM does not depend on the labels.")
+    raise ValueError("synthetic.learn_labels=True: the loss of DM does not depend on the labels.")
 
   def init(rng, data) -> DistillState:
     init_rng, step_rng = jax.random.split(rng)

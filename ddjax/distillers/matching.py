@@ -268,9 +268,11 @@ def freeze_statistics(rng: Array, network: nn.Module, variables: Any, data: Data
   _, updated = network.apply(
     variables, images, is_training=True, mask=is_counted, mutable=["batch_stats"]
   )
-  # The running values took `momentum` of the batch's, which so can be told.
+  # The running values took `momentum` of the batch's, which so can be told. Where no member was
+  # drawn there are none.
+  has_member = is_counted.any()
   statistics = jax.tree.map(
-    lambda old, new: old + (new - old) / BatchNorm.momentum,
+    lambda old, new: jnp.where(has_member, old + (new - old) / BatchNorm.momentum, old),
     variables["batch_stats"],
     updated["batch_stats"],
   )
@@ -283,5 +285,5 @@ def split_classes(tree: Any, num_classes: int) -> Any:
 
 
 def merge_classes(tree: Any) -> Any:
-  """The inverse of `by_class`."""
+  """The inverse of `split_classes`."""
   return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)

@@ -52,6 +52,7 @@ def read_settings(
   *,
   images_per_class: int,
   num_networks: int = 1,
+  real_copies: int | None = None,
   augmentation_mode: str = "single",
   inits: tuple[str, ...] = INITS,
 ) -> Settings:
@@ -62,6 +63,8 @@ def read_settings(
     info: of the data set.
     images_per_class: synthetic images of a class as the network sees them.
     num_networks: matched at once.
+    real_copies: how often a step passes its real batch through a network; as many as replicas by
+      default.
     augmentation_mode: see `siamese.Augmentation`.
     inits: the ways to begin that the method knows.
   Raises:
@@ -75,7 +78,8 @@ def read_settings(
   at_once = pieces.choose_classes_at_once(
     config.classes_at_once,
     info.num_classes,
-    outer.real_batch_size + images_per_class * config.num_replicas,
+    outer.real_batch_size * (real_copies or config.num_replicas)
+    + images_per_class * config.num_replicas,
     image_bytes * num_networks,
     config.memory_budget_gb * 2**30,
   )

@@ -49,7 +49,7 @@ def check_copies(
   train: Float[np.ndarray, "N d"],
   held_out: Float[np.ndarray, "M d"],
   *,
-  is_held_out: bool = False,
+  own_rows: Integer[np.ndarray, " n"] | None = None,
 ) -> Copies:
   """Distances of images to their nearest train and held-out neighbours.
 
@@ -57,15 +57,15 @@ def check_copies(
     images: flattened; pixels or features, as the references.
     train: the real examples that were distilled.
     held_out: others of the same distribution.
-    is_held_out: whether `images` are the held-out ones themselves, the control: then each is left
-      out where it would meet itself.
+    own_rows: where `images` are held-out ones themselves, the control: the row of each among
+      `held_out`, which is left out, as it would meet itself.
   """
   to_train, to_held_out = _distances(images, train), _distances(images, held_out)
-  if is_held_out:
-    np.fill_diagonal(to_held_out, np.inf)
+  if own_rows is not None:
+    to_held_out[np.arange(len(images)), own_rows] = np.inf
   near, far = _nearest(to_train), _nearest(to_held_out)
   is_train = (np.sign(far.distance - near.distance) + 1) / 2
-  others = len(held_out) - is_held_out
+  others = len(held_out) - (own_rows is not None)
   return Copies(near, far, is_train, len(train) / (len(train) + others))
 
 

@@ -14,11 +14,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
+from scipy import stats
 from scipy.spatial.distance import cdist
 
 from ddjax.data.load import RealData
 from ddjax.data.preprocess import as_pixels
 from ddjax.distillers.multiformation import decode_set
+from ddjax.evaluators.membership_statistics import clopper_pearson
 from ddjax.evaluators.predictions import in_blocks
 from ddjax.evaluators.two_sample import energy_test
 from ddjax.types import Array, DatasetInfo, DistilledSet, Models, Report
@@ -26,6 +28,8 @@ from ddjax.types import Array, DatasetInfo, DistilledSet, Models, Report
 SHOWN = ("distilled", "random_subset", "initial")
 """The sets that are looked at, where they are given; beside them stand the real images."""
 _NETWORK_OF = {"full": "the full set", "random_subset": "a random subset"}
+_RANDOM = "random_subset_distance"
+_OVER = "classes"
 _ROWS_AT_ONCE = 512
 _SAME = 1e-3
 """Distance in standardised features, per feature, below which two images are the same."""
@@ -47,9 +51,11 @@ def make_features_evaluator(
     measure(models, dataset, rng, context) -> Report of kind "features". `context.sets` is
     {name: DistilledSet} with a leading replica axis, of which the first entry is taken. `distance`
     is the mean over classes, `classes_apart` the share of classes with p < .05 (which is .05 or
-    less on average where images are real ones), and `per_class` holds `distance` and `p_value`;
-    `SET_KEY` are those of another set. `settings["coordinates"]` are those of the pictures,
-    {pca, tsne: {real and each set: [[x, y], ...]}}, and `settings["classes"]` the classes.
+    less on average where images are real ones), both with intervals over the classes, and
+    `per_class` holds `distance` and `p_value`; `SET_KEY` are those of another set,
+    `gain_over_random_distance` is the mean difference from the random subset.
+    `settings["coordinates"]` are those of the pictures, {pca, tsne: {real and each set: [[x, y],
+    ...]}}, and `settings["classes"]` the classes.
   Raises:
     ValueError: for fewer than two real images per class, fewer than 19 permutations, or no point
       to draw; by measure, if there is no distilled set or no network.
@@ -100,6 +106,7 @@ def make_features_evaluator(
       "test": "energy distance, by permutation",
       "num_permutations": config.num_permutations,
       "entry": "the first of each set",
+      "interval_over": {},
       "not_measured": {},
       "not_estimable": {},
     }
@@ -118,6 +125,7 @@ def make_features_evaluator(
     settings["num_left_out"] = int((~is_other).sum())
     for name in sets:
       _add_set(report, name, (sets[name], classes[name]), (real, real_classes), config, draws, info)
+    _add_difference(report)
     shown = draws.permutation(len(real))[: config.num_real_shown]
     points = {"real": real[shown]} | sets
     settings["classes"] = {"real": real_classes[shown].tolist()} | {
@@ -150,13 +158,43 @@ def _add_set(report: Report, name: str, images, real, config, draws, info: Datas
   if reasons:
     report.settings["not_estimable"][_key(name, "p_value")] = reasons
   known = [p for p in p_values if p is not None]
-  for key, values in (
-    ("distance", [d for d in distances if d is not None]),
-    ("classes_apart", [p < 0.05 for p in known]),
+  for figure, values, interval in (
+    ("distance", [d for d in distances if d is not None], _mean_interval),
+    ("classes_apart", [p < 0.05 for p in known], _share_interval),
   ):
-    report.scalars[_key(name, key)] = float(np.mean(values)) if values else None
+    key = _key(name, figure)
+    report.scalars[key] = float(np.mean(values)) if values else None
     if not values:
-      report.settings["not_measured"][_key(name, key)] = "no class has enough images"
+      report.settings["not_measured"][key] = "no class has enough images"
+    elif (ends := interval(values)) is not None:
+      report.interval[key] = ends
+      report.settings["interval_over"][key] = _OVER
+
+
+def _add_difference(report: Report) -> None:
+  """How much farther the distilled images lie than random ones, class by class."""
+  pairs = [
+    (a, b)
+    for a, b in zip(report.per_class["distance"], report.per_class.get(_RANDOM, []), strict=False)
+    if a is not None and b is not None
+  ]
+  if (ends := _mean_interval([a - b for a, b in pairs])) is not None:
+    report.scalars["gain_over_random_distance"] = float(np.mean([a - b for a, b in pairs]))
+    report.interval["gain_over_random_distance"] = ends
+    report.settings["interval_over"]["gain_over_random_distance"] = _OVER
+
+
+def _mean_interval(values: list[float]) -> list[float] | None:
+  """Student's 95 % interval of a mean; None for fewer than two values."""
+  if len(values) < 2:
+    return None
+  half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+  return [float(np.mean(values) - half), float(np.mean(values) + half)]
+
+
+def _share_interval(values: list[bool]) -> list[float]:
+  """The exact 95 % interval of a share."""
+  return list(map(float, clopper_pearson(int(np.sum(values)), len(values))))
 
 
 def _key(name: str, figure: str) -> str:

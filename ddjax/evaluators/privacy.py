@@ -7,8 +7,9 @@ attacked by the scores of single models, its train set against its test set. Bes
 set stand random subsets of equal size, and networks trained on all members.
 """
 
+import hashlib
 import itertools
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, MutableMapping
 
 from absl import logging
 import jax
@@ -32,7 +33,11 @@ _WITH_SHADOWS = (*membership.CLASSIFIERS, *membership.LIRA)
 _SETS = ("distilled", "random_subset", "full")
 _GAIN_FIGURES = ("auc", "tpr_at_1_percent_fpr")
 _NUM_PAIRS = 8
-_MOST_HELD_OUT = 1000
+_MOST_CONTROLS = 500
+_COLOURED = (
+  "train images have the colours of their classes and test images any colour: they are not of one "
+  "distribution, so that colours alone would tell members"
+)
 
 
 def make_privacy_evaluator(config: ConfigDict) -> Callable[..., Report]:
@@ -69,19 +74,29 @@ def make_privacy_evaluator(config: ConfigDict) -> Callable[..., Report]:
       "not_measured": {},
     }
     report = Report("privacy", {}, {}, {}, {}, {}, settings)
+    if dataset.train_groups is not None:
+      report.scalars |= dict.fromkeys(settings["headline"])
+      settings["not_measured"] |= dict.fromkeys(settings["headline"], _COLOURED)
+      settings["checks"] = [f"Not measured: {_COLOURED}."]
+      return report
     if context.run_shadows is not None:
       with_shadows(report, context.run_shadows(), config, seed)
     else:
       _without_shadows(report, models, dataset, config, seed, context.why_not)
     _copies(report, models, dataset, context)
     _warn_of_direction(report)
+    settings["checks"] = [*settings.get("checks", []), *_checks(settings)]
     return report
 
   return measure
 
 
 def with_shadows(
-  report: Report, shadows: Any, config: ConfigDict, seed: int
+  report: Report,
+  shadows: Any,
+  config: ConfigDict,
+  seed: int,
+  known: MutableMapping[str, dict[str, np.ndarray]] | None = None,
 ) -> dict[tuple[str, str], Scores]:
   """Attacks every split of shadow runs and enters the figures into a report.
 
@@ -90,6 +105,8 @@ def with_shadows(
     shadows: `ddjax.stages.shadows.Shadows`.
     config: the group `privacy`.
     seed: of classifiers and bootstrap.
+    known: scores of earlier calls by what they are of; those of this one are added. Cells of a
+      study share their baselines.
   Returns:
     {(set, attack): Scores}, also of attacks whose figures are not estimable.
   """
@@ -105,7 +122,9 @@ def with_shadows(
     (name, attack): Scores(values, shadows.is_member)
     for name in _SETS
     if name in shadows.logits
-    for attack, values in score(shadows.logits[name], shadows, config.attacks, seed).items()
+    for attack, values in _score_once(
+      {} if known is None else known, shadows.logits[name], shadows, config.attacks, seed
+    ).items()
   }
   every = dict(scores)
   unscored = [key for key, one in scores.items() if not membership_statistics.is_estimable(one)]
@@ -138,6 +157,23 @@ def with_shadows(
     for key, chosen in (("member", shadows.is_member), ("non_member", ~shadows.is_member)):
       report.scalars[f"{_prefix(name)}{key}_accuracy"] = float(rows[chosen].mean())
   return every
+
+
+def _score_once(
+  known: MutableMapping[str, dict[str, np.ndarray]],
+  logits: np.ndarray,
+  shadows: Any,
+  attacks: tuple[str, ...],
+  seed: int,
+) -> dict[str, np.ndarray]:
+  """`score`, or what it gave for the same before."""
+  content = hashlib.sha256(repr((logits.shape, tuple(attacks), seed)).encode())
+  for array in (logits, shadows.labels, shadows.is_member):
+    content.update(np.ascontiguousarray(array))
+  key = content.hexdigest()
+  if key not in known:
+    known[key] = score(logits, shadows, attacks, seed)
+  return known[key]
 
 
 def score(
@@ -258,6 +294,18 @@ def _warn_of_direction(report: Report) -> None:
     logging.warning("Scores that are lower for members than for others: %s.", ", ".join(wrong))
 
 
+def _checks(settings: Mapping[str, Any]) -> list[str]:
+  """What was left out, and scores of the wrong sign, in sentences."""
+  by_reason: dict[str, list[str]] = {}
+  for attack, reason in settings["left_out"].items():
+    by_reason.setdefault(reason, []).append(attack.replace("_", " "))
+  checks = [f"Left out: {', '.join(names)}: {reason}." for reason, names in by_reason.items()]
+  if wrong := settings["wrong_direction"]:
+    names = ", ".join(key.removesuffix("_auc").replace("_", " ") for key in wrong)
+    checks.append(f"Lower for members than for others, by intervals below one half: {names}.")
+  return checks
+
+
 def _copies(
   report: Report,
   models: Mapping[str, Mapping[str, Models]],
@@ -265,10 +313,10 @@ def _copies(
   context: EvaluationContext,
 ) -> None:
   """The copy check in pixels and, where there is a network of the full set, in features."""
-  seed = (0, 0)
   train = np.arange(len(dataset.train_labels))  # all: a copy may be of any
-  held_out = stratified_rows(
-    dataset.test_labels, min(_MOST_HELD_OUT, len(dataset.test_labels)), seed
+  held_out = np.arange(len(dataset.test_labels))
+  controls = stratified_rows(
+    dataset.test_labels, min(_MOST_CONTROLS, len(dataset.test_labels)), (0, 0)
   )
   pixels = {
     "train": as_pixels(dataset.train_images[train], dataset.max_value),
@@ -291,15 +339,15 @@ def _copies(
     for name in ("distilled", "random_subset", "held_out"):
       if name not in rows:
         continue
-      is_control = name == "held_out"
-      checked = copies.check_copies(
-        rows[name], rows["train"], rows["held_out"], is_held_out=is_control
-      )
+      own_rows = controls if name == "held_out" else None
+      images = rows[name] if own_rows is None else rows[name][own_rows]
+      checked = copies.check_copies(images, rows["train"], rows["held_out"], own_rows=own_rows)
       mean, *ends = copies.mean_interval(checked.is_train)
       key = f"{_prefix(name)}nearest_is_train_{space}"
       report.scalars[key], report.interval[key] = mean, ends
       report.settings["interval_over"][key] = "images of the set"
-      report.settings["nearest_is_train_without_copying"] = checked.expected
+      if name == "distilled":
+        report.settings["nearest_is_train_without_copying"] = checked.expected
       for to in ("train", "held_out"):
         distance = np.median(getattr(checked, to).distance)
         report.scalars[f"{_prefix(name)}distance_to_{to}_{space}"] = float(distance)

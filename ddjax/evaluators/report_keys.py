@@ -5,8 +5,8 @@ from typing import Any, Mapping
 from ddjax.evaluators.statistics import GAINS
 
 NO_FULL = (
-  "no network trained on the full set by this protocol is in the cache; "
-  "accuracy_evaluation.full_set='train' trains it"
+  "nothing of this kind was fitted on the full set: networks trained on it by this protocol come "
+  "from the cache, or by accuracy_evaluation.full_set='train'; no kernel regression is made of it"
 )
 
 

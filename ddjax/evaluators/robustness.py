@@ -177,10 +177,12 @@ def _settings(config: ConfigDict, networks: list[str], num_test: int) -> dict[st
     "scores": "BEARD's, over the single attacks, cost counted in gradients and forward passes",
     "index_weight": config.index_weight,
     "corruptions": list(config.corruptions),
-    "corruption_source": "kinds and severities of CIFAR-10-C; the blur scaled by side / 32",
+    "corruption_source": "kinds and severities of CIFAR-10-C; on images larger than 32 pixels the "
+    "blur grows with the side",
     "corruption_by_severity": {},
     "curve": {},
-    "curve_attack": "PGD in l_inf, one start; who is fooled in one ball is fooled in a larger",
+    "curve_attack": "PGD in l_inf, one start, at epsilon_linf as many as pgd has; who is fooled in "
+    "one ball is fooled in a larger",
     "share_perturbed": {},  # of the correctly classified images, those that a size is the mean over
     "convergence": {},
     "gradient_masking": {},
@@ -299,6 +301,10 @@ def _add_verdicts(report: Report, config: ConfigDict) -> None:
   else:
     verdict = "none seen: Square beats the white-box attacks nowhere"
   settings["masking_verdict"] = verdict
+  settings["checks"] = [
+    f"Steps of PGD: {settings['convergence_verdict']}.",
+    f"Gradient masking: {verdict}.",
+  ]
 
 
 def _masking(figures: Figures, name: str) -> dict[str, float] | None:

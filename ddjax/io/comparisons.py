@@ -18,6 +18,8 @@ _BASELINES = {
   "full_": "full set",
   "held_out_": "held-out images",
 }
+BASELINE_PREFIXES = tuple(_BASELINES)
+"""What comes before the name of a figure that belongs to a baseline."""
 _GAINS = {
   "gain_over_random_": "random subset",
   "gain_over_initial_": "step 0",

@@ -23,6 +23,7 @@ def render(
   format_name: str,
   files: Sequence[str],
   report: Mapping[str, Any] | None,
+  evaluation: Mapping[str, Any] | None = None,
 ) -> str:
   """The card in Markdown, headed as the Hugging Face hub reads it.
 
@@ -32,6 +33,7 @@ def render(
     format_name: of the export.
     files: sentences on the files of the export, and on what they lost.
     report: what `report.json` holds; None where nothing was measured.
+    evaluation: from `read_report`; what it measured stands for what the distillation did.
   """
   import jinja2
 
@@ -42,6 +44,8 @@ def render(
     undefined=jinja2.StrictUndefined,
   )
   info = distilled.info
+  measured = [one for one in (report, evaluation) if one]
+  reports = {name: table for one in measured for name, table in one["reports"].items()}
   origin = [(name.replace("_", " "), info[name]) for name in _ORIGIN if info.get(name) is not None]
   origin += [(words, info[name]) for name, words in _HASHES.items() if info.get(name)]
   is_named = any(name != str(index) for index, name in enumerate(class_names))
@@ -54,13 +58,41 @@ def render(
     preprocessing=_preprocessing(info["preprocessing"]),
     origin=[(key, _escaped(str(value))) for key, value in origin],
     remarks=[_escaped(remark) for remark in info.get("remarks", ())],
-    rows=_rows(report["reports"]) if report else [],
-    measured_on=_escaped(compare.run_title(report["run"])) if report else "",
+    rows=_rows(reports),
+    measured_on=_escaped("; ".join(compare.run_title(one["run"]) for one in measured)),
+    checks=[
+      _escaped(f"{compare.words(name).capitalize()}: {sentence}")
+      for name, table in reports.items()
+      for sentence in table["settings"].get("checks", [])
+    ],
     classes=", ".join(f"{i} {_escaped(name)}" for i, name in enumerate(class_names))
     if is_named
     else "",
     config=json.dumps(_without_places(info["config"]), indent=2) if info.get("config") else "",
   )
+
+
+def read_report(path: Path, digest: str) -> dict[str, Any]:
+  """What the report of an evaluation holds of one set.
+
+  Args:
+    path: a `report.json`, or the run folder that it lies in.
+    digest: of the set, by `ddjax.io.distilled.set_digest`.
+  Returns:
+    {"run": ..., "reports": ...} of that set.
+  Raises:
+    FileNotFoundError: where there is no report.
+    ValueError: naming a report that is damaged, or of other sets.
+  """
+  place = path / JSON_NAME if path.is_dir() else path
+  if not place.is_file():
+    raise FileNotFoundError(f"There is no report {place}.")
+  report = _parse(place)
+  digests = report["run"].get("set_sha256") or []
+  if digest not in digests:
+    raise ValueError(f"{place} is no evaluation of this set (sha256 {digest[:12]}).")
+  sets = report.get("sets") or [{"reports": report["reports"]}]
+  return {"run": report["run"], "reports": sets[digests.index(digest)]["reports"]}
 
 
 def find_report(path: Path) -> dict[str, Any] | None:
@@ -75,13 +107,18 @@ def find_report(path: Path) -> dict[str, Any] | None:
     place = folder / JSON_NAME
     if not place.is_file():
       continue
-    try:
-      report = json.loads(place.read_text())
-      report["run"], report["reports"]  # noqa: B018
-    except (ValueError, KeyError, TypeError) as error:
-      raise ValueError(f"{place} is damaged: {error}.") from error
-    return report
+    return _parse(place)
   return None
+
+
+def _parse(place: Path) -> dict[str, Any]:
+  """What a `report.json` holds; ValueError, naming it, where it is damaged."""
+  try:
+    report = json.loads(place.read_text())
+    report["run"], report["reports"]  # noqa: B018
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{place} is damaged: {error}.") from error
+  return report
 
 
 def _what(distilled: DistilledSet) -> str:
@@ -125,10 +162,10 @@ def _preprocessing(preprocessing: Preprocessing) -> list[str]:
 
 
 def _rows(reports: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
-  """[(report, its table)], every figure with its random subset and the gain over it."""
+  """[(report, its table)]: figures with the random subset, the gain over it, and the full set."""
   tables: dict[str, list[tuple[str, ...]]] = {}
   for row in compare.comparisons(reports):
-    random = [level for level in row.baselines if level.label == "random subset"]
+    beside = {level.label: compare.format_number(level.value) for level in row.baselines}
     gains = [gain for gain in row.gains if gain.label == "random subset"]
     value = compare.format_number(row.distilled.value)
     if row.distilled.value is None:
@@ -143,8 +180,9 @@ def _rows(reports: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]
         compare.words(row.key),
         value,
         compare.format_interval(row.distilled.interval),
-        compare.format_number(random[0].value) if random else "",
+        beside.get("random subset", ""),
         gain[0] if gain else "",
+        beside.get("full set", ""),
       )
     )
   return [(compare.words(name).capitalize(), table) for name, table in tables.items()]

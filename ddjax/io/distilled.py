@@ -7,7 +7,6 @@ process killed between the two leaves a readable set and an older record, which 
 """
 
 import hashlib
-import io
 import json
 import os
 from pathlib import Path
@@ -20,6 +19,8 @@ import ddjax
 from ddjax.config.arguments import nearest
 from ddjax.data.preprocess import Preprocessing
 from ddjax.io import atomic
+from ddjax.io.plain_arrays import parse_npz
+from ddjax.io.torch_file import read_bytes
 from ddjax.types import DistilledSet
 
 ARRAYS_NAME = "distilled.npz"
@@ -95,17 +96,18 @@ def load_distilled(path: str | os.PathLike) -> DistilledSet:
       above all), holds Python objects, or numbers that are not finite.
   """
   path = find_distilled(path)
+  content = read_bytes(path)
   others = len(list(path.parent.glob("replica_*")))
   if others:
     logging.info("%s is the first of %d distillations of its run.", path, others + 1)
-  content = path.read_bytes()
-  arrays = _read_arrays(content, path)
+  arrays = parse_npz(content, path)
   record = _read_record(arrays.pop("info", None), path)
   _check(arrays, record, path)
   _compare_record(path, content)
   parts = {name.removeprefix(_PREFIX): a for name, a in arrays.items() if name.startswith(_PREFIX)}
   try:
     preprocessing = Preprocessing.from_arrays(parts, record["preprocessing"])
+    check_map(preprocessing, arrays["images"].shape)
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(f"{path}: the preprocessing cannot be rebuilt: {error}.") from error
   info = record | {"preprocessing": preprocessing}
@@ -126,13 +128,23 @@ def find_distilled(path: str | os.PathLike) -> Path:
   raise FileNotFoundError(f"No distilled set at {' or '.join(map(str, places))}.")
 
 
-def _read_arrays(content: bytes, path: Path) -> dict[str, np.ndarray]:
-  """The arrays of an npz, read without running anything in it."""
-  try:
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-      return {name: file[name] for name in file.files}
-  except Exception as error:  # damaged bytes raise errors of a dozen kinds there
-    raise ValueError(f"{path} is damaged or no npz of plain arrays: {error}") from error
+def check_map(preprocessing: Preprocessing, shape: tuple[int, ...]) -> None:
+  """Raises ValueError where a preprocessing does not suit images [n h w c]."""
+  dimension, channels = int(np.prod(shape[1:])), shape[-1:]
+  expected = dict(mean=channels, std=channels, centre=(dimension,), matrix=(dimension, dimension))
+  for name, array in preprocessing.to_arrays()[0].items():
+    if array.shape != expected.get(name, ()) or not np.isfinite(array).all():
+      raise ValueError(f"its preprocessing has {name} {list(array.shape)}, or not finite")
+
+
+def set_digest(distilled: DistilledSet) -> str:
+  """SHA-256 of a set and of how it is read, in hexadecimal."""
+  content = hashlib.sha256(np.ascontiguousarray(distilled.images))
+  content.update(np.ascontiguousarray(distilled.labels))
+  names = ("label_kind", "decode_factor", "learning_rate")
+  facts = [distilled.info.get(name) for name in names]
+  content.update(repr([*facts, distilled.info["preprocessing"].digest()]).encode())
+  return content.hexdigest()
 
 
 def _read_record(text: np.ndarray | None, path: Path) -> dict[str, Any]:

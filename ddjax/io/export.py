@@ -19,7 +19,7 @@ import numpy as np
 
 from ddjax.config.arguments import nearest
 from ddjax.io import atomic, data_card
-from ddjax.io.distilled import find_distilled, load_distilled
+from ddjax.io.distilled import find_distilled, load_distilled, set_digest
 from ddjax.io.torch_file import write_torch
 from ddjax.types import DistilledSet
 
@@ -60,12 +60,19 @@ def run_export(config: ConfigDict, workdir: Path, *, overwrite: bool = False) ->
   """The task "export": see `configs/export.py`. Returns a summary."""
   if not config.distilled:
     raise ValueError("config.distilled is missing: a run folder, a `distilled` folder, or an npz.")
-  files = export_set(config.distilled, workdir, config.format, overwrite=overwrite)
+  files = export_set(
+    config.distilled, workdir, config.format, report=config.report, overwrite=overwrite
+  )
   return "\n".join([f"Exported to {workdir}, with its card {CARD_NAME}:", *files])
 
 
 def export_set(
-  path: str | os.PathLike, folder: str | os.PathLike, format_name: str, *, overwrite: bool = False
+  path: str | os.PathLike,
+  folder: str | os.PathLike,
+  format_name: str,
+  *,
+  report: str | os.PathLike | None = None,
+  overwrite: bool = False,
 ) -> list[str]:
   """Writes one of our sets for other programs.
 
@@ -73,12 +80,14 @@ def export_set(
     path: a run folder, its `distilled` folder, or an npz; its `report.json` goes into the card.
     folder: of the export; must be absent or empty.
     format_name: one of `FORMATS`.
+    report: the run folder of an evaluation of the set, whose figures go into the card too.
     overwrite: whether an earlier export in the folder is replaced; anything else never is.
   Returns:
     sentences on the files, and on what they lost.
   Raises:
-    FileNotFoundError: where there is no set.
-    ValueError: for an unknown format, a set that the format cannot hold, or a folder in use.
+    FileNotFoundError: where there is no set, or no report.
+    ValueError: for an unknown format, a set that the format cannot hold, a report of another set,
+      or a folder in use.
     atomic.OutputError: where the folder cannot be written.
   """
   if format_name not in FORMATS:
@@ -86,8 +95,9 @@ def export_set(
   folder = Path(folder)
   _check_free(folder, overwrite)
   distilled = load_distilled(path)
-  report = data_card.find_report(find_distilled(path))
-  content = _content(distilled, report)
+  found = data_card.find_report(find_distilled(path))
+  evaluation = report and data_card.read_report(Path(report), set_digest(distilled))
+  content = _content(distilled, found or evaluation)
   temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
   try:
     temporary.mkdir(parents=True)
@@ -95,7 +105,7 @@ def export_set(
     if format_name != "npz" and distilled.info["preprocessing"].kind != "none":
       atomic.write_npz(temporary / _MAP_NAME, distilled.info["preprocessing"].to_arrays()[0])
       files.append(f"`{_MAP_NAME}`: the arrays of the preprocessing.")
-    card = data_card.render(distilled, content.class_names, format_name, files, report)
+    card = data_card.render(distilled, content.class_names, format_name, files, found, evaluation)
     atomic.write_text(temporary / CARD_NAME, card)
     if folder.exists():
       shutil.rmtree(folder)

@@ -2,7 +2,8 @@
 
 The template is `templates/report.html.j2`; what it shows is put in order here, from the JSON of a
 report alone. `settings["headline"]`, a list of figures, chooses a report's cards; without it the
-first three have one.
+first three have one. `settings["checks"]`, a list of sentences, stands in full under a report's
+table: what a reader must know before he believes the figures.
 """
 
 import base64
@@ -30,6 +31,7 @@ _CAPTIONS = {
   "architectures": "Test accuracy by training set and architecture",
   "membership": "Membership inference: rates on logarithmic axes, targets of all splits pooled",
   "closest_pairs": "The synthetic images nearest to a train image, with root mean square distances",
+  "closest_pairs_in_features": "The same, by distance in the features of a network of the full set",
   "robustness": "Test accuracy under PGD against the size of the perturbation",
   "corruptions": "Test accuracy under corruptions by severity",
   "fairness": "Test accuracy by class, with 95 % intervals",
@@ -147,8 +149,19 @@ def _section(
   settings = dict(report["settings"])
   reasons = settings.pop("not_measured", {})
   settings.pop("headline", None)
-  verdicts = settings.pop("amplified", {})
-  per_class = report["per_class"]
+  checks, verdicts = settings.pop("checks", []), _verdicts(settings.pop("amplified", {}))
+  exact = _exact_rates(settings.pop("clopper_pearson", {}))
+  per_class = dict(report["per_class"])
+  for label, other in others.items():
+    per_class |= {
+      f"{key} of {label}": values
+      for key, values in other["per_class"].items()
+      if not key.startswith(compare.BASELINE_PREFIXES)
+    }
+    checks += [f"{label}: {sentence}" for sentence in other["settings"].get("checks", [])]
+    verdicts += [
+      f"{label}: {sentence}" for sentence in _verdicts(other["settings"].get("amplified", {}))
+    ]
   num_classes = max(map(len, per_class.values()), default=0)
   names = settings.pop("class_names", None) or run.get("class_names") or range(num_classes)
   rows = compare.comparisons({name: report})
@@ -174,11 +187,10 @@ def _section(
       }
       for row in rows
     ],
-    "verdicts": [
-      f"{compare.words(key)}: unfairness {_plain(of_baseline)}"
-      for key, of_baseline in verdicts.items()
-    ],
-    "notes": [note for label, other in others.items() for note in _missing(label, other, rows)],
+    "checks": checks,
+    "verdicts": verdicts,
+    "notes": exact
+    + [note for label, other in others.items() for note in _missing(label, other, rows)],
     "intervals": _intervals(settings.pop("interval_over", None)),
     "settings": {
       key: value for key, value in settings.items() if len(_plain(value)) < _MAX_SETTING
@@ -186,6 +198,24 @@ def _section(
     "class_keys": list(per_class),
     "class_rows": _class_rows(list(names), list(per_class.values()), num_classes),
   }
+
+
+def _verdicts(amplified: Mapping[str, Any]) -> list[str]:
+  """Whether unfairness grew against each baseline, one sentence a figure."""
+  return [
+    f"{compare.words(key)}: unfairness {_plain(of_baseline)}"
+    for key, of_baseline in amplified.items()
+  ]
+
+
+def _exact_rates(intervals: Mapping[str, Sequence[float]]) -> list[str]:
+  """The exact intervals of the distilled set's rates in one sentence."""
+  shown = [
+    f"{compare.words(key)} {compare.format_interval(ends)}"
+    for key, ends in intervals.items()
+    if not key.startswith(compare.BASELINE_PREFIXES)
+  ]
+  return [f"Exact intervals (Clopper, Pearson): {', '.join(shown)}."] if shown else []
 
 
 def _missing(

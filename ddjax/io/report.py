@@ -56,10 +56,17 @@ def report_to_json(
 
 
 def summary_text(report_json: Mapping[str, Any]) -> str:
-  """The figures of a report as a small aligned table for a terminal."""
-  header = ("figure", "value", "95 % interval", "random subset", "gain over random")
-  rows = [header]
-  for row in comparisons(report_json["reports"]):
+  """The figures of a report as a small aligned table for a terminal, one for each set."""
+  lines = [run_title(report_json["run"])]
+  for one in report_json.get("sets", [report_json]):
+    lines += ["", *([one["label"]] if "label" in one else []), *_table(one["reports"])]
+  return "\n".join(lines)
+
+
+def _table(reports: Mapping[str, Any]) -> list[str]:
+  """Every figure with its random subset, and then what must be known of the figures."""
+  rows = [("figure", "value", "95 % interval", "random subset", "gain over random")]
+  for row in comparisons(reports):
     random = [level for level in row.baselines if level.label == "random subset"]
     gains = [gain for gain in row.gains if gain.label == "random subset"]
     rows.append(
@@ -71,7 +78,12 @@ def summary_text(report_json: Mapping[str, Any]) -> str:
         f"{format_signed(gains[0].value)} {format_interval(gains[0].interval)}" if gains else "",
       )
     )
-  return "\n".join([run_title(report_json["run"]), "", *_aligned(rows)])
+  checks = [
+    f"{words(name)}: {sentence}"
+    for name, report in reports.items()
+    for sentence in report["settings"].get("checks", [])
+  ]
+  return [*_aligned(rows), *checks]
 
 
 def write_report(

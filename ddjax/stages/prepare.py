@@ -61,7 +61,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
   make = registry.look_up(registry.DISTILLERS, config.method, "method")
   if config.num_replicas < 1:
     raise ValueError(f"num_replicas={config.num_replicas} must be at least 1.")
-  check_ipc(config.synthetic.ipc, real)
+  check_ipc(_examples_to_begin_with(config), real)
   for field in ("steps_per_call", "checkpoint_every_steps", "log_every_steps", "keep_checkpoints"):
     if config.trainer[field] < 1:
       raise ValueError(f"trainer.{field}={config.trainer[field]} must be at least 1.")
@@ -90,7 +90,7 @@ def draw_member_masks(config: ConfigDict, real: RealData) -> np.ndarray | None:
     raise ValueError(f"member_fraction={fraction} must lie in (0, 1].")
   if fraction == 1:
     return None
-  labels = real.train_labels
+  labels, needed = real.train_labels, _examples_to_begin_with(config)
   masks = np.zeros((config.num_replicas, len(labels)), bool)
   for replica, mask in enumerate(masks):
     words = jax.random.key_data(stream(config.seed + replica, "members"))
@@ -98,10 +98,10 @@ def draw_member_masks(config: ConfigDict, real: RealData) -> np.ndarray | None:
     for label in range(real.info.num_classes):
       rows = np.flatnonzero(labels == label)
       count = round(fraction * len(rows))
-      if count < config.synthetic.ipc:
+      if count < needed:
         raise ValueError(
           f"member_fraction={fraction} leaves class {real.class_names[label]!r} {count} examples, "
-          f"fewer than ipc={config.synthetic.ipc}."
+          f"fewer than the {needed} that ipc={config.synthetic.ipc} begins with."
         )
       mask[rng.choice(rows, count, replace=False)] = True
   return masks if config.num_replicas > 1 else masks[0]
@@ -173,17 +173,23 @@ def prepare_saved(
   if ipc is None or len(distilled.labels) != ipc * info.num_classes:  # not equally many of each
     ipc = int(np.bincount(distilled.labels.argmax(axis=1)).max())
   check_ipc(ipc, real)
-  made_of = distilled.info.get("real_data_hash")
-  if made_of not in (None, real.fingerprint):
-    logging.warning(
-      "The set was distilled from other images than this run's train split (sha256 %s, not %s): "
-      "some of its real examples may be among the test images.",
-      made_of[:12], real.fingerprint[:12],
-    )  # fmt: skip
+  if (doubt := doubt_of_origin(distilled, real)) is not None:
+    logging.warning("%s", doubt)
   config = config.copy_and_resolve_references().unlock()
   config.synthetic = ConfigDict(dict(ipc=ipc))
   real = real._replace(preprocessing=distilled.info["preprocessing"])
   return prepare_real(config, workdir, real, distilled.info["label_kind"])
+
+
+def doubt_of_origin(distilled: DistilledSet, real: RealData) -> str | None:
+  """A sentence where a set says that it was made from other images than the real set's."""
+  made_of = distilled.info.get("real_data_hash")
+  if made_of in (None, real.fingerprint):
+    return None
+  return (
+    f"The set was distilled from other images than this run's train split (sha256 {made_of[:12]}, "
+    f"not {real.fingerprint[:12]}): some of its real examples may be among the test images."
+  )
 
 
 def prepare_real(
@@ -225,6 +231,12 @@ def precision(config: ConfigDict):
     raise ValueError(f"precision={config.precision!r} must be 'float32' or 'float64'.")
   with jax.enable_x64(config.precision == "float64"):
     yield
+
+
+def _examples_to_begin_with(config: ConfigDict) -> int:
+  """Of each class: ipc, or as many times that as grids of real images have cells."""
+  chosen = config.synthetic
+  return chosen.ipc * (chosen.get("factor", 1) ** 2 if chosen.init == "grid" else 1)
 
 
 def check_ipc(ipc: int, real: RealData) -> None:

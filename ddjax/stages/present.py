@@ -163,8 +163,9 @@ def _audit_figures(
       reports["robustness"], {label: one["robustness"] for label, one in further.items()}
     )
   if "privacy" in reports:
-    curves_of = {label: one["privacy"].settings["roc"] for label, one in further.items()}
-    drawn["membership"] = privacy.draw_roc(reports["privacy"].settings["roc"], curves_of)
+    curves_of = {label: one["privacy"].settings.get("roc", {}) for label, one in further.items()}
+    if "roc" in reports["privacy"].settings:
+      drawn["membership"] = privacy.draw_roc(reports["privacy"].settings["roc"], curves_of)
   drawn |= _figures_of_set(job.real, distilled, job.real.preprocessing, reports)
   for label, one in others.items():
     own = _figures_of_set(job.real, one.distilled, one.distilled.info["preprocessing"], one.reports)
@@ -184,11 +185,13 @@ def _figures_of_set(
     drawn |= fairness.draw(reports["fairness"], names)
   if "features" in reports:
     drawn |= features.draw(reports["features"], names)
-  if "privacy" in reports:
-    pairs = reports["privacy"].settings["closest_pairs_pixels"]
+  settings = reports["privacy"].settings if "privacy" in reports else {}
+  for name, space in (("closest_pairs", "pixels"), ("closest_pairs_in_features", "features")):
+    if (pairs := settings.get(f"closest_pairs_{space}")) is None:
+      continue
     shown = decode_set(distilled)
     images = np.asarray(shown.images).reshape(-1, *shown.images.shape[2:])
-    drawn["closest_pairs"] = privacy.draw_pairs(
+    drawn[name] = privacy.draw_pairs(
       pairs,
       np.asarray(preprocessing.inverse(images)),
       as_pixels(real.train_images[[pair["train"] for pair in pairs]], real.max_value),

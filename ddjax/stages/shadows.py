@@ -73,12 +73,20 @@ def shadow_config(config: ConfigDict, settings: ConfigDict) -> ConfigDict:
   config.shares_draws = True
   config.resume_from = None
   config.curve.update(dict(models="none"))
-  if settings.ipc:
+  if settings.ipc and settings.ipc != config.synthetic.ipc:
+    logging.warning(
+      "Splits are distilled at privacy.ipc=%d by the rates and steps of synthetic.ipc=%d.",
+      settings.ipc,
+      config.synthetic.ipc,
+    )
     config.synthetic.ipc = settings.ipc
   if settings.init:
     config.synthetic.init = settings.init
+  limit = settings.max_steps.get(config.method, 0)
   if settings.num_steps:
     config.outer.num_steps = settings.num_steps
+  elif limit:
+    config.outer.num_steps = min(limit, config.outer.num_steps)
   return config
 
 
@@ -120,7 +128,10 @@ def run_shadows(
   own = shadow_config(config, settings)
   predictor = predictor_of(own, settings)
   pool = make_pool(real, own.data, settings.max_examples)
+  if own.outer.get("target_batch_size", 0) > pool.info.num_train:
+    own.outer.target_batch_size = 0  # as large as the pool allows
   job = prepare(own, folder, pool)
+  num_images = sum(map(len, (real.train_labels, real.validation_labels, real.test_labels)))
   logging.info(
     "Distilling %d random splits of %d examples: %s, ipc %d, init %s, %d steps.",
     settings.num_splits, pool.info.num_train, own.method, own.synthetic.ipc,
@@ -138,8 +149,9 @@ def run_shadows(
     settings={
       "num_splits": settings.num_splits,
       "member_fraction": settings.member_fraction,
-      "pool": f"{pool.info.num_train} examples: train and test images of {pool.info.name} together"
-      + (f", a stratified part of {settings.max_examples}" if settings.max_examples else ""),
+      "pool": f"{pool.info.num_train} examples: "
+      + ("" if pool.info.num_train == num_images else f"a stratified part of the {num_images} ")
+      + f"train and test images of {pool.info.name} together",
       "members": "the real examples that a split distils; non-members: the rest of the pool",
       "preprocessing": f"{pool.preprocessing.kind}, fitted once on the whole pool",
       "shared_by_all_splits": "batches, networks and augmentation of every step of a distillation",
@@ -151,8 +163,32 @@ def run_shadows(
       "num_classes": pool.info.num_classes,
       "num_steps": job.num_steps,
       "full_epochs": settings.full_epochs if predictor == "networks" else None,
+      "checks": _differences(config, own, real, job),
     },
   )
+
+
+def _differences(config: ConfigDict, own: ConfigDict, real: RealData, job: Job) -> list[str]:
+  """Where the splits' distillations are not the set's own, in sentences."""
+  members = round(own.member_fraction * job.real.info.num_train)
+  of_set = round(config.get("member_fraction", 1.0) * real.info.num_train)
+  pairs = {
+    "steps": (job.num_steps, config.outer.get("num_steps", job.num_steps)),
+    "images per class": (own.synthetic.ipc, config.synthetic.ipc),
+    "beginning": (own.synthetic.get("init"), config.synthetic.get("init")),
+    "real examples": (members, of_set),
+  }
+  told = [
+    f"{of_splits} {name} (the set: {of})"
+    for name, (of_splits, of) in pairs.items()
+    if of_splits != of
+  ]
+  if not told:
+    return []
+  return [
+    "Attacks with shadow runs are on distillations of the splits' own, which differ from the "
+    f"set's: {'; '.join(told)}."
+  ]
 
 
 def _distill(job: Job, watch: Watch) -> DistilledSet:
@@ -231,7 +267,11 @@ def _fit(
     config.num_epochs = settings.num_epochs
   whole = config.copy_and_resolve_references()
   whole.num_epochs = settings.full_epochs
-  options = dict(use_flip=get_facts(job.real.info.name).use_flip, devices=local_devices(job.layout))
+  options = dict(
+    use_flip=get_facts(job.real.info.name).use_flip,
+    devices=local_devices(job.layout),
+    cached_sets=("random_subset", "full"),  # of these splits, whatever was distilled from them
+  )
   models = {}
   for own, names in ((config, ("distilled", "random_subset")), (whole, ("full",))):
     fit = make_fit(own, job.real.info, job.real.preprocessing, **options)

@@ -57,6 +57,16 @@ def test_a_linear_map_has_a_closed_form(monkeypatch, num_networks):
   )  # rate 1, no momentum yet
 
 
+def test_a_subset_of_the_classes_is_matched_alone():
+  changes = {"data.num_classes": 2, "outer.real_batch_size": 8, "network.name": "mlp"}
+  distiller, data, info = make_distiller(Case("dm", "dm", changes))
+  state = distiller.init(jax.random.key(0), data)
+  after, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
+  assert info.num_classes == 2 and after.synthetic.images.shape[0] == 4
+  assert after.synthetic.labels.argmax(axis=1).tolist() == [0, 0, 1, 1]
+  assert np.isfinite(metrics["loss"])
+
+
 @pytest.mark.parametrize("classes_at_once", [1, 4])
 def test_the_loss_is_that_of_a_slow_loop(classes_at_once):
   changes = {"classes_at_once": classes_at_once, "outer.real_batch_size": 8}

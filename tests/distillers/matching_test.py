@@ -200,6 +200,9 @@ def test_statistics_for_batch_norm_are_those_of_real_members():
   statistics = frozen["batch_stats"]["norm_0"]
   np.testing.assert_allclose(statistics["mean"], values.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(statistics["var"], values.var((0, 1, 2), ddof=1), rtol=1e-3)
+  no_member = data.replace(mask=jnp.zeros(64, bool))
+  kept = matching.freeze_statistics(jax.random.key(1), network, variables, no_member)
+  jax.tree.map(np.testing.assert_array_equal, kept["batch_stats"], variables["batch_stats"])
   plain = build("convnet(depth=1)", num_classes=4, width=3)
   variables = plain.init(jax.random.key(0), jnp.zeros((1, *IMAGE)))
   assert matching.freeze_statistics(jax.random.key(1), plain, variables, data) is variables

@@ -81,6 +81,19 @@ def test_a_shifted_class_is_found_and_real_images_are_not(report):
   assert report.scalars["random_subset_classes_apart"] == 0.0
 
 
+def test_intervals_run_over_the_classes(report):
+  distances = np.array(report.per_class["distance"])
+  half = 12.706 * distances.std(ddof=1) / np.sqrt(2)  # Student, one degree of freedom
+  np.testing.assert_allclose(
+    report.interval["distance"], distances.mean() + np.array([-half, half]), rtol=1e-3
+  )
+  low, high = report.interval["classes_apart"]  # one of two classes
+  assert (low, high) == pytest.approx((0.0126, 0.9874), abs=1e-3)
+  difference = distances - report.per_class["random_subset_distance"]
+  assert report.scalars["gain_over_random_distance"] == pytest.approx(difference.mean())
+  assert report.settings["interval_over"]["distance"] == "classes"
+
+
 def test_images_of_a_set_are_not_among_those_it_is_held_against(report):
   assert report.settings["num_left_out"] == 6
   assert report.settings["num_real_per_class"] == [57, 57]

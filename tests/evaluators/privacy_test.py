@@ -12,7 +12,7 @@ from ddjax.data.load import load_real_data
 from ddjax.evaluators import privacy
 from ddjax.evaluators.privacy import make_privacy_evaluator
 from ddjax.stages.shadows import Shadows
-from ddjax.types import DistilledSet, EvaluationContext, Models
+from ddjax.types import DistilledSet, EvaluationContext, Models, Report
 
 
 class _Setting(NamedTuple):
@@ -137,3 +137,24 @@ def test_an_unknown_attack_is_refused():
   config.attacks = ("lirra",)
   with pytest.raises(ValueError, match="'lirra'.*'lira'"):
     make_privacy_evaluator(config)
+
+
+def test_coloured_images_are_not_compared_with_those_of_other_colours(setting):
+  real = setting.real._replace(train_groups=np.zeros(len(setting.real.train_labels), np.int32))
+  report = make_privacy_evaluator(setting.config)({}, real, jax.random.key(0), setting.context)
+  assert report.scalars["lira_auc"] is None and report.scalars["nearest_is_train_pixels"] is None
+  assert "not of one distribution" in report.settings["not_measured"]["loss_auc"]
+  assert "not of one distribution" in report.settings["checks"][0]
+
+
+def test_what_cells_share_is_scored_once(setting, monkeypatch):
+  known, calls, score = {}, [], privacy.score
+  monkeypatch.setattr(privacy, "score", lambda *args: calls.append(args) or score(*args))
+  first, second = _shadows(0.0), _shadows(1.0)
+  second.logits.update({name: first.logits[name] for name in ("random_subset", "full")})
+  for shadows in (first, second):
+    report = Report("privacy", {}, {}, {}, {}, {}, {"interval_over": {}, "not_measured": {}})
+    found = privacy.with_shadows(report, shadows, setting.config, 0, known)
+    alone = score(shadows.logits["full"], shadows, ("loss",), 0)["loss"]
+    np.testing.assert_array_equal(found["full", "loss"].values, alone)
+  assert len(calls) == 4  # three sets, and the distilled one of the second

@@ -42,6 +42,7 @@ def _report():
     scalars={
       "auc": 0.61,
       "random_subset_auc": 0.7,
+      "full_auc": 0.8,
       "gain_over_random_auc": -0.09,
       "lira_auc": None,
     },
@@ -49,7 +50,7 @@ def _report():
     interval={"auc": [0.58, 0.64], "gain_over_random_auc": [-0.12, -0.06]},
     per_model={},
     per_class={},
-    settings={"not_measured": {"lira_auc": "no shadow | splits"}},
+    settings={"not_measured": {"lira_auc": "no shadow | splits"}, "checks": ["left out."]},
   )
   run = {"method": "kip", "dataset": "digits", "ipc": 2, "seed": 3}
   return report_to_json(run, {"privacy": privacy})
@@ -82,8 +83,9 @@ def test_what_the_set_is():
 
 def test_figures_with_intervals_beside_the_random_subset():
   lines = _card(_report()).splitlines()
-  assert "| AUC | 0.610 | [0.580, 0.640] | 0.700 | −0.090 [-0.120, -0.060] |" in lines
-  assert "| LiRA AUC | – (no shadow \\| splits) |  |  |  |" in lines
+  assert "| AUC | 0.610 | [0.580, 0.640] | 0.700 | −0.090 [-0.120, -0.060] | 0.800 |" in lines
+  assert "| LiRA AUC | – (no shadow \\| splits) |  |  |  |  |" in lines
+  assert "- Privacy: left out." in lines
   assert "### Privacy" in lines and not any("None was measured" in line for line in lines)
 
 
@@ -105,6 +107,23 @@ def test_no_path_of_the_machine_is_told():
   config = {"data": {"name": "npz", "path": "/home/me/a.npz"}, "resume_from": "/home/me/run"}
   card = _card(config=config)
   assert "/home/me" not in card and '"name": "npz"' in card
+
+
+def test_the_figures_of_an_evaluation_are_those_of_the_same_set(tmp_path):
+  audit = _report()
+  other = {"privacy": {**audit["reports"]["privacy"], "scalars": {"auc": 0.123}, "interval": {}}}
+  audit["run"]["set_sha256"] = ["aaaa", "bbbb"]
+  audit["sets"] = [{"label": "a", "reports": audit["reports"]}, {"label": "b", "reports": other}]
+  (tmp_path / "report.json").write_text(json.dumps(audit))
+  second = data_card.read_report(tmp_path, "bbbb")
+  card = data_card.render(_set(), _NAMES, "png", [], _report(), second)
+  assert "| AUC | 0.123 |" in card and "0.610" not in card
+  first = data_card.read_report(tmp_path / "report.json", "aaaa")
+  assert first["reports"] == audit["reports"]
+  with pytest.raises(ValueError, match="no evaluation of this set .sha256 cccc"):
+    data_card.read_report(tmp_path, "cccc")
+  with pytest.raises(FileNotFoundError, match="nowhere"):
+    data_card.read_report(tmp_path / "nowhere", "aaaa")
 
 
 def test_a_report_is_found_beside_the_set_and_above_it(tmp_path):

@@ -13,7 +13,7 @@ from ddjax.config import groups
 from ddjax.data.load import load_real_data
 from ddjax.data.preprocess import fit_preprocessing
 from ddjax.io import atomic, export
-from ddjax.io.distilled import load_distilled, save_distilled
+from ddjax.io.distilled import load_distilled, save_distilled, set_digest
 from ddjax.io.foreign.convert import load_any
 from ddjax.io.foreign.foreign_set import ForeignOptions
 from ddjax.io.foreign.read import read_foreign
@@ -222,3 +222,23 @@ def test_the_task_exports_and_says_what(tmp_path, save, capsys):
   assert re.search(r"Exported to .*out.*CLASS/NUMBER.png", capsys.readouterr().out, re.DOTALL)
   with Image.open(tmp_path / "out" / "0" / "00001.png") as image:
     assert image.size == (8, 8)
+
+
+def test_the_figures_of_an_audit_go_into_the_card(save, tmp_path):
+  path = save()
+  settings = {"checks": ["nothing was left out."]}
+  audit = {
+    "run": {"method": "dsa", "dataset": "fake", "set_sha256": [set_digest(load_distilled(path))]},
+    "reports": {
+      "privacy": {
+        "kind": "privacy", "scalars": {"lira_auc": 0.625}, "spread": {}, "interval": {},
+        "per_model": {}, "per_class": {}, "settings": settings,
+      }
+    },
+  }  # fmt: skip
+  atomic.write_json(tmp_path / "audit" / "report.json", audit)
+  config = get_config("configs/export.py:png")
+  config.distilled, config.report = str(path), str(tmp_path / "audit")
+  export.run_export(config, tmp_path / "out")
+  card = (tmp_path / "out" / export.CARD_NAME).read_text()
+  assert "| LiRA AUC | 0.625 |" in card and "- Privacy: nothing was left out." in card

@@ -6,7 +6,10 @@ from flax import serialization
 import numpy as np
 from PIL import Image
 
+from ddjax.data.preprocess import Preprocessing
+from ddjax.io.distilled import INFO_FIELDS, save_distilled
 from ddjax.io.torch_file import write_torch
+from ddjax.types import DistilledSet
 
 NUM_CLASSES = 4
 LABELS = np.repeat(np.arange(NUM_CLASSES), 2)
@@ -91,6 +94,17 @@ def write_export(folder):
     record=np.array(json.dumps(record | {"preprocessing": facts})),
     **{f"preprocessing/{name}": np.ones(1, np.float32) for name in ("mean", "std")},
   )
+  return path
+
+
+def write_own(folder):
+  """As `ddjax.io.distilled` writes a set, without the record beside it."""
+  preprocessing = Preprocessing(
+    kind="standardise", mean=np.ones(1, np.float32), std=np.ones(1, np.float32)
+  )
+  info = dict.fromkeys(INFO_FIELDS) | dict(label_kind="one_hot", decode_factor=1, config={})
+  path = save_distilled(folder, DistilledSet(IMAGES, ONE_HOT), info, preprocessing)
+  path.with_name("info.json").unlink()
   return path
 
 

@@ -202,6 +202,22 @@ def test_pngs_by_number_keep_the_order_of_numbers_and_colour_wins(tmp_path):
   np.testing.assert_array_equal(one.labels.argmax(axis=1), np.arange(11))
 
 
+def test_named_classes_take_the_order_of_the_real_set(digits):
+  pixels = as_pixels(digits.train_images[:50], 16)
+  plain = _foreign(pixels, "pixels")
+  named = digits._replace(class_names=tuple(f"Class {word}" for word in "ztrqponmlk"))
+  shuffled = sorted(f"class_{word}" for word in "ztrqponmlk")
+  one = as_distilled(plain._replace(class_names=tuple(shuffled)), named, "none")
+  for stored, read in zip(plain.labels.argmax(axis=1), one.labels.argmax(axis=1), strict=True):
+    assert named.class_names[read] == shuffled[stored].replace("_", " ").capitalize()
+  for in_order in (tuple(map(str, range(10))), tuple(f"{i}_word" for i in range(10))):
+    one = as_distilled(plain._replace(class_names=in_order), named, "none")
+    np.testing.assert_array_equal(one.labels, plain.labels)
+  wrong = plain._replace(class_names=("cat", *shuffled[1:]))
+  with pytest.raises(ValueError, match="The set's classes are cat, class_l.*Class z.*by number"):
+    as_distilled(wrong, named, "none")
+
+
 def _foreign(images, space="network", **fields):
   labels = np.eye(10, dtype=np.float32)[np.arange(len(images)) % 10]
   return ForeignSet(np.asarray(images, np.float32), labels, "one_hot", space, "npz", **fields)

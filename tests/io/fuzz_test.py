@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from ddjax.io.distilled import load_distilled
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.read import read_foreign
 from ddjax.io.torch_file import read_torch
+from ddjax.types import DistilledSet
 from tests.io import foreign_files as files
 
 _SECONDS = 20  # a file that takes longer hangs; the slowest of 10,000 took well under a second
@@ -36,6 +38,7 @@ _WRITERS = {
   "checkpoint": files.write_checkpoint,
   "npz": files.write_npz,
   "npz export": files.write_export,
+  "own": files.write_own,
   "png": files.write_png,
 }
 _SEEDS: dict[str, tuple[Path, Path, bytes]] = {}
@@ -56,7 +59,10 @@ def _seeds(tmp_path_factory):
   for layout, write in _WRITERS.items():
     folder = tmp_path_factory.mktemp(layout)
     path = write(folder)
-    read_foreign(path, _options(layout))
+    if layout == "own":
+      load_distilled(path)
+    else:
+      read_foreign(path, _options(layout))
     file = next(path.glob("*/*.png")) if path.is_dir() else path
     _SEEDS[layout] = (path, file, file.read_bytes())
   path = tmp_path_factory.mktemp("legacy") / "res_DC_old.pt"
@@ -79,6 +85,8 @@ def _read(path, layout):
   try:
     if layout is None:
       return read_torch(path)
+    if layout == "own":
+      return load_distilled(path)
     with warnings.catch_warnings():
       warnings.simplefilter("ignore")
       return read_foreign(path, _options(layout))
@@ -96,7 +104,7 @@ def _check(result, path):
     text = str(result)
     assert str(path) in text or str(path.parent.parent) in text
     assert len(str(path)) + 10 < len(text) < 1000
-  elif isinstance(result, ForeignSet):
+  elif isinstance(result, ForeignSet | DistilledSet):
     assert result.images.ndim == 4 and result.labels.ndim == 2
     assert len(result.images) == len(result.labels)
     assert np.isfinite(result.images).all() and np.isfinite(result.labels).all()

@@ -217,3 +217,29 @@ def test_heavy_libraries_wait_for_their_use():
   )
   out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
   assert out.stdout == "[]\n"
+
+
+def test_checks_and_exact_rates_of_every_set_are_in_sight(tmp_path):
+  def privacy(label):
+    return _kernel(
+      kind="privacy",
+      per_class={"auc": [0.1, 0.2], "random_subset_auc": [0.3, 0.4]},
+      settings={
+        "checks": [f"{label} was left out."],
+        "amplified": {"gap": {"full": label}},
+        "clopper_pearson": {"lira_tpr": [0.0, 0.125], "random_subset_lira_tpr": [0.0, 0.375]},
+        "long": "x" * 1000,
+      },
+    )
+
+  first, second = {"privacy": privacy("lira")}, {"privacy": privacy("loss")}
+  sets = {"mine": first, "theirs": second}
+  written = report.write_report(tmp_path, _RUN, first, None, sets)
+  text = _Text((tmp_path / "report.html").read_text()).text
+  assert "lira was left out." in text and "theirs: loss was left out." in text
+  assert "theirs: gap: unfairness full loss" in text
+  assert "Exact intervals (Clopper, Pearson): LiRA TPR [0.000, 0.125]." in text
+  assert "AUC of theirs" in text and "x" * 1000 not in text
+  lines = report.summary_text(written).splitlines()
+  assert lines.index("mine") < lines.index("privacy: lira was left out.")
+  assert lines.index("theirs") < lines.index("privacy: loss was left out.")

@@ -46,6 +46,17 @@ def test_impossible_parts_are_refused(fraction, message):
     _job(_config(member_fraction=fraction))
 
 
+def test_grids_need_as_many_examples_as_they_have_cells():
+  config = _config(idc)
+  config.synthetic.update(dict(ipc=3, factor=2, init="grid"))
+  _job(config)
+  config.member_fraction = 0.5
+  with pytest.raises(ValueError, match="8 examples, fewer than the 12 that ipc=3 begins with"):
+    _job(config)
+  config.synthetic.init = "real"
+  assert _job(config).config.synthetic.ipc == 3
+
+
 def test_the_published_set_says_which_members_it_was_made_from(tmp_path):
   whole, half = _job(_config()), _job(_config(member_fraction=0.5, num_replicas=2))
   assert prepare.member_hash(whole.data.mask, 0) is None

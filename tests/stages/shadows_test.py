@@ -6,6 +6,7 @@ import pytest
 from ddjax.api import get_config
 from ddjax.config import audit
 from ddjax.data.load import load_real_data
+from ddjax.evaluators import fit
 from ddjax.stages import shadows
 from ddjax.training import trainer
 from ddjax.training.fitting import Watch
@@ -74,6 +75,23 @@ def test_what_is_finished_is_not_run_again(parts, run, monkeypatch):
     np.testing.assert_array_equal(again.logits[name], logits)
 
 
+def test_baselines_of_the_same_splits_are_trained_once(parts, run, tmp_path, monkeypatch):
+  config, settings, real = parts
+  noise = settings.copy_and_resolve_references()
+  noise.init = "noise"
+  labels, train = [], fit.fitting.fit_networks
+  monkeypatch.setattr(
+    fit.fitting,
+    "fit_networks",
+    lambda *args, **own: labels.append(own["label"]) or train(*args, **own),
+  )
+  found = shadows.run_shadows(config, noise, config.accuracy_evaluation, real, tmp_path / "s")
+  assert labels == ["mlp on distilled"]
+  for name in ("random_subset", "full"):
+    np.testing.assert_array_equal(found.logits[name], run[1].logits[name])
+  assert np.abs(found.logits["distilled"] - run[1].logits["distilled"]).max() > 1e-3
+
+
 def test_baselines_hold_members_only(parts, tmp_path):
   config, settings, real = parts
   job = shadows.prepare(
@@ -101,6 +119,35 @@ def test_factors_reach_the_distillation(parts):
   assert (own.synthetic.ipc, own.synthetic.init, own.outer.num_steps) == (3, "noise", 7)
   assert own.shares_draws and own.num_replicas == _SPLITS
   assert config.synthetic.ipc == 1
+
+
+def test_costly_methods_are_cut_short_and_the_report_says_so(parts, run, tmp_path):
+  config, settings, real = parts
+  assert shadows.shadow_config(config, settings).outer.num_steps == 3
+  limited = settings.copy_and_resolve_references().unlock()
+  limited.max_steps = {"dm": 2}
+  own = shadows.shadow_config(config, limited)
+  assert own.outer.num_steps == 2
+  pool = shadows.make_pool(real, config.data)
+  (sentence,) = shadows._differences(config, own, real, shadows.prepare(own, tmp_path, pool))
+  half, whole = len(pool.train_labels) // 2, len(real.train_labels)
+  assert f"2 steps (the set: 3); {half} real examples (the set: {whole})" in sentence
+  assert "images per class" not in sentence
+  limited.num_steps = 7  # as the user says
+  assert shadows.shadow_config(config, limited).outer.num_steps == 7
+  assert run[1].settings["checks"] and "steps" not in run[1].settings["checks"][0]
+
+
+def test_a_target_batch_larger_than_the_pool_becomes_the_pool(parts, tmp_path):
+  _, settings, real = parts
+  config = get_config("configs/kip.py:fake,ipc=1,smoke")
+  config.num_devices = 1
+  config.outer.update(dict(num_steps=2, target_batch_size=real.info.num_train))
+  smaller = settings.copy_and_resolve_references()
+  smaller.max_examples = 32
+  found = shadows.run_shadows(config, smaller, config.accuracy_evaluation, real, tmp_path / "s")
+  assert found.is_member.shape == (_SPLITS, 32)
+  assert "32 examples: a stratified part of the" in found.settings["pool"]
 
 
 def test_kip_is_attacked_through_its_kernel(parts):

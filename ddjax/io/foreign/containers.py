@@ -1,58 +1,25 @@
-"""Files of arrays that a stranger made: npz, msgpack, folders of PNGs; read within bounds.
+"""Files that a stranger made: msgpack, and folders of PNGs; read within bounds.
 
 Nothing in a file is run, and nothing is allocated that the bytes of the file do not back.
 """
 
-import ast
 import io
 import math
 import os
 from pathlib import Path
-import re
-import struct
 from typing import Any
-import zipfile
 
 import ml_dtypes
 import msgpack
 import numpy as np
 
+from ddjax.io.plain_arrays import plain_dtype
 from ddjax.io.torch_file import MAX_BYTES, read_bytes
 
 _MOST_PIXELS = 4096 * 4096  # of one image
 _MOST_FILES = 100_000
-_MOST_HEADER = 1024
 _MOST_ITEMS = 1024  # of a msgpack list; flax writes lists as maps
-_MOST_SAVED = 64  # how many times its own size a file may unpack to, beyond the following
-_FREELY_UNPACKED = 1 << 30  # bytes
-_PLAIN_DTYPE = re.compile(r"[<>|=]?([biufUS?]\d*|bool|u?int\d+|float\d+)")
 _NDARRAY, _COMPLEX, _SCALAR = 1, 2, 3  # flax's types of extension
-
-
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  """The arrays of an npz.
-
-  Raises:
-    FileNotFoundError: where there is no such file.
-    ValueError: naming the file, for one that is damaged, holds Python objects, or more than
-      `MAX_BYTES`.
-  """
-  content = read_bytes(path)
-  try:
-    with zipfile.ZipFile(io.BytesIO(content)) as file:
-      entries = [entry for entry in file.infolist() if entry.filename.endswith(".npy")]
-      if len(entries) > _MOST_ITEMS:
-        raise ValueError(f"{len(entries)} arrays")
-      total = sum(entry.file_size for entry in entries)
-      if total > min(MAX_BYTES, max(_FREELY_UNPACKED, _MOST_SAVED * len(content))):
-        raise ValueError(f"{total} bytes when unpacked, too many for a file of {len(content)}")
-      return {
-        entry.filename.removesuffix(".npy"): _read_npy(entry.filename, file.read(entry))
-        for entry in entries
-      }
-  except Exception as error:  # damaged bytes raise errors of a dozen kinds
-    reason = error or type(error).__name__
-    raise ValueError(f"{path} is damaged or no npz of plain arrays: {reason}") from error
 
 
 def read_msgpack(path: str | os.PathLike) -> Any:
@@ -108,27 +75,6 @@ def read_png_folder(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, tu
   return np.stack(images), labels, tuple(folder.name for folder in folders)
 
 
-def _read_npy(name: str, content: bytes) -> np.ndarray:
-  """An array in NumPy's format, whose header must suit the length of its content."""
-  file = io.BytesIO(content)
-  version = np.lib.format.read_magic(file)
-  width = "<H" if version == (1, 0) else "<I"
-  (length,) = struct.unpack(width, file.read(struct.calcsize(width)))
-  if length > _MOST_HEADER:
-    raise ValueError(f"array {name} has a header of {length} bytes")
-  header = ast.literal_eval(file.read(length).decode("latin1" if version < (3, 0) else "utf-8"))
-  shape = header["shape"]
-  if type(shape) is not tuple or not all(type(size) is int and size >= 0 for size in shape):
-    raise ValueError(f"array {name} has the shape {str(shape)[:40]}")
-  dtype = _plain_dtype(header["descr"])
-  data = content[file.tell() :]
-  if math.prod(shape) * dtype.itemsize != len(data):
-    raise ValueError(f"array {name} is {dtype}{list(shape)}, but has {len(data)} bytes")
-  if not data:
-    return np.zeros(shape, dtype)
-  return np.frombuffer(data, dtype).reshape(shape, order="F" if header["fortran_order"] else "C")
-
-
 def _extension(code: int, content: bytes) -> Any:
   """An array or a scalar, as flax stores them: shape, name of the dtype, bytes."""
   if code == _COMPLEX:
@@ -137,20 +83,13 @@ def _extension(code: int, content: bytes) -> Any:
     raise ValueError(f"an extension of the unknown type {code}")
   shape, name, data = msgpack.unpackb(content, max_array_len=_MOST_ITEMS)
   name = name.decode() if isinstance(name, bytes) else name
-  dtype = np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else _plain_dtype(name)
+  dtype = np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else plain_dtype(name)
   if not all(type(size) is int and size >= 0 for size in shape):
     raise ValueError("an array whose shape is none")
   if math.prod(shape) * dtype.itemsize != len(data):
     raise ValueError(f"an array {dtype}{list(shape)} of {len(data)} bytes")
   array = np.frombuffer(data, dtype).reshape(shape) if data else np.zeros(shape, dtype)
   return array if code == _NDARRAY else array[()]
-
-
-def _plain_dtype(name: Any) -> np.dtype:
-  """A dtype of numbers or text, by its name."""
-  if type(name) is not str or not _PLAIN_DTYPE.fullmatch(name):
-    raise ValueError(f"an array of {str(name)[:20]!r}: neither numbers nor text")
-  return np.dtype(name)
 
 
 def _read_png(path: Path) -> np.ndarray:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+import re
 from typing import Any, Mapping
 import zipfile
 
@@ -20,6 +21,7 @@ from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.read import read_foreign
 from ddjax.types import DistilledSet
 
+_NUMBERED = re.compile(r"\d+(_.*)?")
 _NUM_REAL = 1000  # real images whose moments are compared
 _MOST_DIMENSIONS = 4096  # of an image up to which whitenings are fitted only to compare
 
@@ -78,6 +80,7 @@ def as_distilled(
       classes do not suit the real set, naming both.
   """
   _check_suits(foreign, real)
+  foreign = _in_order_of_classes(foreign, real)
   fitted = foreign.preprocessing
   if fitted is not None and preprocessing not in (None, fitted.kind):
     raise ValueError(
@@ -168,6 +171,32 @@ def _check_suits(foreign: ForeignSet, real: RealData) -> None:
     raise ValueError(
       f"The set's labels are of {width} classes; {real.info.name} has {real.info.num_classes}."
     )
+
+
+def _in_order_of_classes(foreign: ForeignSet, real: RealData) -> ForeignSet:
+  """With the labels of a set whose classes have names in the order of the real set's.
+
+  Numbers, alone or before an underscore, are in order already.
+
+  Raises:
+    ValueError: for names that are neither numbers nor those of the real set's classes.
+  """
+  names = [_plain_name(name) for name in foreign.class_names]
+  wanted = [_plain_name(name) for name in real.class_names]
+  if sorted(names) == sorted(wanted) and len(set(names)) == len(names):
+    order = [names.index(name) for name in wanted]
+    return foreign._replace(labels=foreign.labels[:, order], class_names=real.class_names)
+  if all(_NUMBERED.fullmatch(name) for name in foreign.class_names):
+    return foreign
+  raise ValueError(
+    f"The set's classes are {', '.join(foreign.class_names)}, those of {real.info.name} "
+    f"{', '.join(real.class_names)}: name the folders so, or by number."
+  )
+
+
+def _plain_name(name: str) -> str:
+  """Letters and digits of a name, in lower case."""
+  return re.sub(r"[\W_]+", "", name).lower()
 
 
 def _doubt(foreign: ForeignSet, real: RealData, fitted: Preprocessing) -> str | None:

@@ -75,6 +75,7 @@ class ForeignSet(NamedTuple):
     decode_factor: cells a side of the grid that an image is; 1 for whole images.
     method: that made it, where the file says so.
     preprocessing: where the file carries it.
+    class_names: of the labels in order, where the file has them.
   """
 
   images: np.ndarray
@@ -87,3 +88,4 @@ class ForeignSet(NamedTuple):
   decode_factor: int = 1
   method: str = "unknown"
   preprocessing: Preprocessing | None = None
+  class_names: tuple[str, ...] = ()

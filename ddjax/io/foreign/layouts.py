@@ -14,9 +14,10 @@ import numpy as np
 
 from ddjax.config.arguments import nearest
 from ddjax.data.preprocess import Preprocessing
-from ddjax.io.distilled import LABEL_KINDS
-from ddjax.io.foreign.containers import read_msgpack, read_npz, read_png_folder
+from ddjax.io.distilled import LABEL_KINDS, check_map
+from ddjax.io.foreign.containers import read_msgpack, read_png_folder
 from ddjax.io.foreign.foreign_set import SPACES, ForeignOptions, ForeignSet
+from ddjax.io.plain_arrays import read_npz
 from ddjax.io.torch_file import read_torch
 
 _PREFIX = "preprocessing/"
@@ -152,7 +153,8 @@ def read_png(path: Path, options: ForeignOptions) -> ForeignSet:
     raise ValueError(f"{path}: layout 'png' needs a folder of folders of PNGs, not a file.")
   images, labels, names = read_png_folder(path)
   listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-  return _make(path, "png", images, labels, options, "pixels", (f"Classes: {listed}.",))
+  one = _make(path, "png", images, labels, options, "pixels", (f"Classes: {listed}.",))
+  return one._replace(class_names=names)
 
 
 def read_plain(path: Path, options: ForeignOptions) -> ForeignSet:
@@ -179,7 +181,7 @@ def _read_export(path: Path, arrays: dict[str, np.ndarray], options: ForeignOpti
     preprocessing = Preprocessing.from_arrays(parts, record["preprocessing"])
     kind, factor = record["label_kind"], record["decode_factor"]
     rate, method = record["learning_rate"], str(record["method"])
-    _check_map(preprocessing, arrays["images"].shape)
+    check_map(preprocessing, arrays["images"].shape)
     if not (rate is None or isinstance(rate, (int, float)) and 0 < rate < float("inf")):
       raise ValueError(f"its learning rate is {str(rate)[:40]}")
   except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -189,15 +191,6 @@ def _read_export(path: Path, arrays: dict[str, np.ndarray], options: ForeignOpti
   )
   one = _make(path, "npz", arrays["images"], arrays["labels"], options, "pixels", ())
   return one._replace(preprocessing=preprocessing, learning_rate=rate, method=method)
-
-
-def _check_map(preprocessing: Preprocessing, shape: tuple[int, ...]) -> None:
-  """Raises ValueError where a preprocessing does not suit images [n h w c]."""
-  dimension, channels = int(np.prod(shape[1:])), shape[-1:]
-  expected = dict(mean=channels, std=channels, centre=(dimension,), matrix=(dimension, dimension))
-  for name, array in preprocessing.to_arrays()[0].items():
-    if array.shape != expected.get(name, ()) or not np.isfinite(array).all():
-      raise ValueError(f"its preprocessing has {name} {list(array.shape)}, or not finite")
 
 
 def is_kip_name(name: str) -> bool:

@@ -8,8 +8,8 @@ import numpy as np
 
 from ddjax.config.arguments import nearest
 from ddjax.io.foreign import layouts
-from ddjax.io.foreign.containers import read_npz
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
+from ddjax.io.plain_arrays import read_npz
 from ddjax.io.torch_file import read_torch
 
 
