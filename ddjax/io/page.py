@@ -151,10 +151,10 @@ def _section(
   settings.pop("headline", None)
   checks, verdicts = settings.pop("checks", []), _verdicts(settings.pop("amplified", {}))
   exact = _exact_rates(settings.pop("clopper_pearson", {}))
-  per_class = dict(report["per_class"])
+  per_class = {compare.words(key): values for key, values in report["per_class"].items()}
   for label, other in others.items():
     per_class |= {
-      f"{key} of {label}": values
+      f"{compare.words(key)} of {label}": values
       for key, values in other["per_class"].items()
       if not key.startswith(compare.BASELINE_PREFIXES)
     }
