@@ -171,6 +171,13 @@ def _learn(kind: str, inputs: np.ndarray, targets: np.ndarray, seed: int) -> Cal
   if kind == "shadow_logistic":
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     return model.fit(inputs, targets).decision_function
-  network = MLPClassifier((32,), early_stopping=True, max_iter=100, random_state=seed)
+  network = MLPClassifier(
+    (32,),
+    early_stopping=True,
+    max_iter=100,
+    batch_size=max(1, min(1000, len(inputs) // 2)),  # of up to 20,000 rows
+    learning_rate_init=0.005,
+    random_state=seed,
+  )
   model = make_pipeline(StandardScaler(), network).fit(inputs, targets)
   return lambda rows: special.logit(np.clip(model.predict_proba(rows)[:, 1], _TINY, 1 - _TINY))

@@ -7,8 +7,9 @@ as `ddjax.evaluators.statistics` does, and an interval is mean +- t * its standa
 
 from concurrent import futures
 import functools
+import hashlib
 import os
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping, MutableMapping, NamedTuple, Sequence
 
 from jaxtyping import Bool, Float
 import numpy as np
@@ -90,6 +91,7 @@ def estimate(
   *,
   num_bootstrap: int,
   seed: int,
+  known: MutableMapping[str, dict[str, np.ndarray]] | None = None,
 ) -> tuple[dict[Any, dict[str, Estimate]], dict[Any, dict[str, Estimate]]]:
   """Every figure of every attack, and paired differences, with 95 % intervals.
 
@@ -98,6 +100,7 @@ def estimate(
     pairs: (a, b), whose difference a - b is wanted.
     num_bootstrap: replicates, at least 2.
     seed: of the draws.
+    known: replicates of earlier calls by what they are of; those of this one are added.
   Returns:
     {attack: {figure: Estimate}}, and the same by pair; empty without attacks. A rate is None, with
     its reason, where fewer than `LEAST_EXPECTED` non-members are expected above its threshold.
@@ -116,9 +119,13 @@ def estimate(
   rng = np.random.default_rng(seed)
   weights = list(_draw_weights(num_splits, num_examples, num_bootstrap, rng))
   own = {name: figures(*_by_score(one)) for name, one in scores.items()}
+  known = {} if known is None else known
+  keys = {name: _content_key(one, num_bootstrap, seed) for name, one in scores.items()}
+  missing = {keys[name]: one for name, one in scores.items() if keys[name] not in known}
   with futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets go of the lock
-    replicated = pool.map(functools.partial(_replicate, weights=weights), scores.values())
-    replicates = dict(zip(scores, replicated, strict=True))
+    replicated = pool.map(functools.partial(_replicate, weights=weights), missing.values())
+    known.update(zip(missing, replicated, strict=True))
+  replicates = {name: known[key] for name, key in keys.items()}
   by_split = {name: _each_split(one) for name, one in scores.items()}
   enough = {name: _expected(one) for name, one in scores.items()}
   alone = {
@@ -253,6 +260,14 @@ def _draw_weights(num_splits: int, num_examples: int, num: int, rng: np.random.G
   for _ in range(num):
     splits = np.ones(1) if num_splits == 1 else rng.multinomial(num_splits - 1, even)
     yield splits.astype(float), rng.multinomial(num_examples, examples).astype(float)
+
+
+def _content_key(scores: Scores, num_bootstrap: int, seed: int) -> str:
+  """Determines the replicates of scores."""
+  content = hashlib.sha256(repr((np.shape(scores.values), num_bootstrap, seed)).encode())
+  content.update(np.ascontiguousarray(scores.values, np.float64))
+  content.update(np.ascontiguousarray(scores.is_member))
+  return f"replicates {content.hexdigest()}"
 
 
 def _replicate(scores: Scores, weights) -> dict[str, np.ndarray]:

@@ -75,7 +75,7 @@ def make_privacy_evaluator(config: ConfigDict) -> Callable[..., Report]:
     }
     report = Report("privacy", {}, {}, {}, {}, {}, settings)
     if dataset.train_groups is not None:
-      report.scalars |= dict.fromkeys(settings["headline"])
+      report.scalars.update(dict.fromkeys(settings["headline"]))
       settings["not_measured"] |= dict.fromkeys(settings["headline"], _COLOURED)
       settings["checks"] = [f"Not measured: {_COLOURED}."]
       return report
@@ -105,12 +105,12 @@ def with_shadows(
     shadows: `ddjax.stages.shadows.Shadows`.
     config: the group `privacy`.
     seed: of classifiers and bootstrap.
-    known: scores of earlier calls by what they are of; those of this one are added. Cells of a
-      study share their baselines.
+    known: scores and replicates of earlier calls by what they are of; those of this one are added.
+      Cells of a study share their baselines.
   Returns:
     {(set, attack): Scores}, also of attacks whose figures are not estimable.
   """
-  settings = report.settings
+  settings, known = report.settings, {} if known is None else known
   settings |= shadows.settings | {
     "mode": "shadow runs of the whole pipeline",
     "left_out": {},
@@ -123,7 +123,7 @@ def with_shadows(
     for name in _SETS
     if name in shadows.logits
     for attack, values in _score_once(
-      {} if known is None else known, shadows.logits[name], shadows, config.attacks, seed
+      known, shadows.logits[name], shadows, config.attacks, seed
     ).items()
   }
   every = dict(scores)
@@ -142,7 +142,7 @@ def with_shadows(
     if ("distilled", attack) in scores and ("random_subset", attack) in scores
   ]
   alone, paired = membership_statistics.estimate(
-    scores, pairs, num_bootstrap=config.num_bootstrap, seed=seed
+    scores, pairs, num_bootstrap=config.num_bootstrap, seed=seed, known=known
   )
   for (name, attack), estimates in alone.items():
     _enter(report, _prefix(name), attack, estimates, over)
@@ -170,7 +170,7 @@ def _score_once(
   content = hashlib.sha256(repr((logits.shape, tuple(attacks), seed)).encode())
   for array in (logits, shadows.labels, shadows.is_member):
     content.update(np.ascontiguousarray(array))
-  key = content.hexdigest()
+  key = f"scores {content.hexdigest()}"
   if key not in known:
     known[key] = score(logits, shadows, attacks, seed)
   return known[key]

@@ -236,7 +236,7 @@ def precision(config: ConfigDict):
 def _examples_to_begin_with(config: ConfigDict) -> int:
   """Of each class: ipc, or as many times that as grids of real images have cells."""
   chosen = config.synthetic
-  return chosen.ipc * (chosen.get("factor", 1) ** 2 if chosen.init == "grid" else 1)
+  return chosen.ipc * (chosen.get("factor", 1) ** 2 if chosen.get("init") == "grid" else 1)
 
 
 def check_ipc(ipc: int, real: RealData) -> None:

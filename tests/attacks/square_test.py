@@ -43,7 +43,7 @@ def test_stays_in_the_ball(result):
 def _reference(seed):
   """Algorithms 1 and 2 in a plain loop, given the draws of `square`: whether an image is fooled.
 
-  A draw in [0, 1) is a sign (below one half +1) or a place among those where the square fits.
+  A draw in [0, 1) is a sign (minus below one half) or a place among those where the square fits.
   """
   pixels, labels = (np.asarray(array) for array in victim.test_set())
   count, height, width, channels = pixels.shape
@@ -53,7 +53,7 @@ def _reference(seed):
     return np.asarray(jax.random.uniform(jax.random.fold_in(key, query), (count, *shape)))
 
   def sign(draw):
-    return np.where(draw < 0.5, 1.0, -1.0)
+    return np.where(draw < 0.5, -1.0, 1.0)
 
   def margin_of(points):
     logits = np.array(logits_fn(jnp.float32(points)))
