@@ -17,9 +17,9 @@ from ml_collections import ConfigDict
 
 from ddjax.config import arguments, matching, tables
 
-# Rows of CIFAR-10, CIFAR-100 and Tiny ImageNet are those of the released code, as are 100 experts
-# and 5000 steps. "zca" is the kornia kind, with .1 added to the spectrum. The rows of digits and
-# MNIST are ours, as is how often the loop looks up.
+# Rows of CIFAR-10 and CIFAR-100 are those of the released code, as are 100 experts and 5000 steps.
+# "zca" is the kornia kind, with .1 added to the spectrum. The rows of digits and MNIST are ours, as
+# is how often the loop looks up.
 _SHORT_STEPS = dict(steps_per_call=10, checkpoint_every_steps=100)
 RECIPES = {
   (None, None): dict(
@@ -48,12 +48,6 @@ RECIPES = {
   ("cifar100", 1): dict(expert_epochs=3, zca=True),
   ("cifar100", 10): dict(),
   ("cifar100", 50): dict(student_steps=80, max_start_epoch=40, student_batch_size=125, zca=True),
-  ("tiny_imagenet", None): dict(
-    network="convnet(depth=4)", learning_rate=1e4, rate_learning_rate=1e-4
-  ),
-  ("tiny_imagenet", 1): dict(student_steps=10, max_start_epoch=10),
-  ("tiny_imagenet", 10): dict(student_steps=20, max_start_epoch=40, student_batch_size=200),
-  ("tiny_imagenet", 50): dict(student_steps=20, max_start_epoch=40, student_batch_size=300),
   ("digits", None): dict(
     num_steps=300,
     num_experts=8,

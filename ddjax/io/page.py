@@ -149,7 +149,8 @@ def _section(
   settings = dict(report["settings"])
   reasons = settings.pop("not_measured", {})
   settings.pop("headline", None)
-  checks, verdicts = settings.pop("checks", []), _verdicts(settings.pop("amplified", {}))
+  checks = list(settings.pop("checks", []))
+  verdicts = _verdicts(settings.pop("amplified", {}))
   exact = _exact_rates(settings.pop("clopper_pearson", {}))
   per_class = {compare.words(key): values for key, values in report["per_class"].items()}
   for label, other in others.items():

@@ -194,9 +194,6 @@ _FIELDS = (
     ("cifar100", 1, (20, 3, 20, 1000.0, 1e-5, 0.01, 0), True),
     ("cifar100", 10, (20, 2, 20, 1000.0, 1e-5, 0.01, 0), False),
     ("cifar100", 50, (80, 2, 40, 1000.0, 1e-5, 0.01, 125), True),
-    ("tiny_imagenet", 1, (10, 2, 10, 1e4, 1e-4, 0.01, 0), False),
-    ("tiny_imagenet", 10, (20, 2, 40, 1e4, 1e-4, 0.01, 200), False),
-    ("tiny_imagenet", 50, (20, 2, 40, 1e4, 1e-4, 0.01, 300), False),
   ],
 )
 def test_the_published_rows(dataset, ipc, row, is_white):
@@ -216,7 +213,8 @@ def test_whitened_images_are_what_the_student_learns_from():
   distiller = make_mtt(config, real.info)
   data = make_data_split(real)
   state = jax.jit(distiller.init)(jax.random.key(0), data)
-  whitened = real.preprocessing.forward(as_pixels(real.train_images, real.max_value))
+  pixels = as_pixels(real.train_images, real.max_value)
+  whitened = np.asarray(real.preprocessing.forward(pixels))
   for image in np.asarray(state.synthetic.images):
     assert np.abs(whitened - image).max(axis=(1, 2, 3)).min() < 1e-4
   shards = make_shards(_CASE, distiller, state, 0, 1, 1, parallel.make_layout(1))
