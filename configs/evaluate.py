@@ -20,10 +20,8 @@ from ml_collections.config_dict import placeholder
 from ddjax.config import arguments, audit, foreign_group, groups
 
 _AUDIT = ("accuracy", "privacy", "robustness", "fairness", "features")
-_FULL_EPOCHS = {
-  "digits": 50,
-  "fake": 50,
-}  # of networks on the full set; elsewhere what two cores do
+# Epochs of networks on the full set; 5 elsewhere, which two cores do in half an hour.
+_FULL_EPOCHS = {"digits": 50, "fake": 50}
 _NETWORKS = {"digits": "convnet(depth=2)"}  # 8x8 pixels: a third block would see 2x2 of them
 
 
