@@ -10,5 +10,6 @@ prepare_environment requirements-dev.txt "$@"
 say "ruff check, ruff format --check, pytest ${arguments[*]-}"
 .venv/bin/python -m ruff check --quiet
 .venv/bin/python -m ruff format --check --quiet
-options=(-n auto --maxprocesses=4 --dist=worksteal) # what compiles most runs on one core
+# What compiles most runs on one core; tests of one file share compiled programs and fixtures.
+options=(-n auto --maxprocesses=4 --dist=loadfile)
 exec .venv/bin/python -m pytest "${options[@]}" ${arguments[@]+"${arguments[@]}"} # bash 3: empty is unset
