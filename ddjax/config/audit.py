@@ -23,6 +23,7 @@ def privacy(is_full: bool = False) -> ConfigDict:
       # By method, the most steps of all splits' distillations; 0 or no entry: no limit. These are
       # what two cores do in two minutes for digits; a report says where one cut a distillation.
       max_steps={} if is_full else dict(dc=50, dsa=50, idc=50, mtt=20),
+      max_experts=0 if is_full else 2,  # of each split's own, likewise
       predictor="",  # networks, kernel; "": the kernel for KIP and Label Solve
       num_networks=1,  # of each split, whose log-probabilities are averaged
       num_epochs=placeholder(int),  # of networks on small sets; None: as accuracy_evaluation

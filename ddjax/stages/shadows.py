@@ -87,6 +87,8 @@ def shadow_config(config: ConfigDict, settings: ConfigDict) -> ConfigDict:
     config.outer.num_steps = settings.num_steps
   elif limit:
     config.outer.num_steps = min(limit, config.outer.num_steps)
+  if "experts" in config and settings.max_experts:
+    config.experts.num_experts = min(settings.max_experts, config.experts.num_experts)
   return config
 
 
@@ -175,6 +177,7 @@ def _differences(config: ConfigDict, own: ConfigDict, real: RealData, job: Job) 
   pairs = {
     "steps": (job.num_steps, config.outer.get("num_steps", job.num_steps)),
     "images per class": (own.synthetic.ipc, config.synthetic.ipc),
+    "experts": tuple(one.get("experts", {}).get("num_experts") for one in (own, config)),
     "beginning": (own.synthetic.get("init"), config.synthetic.get("init")),
     "real examples": (members, of_set),
   }

@@ -138,6 +138,16 @@ def test_costly_methods_are_cut_short_and_the_report_says_so(parts, run, tmp_pat
   assert run[1].settings["checks"] and "steps" not in run[1].settings["checks"][0]
 
 
+def test_each_split_of_mtt_has_few_experts_and_the_report_says_so(parts, tmp_path):
+  _, settings, real = parts
+  config = get_config("configs/mtt.py:fake,ipc=1,experts=3")
+  config.num_devices = 1
+  own = shadows.shadow_config(config, settings)
+  assert (own.experts.num_experts, config.experts.num_experts) == (2, 3)
+  job = shadows.prepare(own, tmp_path, shadows.make_pool(real, config.data))
+  assert "2 experts (the set: 3)" in shadows._differences(config, own, real, job)[0]
+
+
 def test_a_target_batch_larger_than_the_pool_becomes_the_pool(parts, tmp_path):
   _, settings, real = parts
   config = get_config("configs/kip.py:fake,ipc=1,smoke")
