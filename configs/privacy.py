@@ -44,7 +44,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.privacy = audit.privacy()
   config.privacy.num_splits = args["splits"]
   # The distillations here are all of `steps`, with as many experts as the method has.
-  config.privacy.max_steps, config.privacy.max_experts = {}, 0
+  config.privacy.max_steps = audit.privacy(is_full=True).max_steps
+  config.privacy.max_experts = 0
   evaluation = plans[f"dm-ipc{_IPCS[0]}"].accuracy_evaluation
   config.accuracy_evaluation = evaluation.copy_and_resolve_references()
   config.accuracy_evaluation.num_epochs = 20 if args["smoke"] else 300  # of the protocol's 1000

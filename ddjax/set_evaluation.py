@@ -33,6 +33,8 @@ from ddjax.training.parallel import is_main_process, local_devices
 from ddjax.training.trainer import StopRequest
 from ddjax.types import DistilledSet
 
+_LABELS_OF_CURVES = ("distilled", "random subset", "full set")
+
 
 def run_saved(
   config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False
@@ -183,7 +185,11 @@ def _sources_of(config: ConfigDict) -> dict[str, tuple[str, dict[str, Any]]]:
     raise ValueError(f"config.distilled={config.distilled!r} names a set twice.")
   parts = [pathlib.PurePath(path).parts for path in paths]
   length = 1
-  while len({part[-length:] for part in parts}) < len(parts):
+  while len({part[-length:] for part in parts}) < len(parts) or (
+    len(parts) > 1
+    and length < min(map(len, parts))
+    and any("/".join(part[-length:]) in _LABELS_OF_CURVES for part in parts)
+  ):
     length += 1
   return {"/".join(part[-length:]): one for part, one in zip(parts, sources, strict=True)}
 

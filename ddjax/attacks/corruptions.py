@@ -2,7 +2,8 @@
 
 The kinds and the severities of CIFAR-10-C (Hendrycks, Dietterich 2019, arXiv 1903.12261, and their
 released script), which are made for 32x32 pixels. What is in pixels, the width of the blur, grows
-with the side of the image: at 8x8 the published width would erase a digit. Pixelation keeps a share
+with the side of larger images; on smaller ones it stays, as a quarter of it does nothing at 8x8.
+Pixelation keeps a share
 of the side, whole pixels of it, so that at 8x8 severities 1 and 2, and 3 and 4, are the same. Noise
 is deterministic in the seed. The published sets are stored as bytes; here only JPEG rounds.
 """
@@ -24,7 +25,7 @@ _TINY = 1e-12
 _GAUSSIAN_STD = (0.04, 0.06, 0.08, 0.09, 0.10)
 _PHOTONS = (500, 250, 100, 75, 50)  # counts that a white pixel has on average
 _IMPULSES = (0.01, 0.02, 0.03, 0.05, 0.07)  # share of the values that turn black or white
-_BLUR_STD = (0.4, 0.6, 0.7, 0.8, 1.0)  # pixels of a 32x32 image
+_BLUR_STD = (0.4, 0.6, 0.7, 0.8, 1.0)  # pixels, of images up to 32x32
 _BRIGHTNESS = (0.05, 0.1, 0.15, 0.2, 0.3)  # added to the value of HSV
 _CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
 _PIXEL_SHARE = (0.95, 0.9, 0.85, 0.75, 0.65)  # of the side that is left

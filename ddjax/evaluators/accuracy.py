@@ -125,6 +125,10 @@ def make_accuracy_evaluator(
         report.scalars[key] = value
         if value is None:
           settings["not_measured"][key] = NO_FULL
+    if "full" in models and config.full_epochs is not None:
+      settings["checks"] = [
+        f"Networks on the full set are trained for {config.full_epochs} epochs of it."
+      ]
     return report
 
   return measure

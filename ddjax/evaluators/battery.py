@@ -184,8 +184,8 @@ def _side_by_side(
 
   num_workers = os.cpu_count() if jax.default_backend() == "cpu" else 1
   with futures.ThreadPoolExecutor(num_workers) as pool:
-    runs = [pool.submit(of_form, attacks) for attacks in by_form.values()]
     try:
+      runs = [pool.submit(of_form, attacks) for attacks in by_form.values()]
       futures.wait(runs)
     except KeyboardInterrupt as error:  # which reaches this thread alone
       failures.append(error)

@@ -125,7 +125,7 @@ def make_features_evaluator(
     settings["num_left_out"] = int((~is_other).sum())
     for name in sets:
       _add_set(report, name, (sets[name], classes[name]), (real, real_classes), config, draws, info)
-    _add_difference(report)
+    _add_difference(report, classes, info.num_classes)
     shown = draws.permutation(len(real))[: config.num_real_shown]
     points = {"real": real[shown]} | sets
     settings["classes"] = {"real": real_classes[shown].tolist()} | {
@@ -171,17 +171,31 @@ def _add_set(report: Report, name: str, images, real, config, draws, info: Datas
       report.settings["interval_over"][key] = _OVER
 
 
-def _add_difference(report: Report) -> None:
-  """How much farther the distilled images lie than random ones, class by class."""
-  pairs = [
-    (a, b)
-    for a, b in zip(report.per_class["distance"], report.per_class.get(_RANDOM, []), strict=False)
-    if a is not None and b is not None
-  ]
-  if (ends := _mean_interval([a - b for a, b in pairs])) is not None:
-    report.scalars["gain_over_random_distance"] = float(np.mean([a - b for a, b in pairs]))
-    report.interval["gain_over_random_distance"] = ends
-    report.settings["interval_over"]["gain_over_random_distance"] = _OVER
+def _add_difference(report: Report, classes: Mapping[str, np.ndarray], num_classes: int) -> None:
+  """How much farther the distilled images lie than random ones, class by class.
+
+  Means of more images lie nearer for that alone: without equal counts there is no difference.
+  """
+  if "random_subset" not in classes:
+    return
+  key = "gain_over_random_distance"
+  own, random = (
+    np.bincount(classes[name], minlength=num_classes) for name in ("distilled", "random_subset")
+  )
+  pairs = zip(report.per_class["distance"], report.per_class[_RANDOM], strict=True)
+  differences = [a - b for a, b in pairs if a is not None and b is not None]
+  ends = _mean_interval(differences)
+  report.scalars[key] = None
+  if (own != random).any():
+    reason = (
+      f"the set has {own.sum()} images, a random subset {random.sum()}: means of fewer differ more"
+    )
+    report.settings["not_measured"][key] = reason
+  elif ends is None:
+    report.settings["not_measured"][key] = "fewer than two classes have images of both"
+  else:
+    report.scalars[key], report.interval[key] = float(np.mean(differences)), ends
+    report.settings["interval_over"][key] = _OVER
 
 
 def _mean_interval(values: list[float]) -> list[float] | None:

@@ -74,21 +74,30 @@ def make_privacy_evaluator(config: ConfigDict) -> Callable[..., Report]:
       "not_measured": {},
     }
     report = Report("privacy", {}, {}, {}, {}, {}, settings)
-    if dataset.train_groups is not None:
-      report.scalars.update(dict.fromkeys(settings["headline"]))
-      settings["not_measured"] |= dict.fromkeys(settings["headline"], _COLOURED)
-      settings["checks"] = [f"Not measured: {_COLOURED}."]
-      return report
+    is_coloured = dataset.train_groups is not None
     if context.run_shadows is not None:
       with_shadows(report, context.run_shadows(), config, seed)
+    elif is_coloured:
+      _leave_out(report, settings["headline"][:-1], _COLOURED)
+      settings["left_out"] = dict.fromkeys(config.attacks, _COLOURED)
     else:
       _without_shadows(report, models, dataset, config, seed, context.why_not)
-    _copies(report, models, dataset, context)
+    if is_coloured:
+      _leave_out(report, settings["headline"][-1:], _COLOURED)
+      settings["left_out"]["the copy check"] = _COLOURED
+    else:
+      _copies(report, models, dataset, context)
     _warn_of_direction(report)
     settings["checks"] = [*settings.get("checks", []), *_checks(settings)]
     return report
 
   return measure
+
+
+def _leave_out(report: Report, keys: list[str], reason: str) -> None:
+  """Figures that are not measured, with the reason."""
+  report.scalars.update(dict.fromkeys(keys))
+  report.settings["not_measured"] |= dict.fromkeys(keys, reason)
 
 
 def with_shadows(

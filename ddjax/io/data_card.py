@@ -14,6 +14,7 @@ from ddjax.types import DistilledSet
 _ORIGIN = ("method", "dataset", "ipc", "seed", "step", "layout", "code_version")
 _HASHES = {"real_data_hash": "SHA-256 of the real data", "member_hash": "SHA-256 of the members"}
 _PLACES = ("path", "data_dir", "init_from", "resume_from")  # on the machine of the run
+_AFTERWARDS = ", by the audit"
 _MOST_SHOWN = 8  # channels or numbers in a line
 
 
@@ -33,7 +34,7 @@ def render(
     format_name: of the export.
     files: sentences on the files of the export, and on what they lost.
     report: what `report.json` holds; None where nothing was measured.
-    evaluation: from `read_report`; what it measured stands for what the distillation did.
+    evaluation: from `read_report`; what it measured stands apart from what the distillation did.
   """
   import jinja2
 
@@ -44,8 +45,7 @@ def render(
     undefined=jinja2.StrictUndefined,
   )
   info = distilled.info
-  measured = [one for one in (report, evaluation) if one]
-  reports = {name: table for one in measured for name, table in one["reports"].items()}
+  measured = {"": report or {"reports": {}}, _AFTERWARDS: evaluation or {"reports": {}}}
   origin = [(name.replace("_", " "), info[name]) for name in _ORIGIN if info.get(name) is not None]
   origin += [(words, info[name]) for name, words in _HASHES.items() if info.get(name)]
   is_named = any(name != str(index) for index, name in enumerate(class_names))
@@ -58,11 +58,16 @@ def render(
     preprocessing=_preprocessing(info["preprocessing"]),
     origin=[(key, _escaped(str(value))) for key, value in origin],
     remarks=[_escaped(remark) for remark in info.get("remarks", ())],
-    rows=_rows(reports),
-    measured_on=_escaped("; ".join(compare.run_title(one["run"]) for one in measured)),
+    rows=[
+      (f"{name}{suffix}", table)
+      for suffix, one in measured.items()
+      for name, table in _rows(one["reports"])
+    ],
+    measured_on=_escaped(compare.run_title(report["run"] if report else {**info})),
     checks=[
-      _escaped(f"{compare.words(name).capitalize()}: {sentence}")
-      for name, table in reports.items()
+      _escaped(f"{compare.words(name).capitalize()}{suffix}: {sentence}")
+      for suffix, one in measured.items()
+      for name, table in one["reports"].items()
       for sentence in table["settings"].get("checks", [])
     ],
     classes=", ".join(f"{i} {_escaped(name)}" for i, name in enumerate(class_names))
@@ -92,6 +97,8 @@ def read_report(path: Path, digest: str) -> dict[str, Any]:
   if digest not in digests:
     raise ValueError(f"{place} is no evaluation of this set (sha256 {digest[:12]}).")
   sets = report.get("sets") or [{"reports": report["reports"]}]
+  if len(sets) != len(digests):
+    raise ValueError(f"{place} is damaged: {len(sets)} sets, {len(digests)} digests.")
   return {"run": report["run"], "reports": sets[digests.index(digest)]["reports"]}
 
 
@@ -115,8 +122,8 @@ def _parse(place: Path) -> dict[str, Any]:
   """What a `report.json` holds; ValueError, naming it, where it is damaged."""
   try:
     report = json.loads(place.read_text())
-    report["run"], report["reports"]  # noqa: B018
-  except (ValueError, KeyError, TypeError) as error:
+    report["run"].items(), report["reports"].items()
+  except (AttributeError, ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{place} is damaged: {error}.") from error
   return report
 

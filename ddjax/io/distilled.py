@@ -100,7 +100,7 @@ def load_distilled(path: str | os.PathLike) -> DistilledSet:
   others = len(list(path.parent.glob("replica_*")))
   if others:
     logging.info("%s is the first of %d distillations of its run.", path, others + 1)
-  arrays = parse_npz(content, path)
+  arrays = {name: array.copy() for name, array in parse_npz(content, path).items()}
   record = _read_record(arrays.pop("info", None), path)
   _check(arrays, record, path)
   _compare_record(path, content)

@@ -160,6 +160,10 @@ def _section(
       if not key.startswith(compare.BASELINE_PREFIXES)
     }
     checks += [f"{label}: {sentence}" for sentence in other["settings"].get("checks", [])]
+    exact += [
+      f"{label}: {sentence}"
+      for sentence in _exact_rates(other["settings"].get("clopper_pearson", {}))
+    ]
     verdicts += [
       f"{label}: {sentence}" for sentence in _verdicts(other["settings"].get("amplified", {}))
     ]

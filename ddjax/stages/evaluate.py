@@ -280,11 +280,48 @@ def _context(
     key = [job.real.fingerprint, compare.plain(origin), compare.plain(config.privacy)]
     folder = job.workdir / "fits" / f"shadows-{compare.short_hash(key)}"
     with precision(origin):
-      return shadows.run_shadows(
+      found = shadows.run_shadows(
         origin, config.privacy, config.accuracy_evaluation, job.real, folder, watch
       )
+    checks = _differences(found.settings, origin, sets["distilled"].info or {}, job.real)
+    return found._replace(settings=found.settings | {"checks": checks})
 
   return EvaluationContext(sets, run_shadows, "", feature_fn)
+
+
+def _differences(
+  of_splits: Mapping[str, Any], origin: ConfigDict, info: Mapping[str, Any], real: RealData
+) -> list[str]:
+  """Where the splits' distillations are not the set's own, in one sentence.
+
+  Args:
+    of_splits: `Shadows.settings`.
+    origin: the config of the set.
+    info: of the set; its `step`, and whether it was made of the real set's train images.
+    real: the real set.
+  """
+  outer = origin.get("outer", {})
+  is_whole = origin.get("member_fraction", 1.0) == 1 and not info.get("member_hash")
+  is_known = is_whole and info.get("real_data_hash") in (None, real.fingerprint)
+  of_set = {
+    "steps": ("num_steps", info.get("step") or outer.get("num_steps")),
+    "images per class": ("ipc", origin.synthetic.ipc),
+    "beginning": ("init", origin.synthetic.get("init")),
+    "experts": ("num_experts", origin.get("experts", {}).get("num_experts")),
+    "examples a target batch": ("target_batch_size", outer.get("target_batch_size")),
+    "real examples": ("num_members", len(real.train_labels) if is_known else None),
+  }
+  told = [
+    f"{of_splits[key]} {name} (the set: {value})"
+    for name, (key, value) in of_set.items()
+    if value and of_splits[key] and of_splits[key] != value
+  ]
+  if not told:
+    return []
+  return [
+    "Attacks with shadow runs are on distillations of the splits' own, which differ from the "
+    f"set's: {'; '.join(told)}."
+  ]
 
 
 def evaluate_saved(
@@ -297,7 +334,7 @@ def evaluate_saved(
     distilled: no replica axis.
     watch: as in `evaluate`.
   """
-  names = ("label_kind", "learning_rate", "decode_factor")
+  names = ("label_kind", "learning_rate", "decode_factor", "step", "member_hash", "real_data_hash")
   info = {name: distilled.info.get(name) for name in names}
   batch = DistilledSet(distilled.images[None], distilled.labels[None], info)
   return evaluate(job, plan(job), batch, watch=watch, origin=origin_of(distilled))

@@ -61,7 +61,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
   make = registry.look_up(registry.DISTILLERS, config.method, "method")
   if config.num_replicas < 1:
     raise ValueError(f"num_replicas={config.num_replicas} must be at least 1.")
-  check_ipc(_examples_to_begin_with(config), real)
+  check_ipc(config.synthetic.ipc, real, _examples_to_begin_with(config))
   for field in ("steps_per_call", "checkpoint_every_steps", "log_every_steps", "keep_checkpoints"):
     if config.trainer[field] < 1:
       raise ValueError(f"trainer.{field}={config.trainer[field]} must be at least 1.")
@@ -83,7 +83,8 @@ def draw_member_masks(config: ConfigDict, real: RealData) -> np.ndarray | None:
   `member_fraction` of each class, drawn at random; None for all.
 
   Raises:
-    ValueError: for a fraction outside (0, 1], or one that leaves a class fewer than ipc.
+    ValueError: for a fraction outside (0, 1], or one that leaves a class fewer examples than the
+      images begin with.
   """
   fraction = config.member_fraction
   if not 0 < fraction <= 1:
@@ -239,14 +240,19 @@ def _examples_to_begin_with(config: ConfigDict) -> int:
   return chosen.ipc * (chosen.get("factor", 1) ** 2 if chosen.get("init") == "grid" else 1)
 
 
-def check_ipc(ipc: int, real: RealData) -> None:
-  """Raises ValueError where a class has fewer than `ipc` examples, naming the class."""
+def check_ipc(ipc: int, real: RealData, needed: int = 0) -> None:
+  """Raises ValueError where a class has fewer than `ipc` or `needed` examples, naming the class."""
   counts = np.bincount(real.train_labels, minlength=real.info.num_classes)
   smallest = int(np.argmin(counts))
   if ipc > counts[smallest]:
     raise ValueError(
       f"ipc={ipc} is larger than class {real.class_names[smallest]!r} of {real.info.name}, which "
       f"has {counts[smallest]} train examples."
+    )
+  if needed > counts[smallest]:
+    raise ValueError(
+      f"ipc={ipc} begins with {needed} examples of each class, more than the {counts[smallest]} of "
+      f"class {real.class_names[smallest]!r} of {real.info.name}."
     )
 
 

@@ -73,19 +73,14 @@ def shadow_config(config: ConfigDict, settings: ConfigDict) -> ConfigDict:
   config.shares_draws = True
   config.resume_from = None
   config.curve.update(dict(models="none"))
-  if settings.ipc and settings.ipc != config.synthetic.ipc:
-    logging.warning(
-      "Splits are distilled at privacy.ipc=%d by the rates and steps of synthetic.ipc=%d.",
-      settings.ipc,
-      config.synthetic.ipc,
-    )
+  if settings.ipc:
     config.synthetic.ipc = settings.ipc
   if settings.init:
     config.synthetic.init = settings.init
   limit = settings.max_steps.get(config.method, 0)
-  if settings.num_steps:
+  if "outer" in config and settings.num_steps:
     config.outer.num_steps = settings.num_steps
-  elif limit:
+  elif "outer" in config and limit:
     config.outer.num_steps = min(limit, config.outer.num_steps)
   if "experts" in config and settings.max_experts:
     config.experts.num_experts = min(settings.max_experts, config.experts.num_experts)
@@ -130,8 +125,14 @@ def run_shadows(
   own = shadow_config(config, settings)
   predictor = predictor_of(own, settings)
   pool = make_pool(real, own.data, settings.max_examples)
-  if own.outer.get("target_batch_size", 0) > pool.info.num_train:
+  if own.method == "kip" and own.outer.target_batch_size > pool.info.num_train:
     own.outer.target_batch_size = 0  # as large as the pool allows
+  if own.synthetic.ipc != config.synthetic.ipc:
+    logging.warning(
+      "Splits are distilled at privacy.ipc=%d by the rates and steps of synthetic.ipc=%d.",
+      own.synthetic.ipc,
+      config.synthetic.ipc,
+    )
   job = prepare(own, folder, pool)
   num_images = sum(map(len, (real.train_labels, real.validation_labels, real.test_labels)))
   logging.info(
@@ -165,33 +166,11 @@ def run_shadows(
       "num_classes": pool.info.num_classes,
       "num_steps": job.num_steps,
       "full_epochs": settings.full_epochs if predictor == "networks" else None,
-      "checks": _differences(config, own, real, job),
+      "num_members": int(np.asarray(job.data.mask).sum(axis=1)[0]),
+      "num_experts": own.get("experts", {}).get("num_experts"),
+      "target_batch_size": job.distiller.batch_sizes.get("outer.target_batch_size"),
     },
   )
-
-
-def _differences(config: ConfigDict, own: ConfigDict, real: RealData, job: Job) -> list[str]:
-  """Where the splits' distillations are not the set's own, in sentences."""
-  members = round(own.member_fraction * job.real.info.num_train)
-  of_set = round(config.get("member_fraction", 1.0) * real.info.num_train)
-  pairs = {
-    "steps": (job.num_steps, config.outer.get("num_steps", job.num_steps)),
-    "images per class": (own.synthetic.ipc, config.synthetic.ipc),
-    "experts": tuple(one.get("experts", {}).get("num_experts") for one in (own, config)),
-    "beginning": (own.synthetic.get("init"), config.synthetic.get("init")),
-    "real examples": (members, of_set),
-  }
-  told = [
-    f"{of_splits} {name} (the set: {of})"
-    for name, (of_splits, of) in pairs.items()
-    if of_splits != of
-  ]
-  if not told:
-    return []
-  return [
-    "Attacks with shadow runs are on distillations of the splits' own, which differ from the "
-    f"set's: {'; '.join(told)}."
-  ]
 
 
 def _distill(job: Job, watch: Watch) -> DistilledSet:

@@ -60,7 +60,7 @@ def test_contrast_shrinks_about_the_mean():
   )
 
 
-def test_blur_and_pixelation_scale_with_the_side():
+def test_blur_grows_with_the_side_of_large_images_and_pixelation_keeps_a_share():
   peaks = [
     corruptions.corrupt(np.eye(side, dtype=np.float32)[None, :, :, None], "blur", 5, 0)[
       0, side // 2, side // 2, 0

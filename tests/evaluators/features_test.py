@@ -120,6 +120,11 @@ def test_grids_are_decoded_and_one_image_is_enough(dataset):
   report = _measure(dataset, {"distilled": _set(grid, np.array([0, 1]), decode_factor=2)})
   assert len(report.settings["classes"]["distilled"]) == 8
   assert report.settings["classes"]["distilled"] == [0, 1] * 4
+  random = {"random_subset": _set(grid, np.array([0, 1]))}
+  both = _measure(dataset, {"distilled": _set(grid, np.array([0, 1]), decode_factor=2)} | random)
+  assert both.scalars["gain_over_random_distance"] is None
+  reason = both.settings["not_measured"]["gain_over_random_distance"]
+  assert "has 8 images, a random subset 2" in reason
   one = _measure(dataset, {"distilled": _set(grid, np.array([0, 1]))}, _models("random_subset"))
   assert min(one.per_class["p_value"]) >= 1 / 61 - 1e-12
   assert one.settings["features_of"] == "mlp, trained on a random subset"

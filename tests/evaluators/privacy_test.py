@@ -145,6 +145,9 @@ def test_coloured_images_are_not_compared_with_those_of_other_colours(setting):
   assert report.scalars["lira_auc"] is None and report.scalars["nearest_is_train_pixels"] is None
   assert "not of one distribution" in report.settings["not_measured"]["loss_auc"]
   assert "not of one distribution" in report.settings["checks"][0]
+  report = _measure(setting._replace(real=real), _shadows(2.0))  # members of both colours
+  assert report.scalars["lira_auc"] > 0.6 and report.scalars["nearest_is_train_pixels"] is None
+  assert "the copy check" in report.settings["checks"][0]
 
 
 def test_what_cells_share_is_scored_once(setting, monkeypatch):

@@ -127,6 +127,7 @@ def test_refuses_to_save_an_incomplete_record(tmp_path):
     ({"labels": None}, "no field 'labels'"),
     ({"preprocessing/mean": None}, "preprocessing cannot be rebuilt.*mean"),
     ({"preprocessing/std": np.full(2, np.inf)}, "'preprocessing/std' holds inf"),
+    ({"preprocessing/mean": np.zeros(5, np.float32)}, r"preprocessing has mean \[5\]"),
     ({"images": np.zeros((4, 3, 3))}, "not .n h w c."),
     ({"labels": np.zeros((3, 4))}, "not .n h w c. and .n k."),
     ({"labels": np.full((4, 4), np.nan)}, "'labels' holds nan"),

@@ -241,4 +241,4 @@ def test_the_figures_of_an_audit_go_into_the_card(save, tmp_path):
   config.distilled, config.report = str(path), str(tmp_path / "audit")
   export.run_export(config, tmp_path / "out")
   card = (tmp_path / "out" / export.CARD_NAME).read_text()
-  assert "| LiRA AUC | 0.625 |" in card and "- Privacy: nothing was left out." in card
+  assert "| LiRA AUC | 0.625 |" in card and "- Privacy, by the audit: nothing was left out." in card

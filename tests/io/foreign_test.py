@@ -218,6 +218,21 @@ def test_named_classes_take_the_order_of_the_real_set(digits):
     as_distilled(wrong, named, "none")
 
 
+def test_numbers_in_front_of_names_are_the_order_of_folders(tmp_path):
+  for label in range(12):
+    (tmp_path / f"{label}_{'lkjihgfedcba'[label]}").mkdir()
+    Image.fromarray(np.full((4, 4), label, np.uint8)).save(
+      next(tmp_path.glob(f"{label}_*")) / "a.png"
+    )
+  one = read_foreign(tmp_path)
+  np.testing.assert_array_equal(np.round(one.images[:, 0, 0, 0] * 255), np.arange(12))
+  np.testing.assert_array_equal(one.labels.argmax(axis=1), np.arange(12))
+  (tmp_path / "7_other").mkdir()
+  Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "7_other" / "a.png")
+  with pytest.raises(ValueError, match="two folders of one number"):
+    read_foreign(tmp_path)
+
+
 def _foreign(images, space="network", **fields):
   labels = np.eye(10, dtype=np.float32)[np.arange(len(images)) % 10]
   return ForeignSet(np.asarray(images, np.float32), labels, "one_hot", space, "npz", **fields)

@@ -50,6 +50,12 @@ def test_grids_need_as_many_examples_as_they_have_cells():
   config = _config(idc)
   config.synthetic.update(dict(ipc=3, factor=2, init="grid"))
   _job(config)
+  config.synthetic.ipc = 5
+  with pytest.raises(
+    ValueError, match="ipc=5 begins with 20 examples of each class, more than the 16"
+  ):
+    _job(config)
+  config.synthetic.ipc = 3
   config.member_fraction = 0.5
   with pytest.raises(ValueError, match="8 examples, fewer than the 12 that ipc=3 begins with"):
     _job(config)

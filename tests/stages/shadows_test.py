@@ -7,7 +7,7 @@ from ddjax.api import get_config
 from ddjax.config import audit
 from ddjax.data.load import load_real_data
 from ddjax.evaluators import fit
-from ddjax.stages import shadows
+from ddjax.stages import evaluate, shadows
 from ddjax.training import trainer
 from ddjax.training.fitting import Watch
 
@@ -121,38 +121,46 @@ def test_factors_reach_the_distillation(parts):
   assert config.synthetic.ipc == 1
 
 
-def test_costly_methods_are_cut_short_and_the_report_says_so(parts, run, tmp_path):
+def test_costly_methods_are_cut_short_and_the_report_says_so(parts, run):
   config, settings, real = parts
   assert shadows.shadow_config(config, settings).outer.num_steps == 3
   limited = settings.copy_and_resolve_references().unlock()
-  limited.max_steps = {"dm": 2}
-  own = shadows.shadow_config(config, limited)
-  assert own.outer.num_steps == 2
-  pool = shadows.make_pool(real, config.data)
-  (sentence,) = shadows._differences(config, own, real, shadows.prepare(own, tmp_path, pool))
-  half, whole = len(pool.train_labels) // 2, len(real.train_labels)
-  assert f"2 steps (the set: 3); {half} real examples (the set: {whole})" in sentence
-  assert "images per class" not in sentence
+  limited.max_steps.dm = 2
+  assert shadows.shadow_config(config, limited).outer.num_steps == 2
   limited.num_steps = 7  # as the user says
   assert shadows.shadow_config(config, limited).outer.num_steps == 7
-  assert run[1].settings["checks"] and "steps" not in run[1].settings["checks"][0]
+  half, whole = len(run[1].labels) // 2, len(real.train_labels)
+  (sentence,) = evaluate._differences(run[1].settings, config, {"step": 5}, real)
+  assert f"3 steps (the set: 5); {half} real examples (the set: {whole})" in sentence
+  assert "images per class" not in sentence
+  (sentence,) = evaluate._differences(
+    run[1].settings, config, {"step": 5, "member_hash": "a"}, real
+  )
+  assert "real examples" not in sentence
+  other = {"step": 3, "real_data_hash": "another"}
+  assert evaluate._differences(run[1].settings, config, other, real) == []
 
 
-def test_each_split_of_mtt_has_few_experts_and_the_report_says_so(parts, tmp_path):
-  _, settings, real = parts
+def test_each_split_of_mtt_has_few_experts(parts):
   config = get_config("configs/mtt.py:fake,ipc=1,experts=3")
-  config.num_devices = 1
-  own = shadows.shadow_config(config, settings)
-  assert (own.experts.num_experts, config.experts.num_experts) == (2, 3)
-  job = shadows.prepare(own, tmp_path, shadows.make_pool(real, config.data))
-  assert "2 experts (the set: 3)" in shadows._differences(config, own, real, job)[0]
+  assert shadows.shadow_config(config, parts[1]).experts.num_experts == 2
+  assert config.experts.num_experts == 3
 
 
-def test_a_target_batch_larger_than_the_pool_becomes_the_pool(parts, tmp_path):
+@pytest.mark.parametrize("method", ["kip", "label_solve", "coreset"])
+def test_whatever_the_method_asks_for_a_small_pool_serves_it(parts, tmp_path, method):
+  """Target batches and blocks larger than the pool, and a method without steps."""
   _, settings, real = parts
-  config = get_config("configs/kip.py:fake,ipc=1,smoke")
+  config = get_config(f"configs/{method}.py:fake,ipc=1,smoke")
   config.num_devices = 1
-  config.outer.update(dict(num_steps=2, target_batch_size=real.info.num_train))
+  if method == "kip":
+    config.outer.num_steps = 2
+  if method != "coreset":
+    config.outer.target_batch_size = real.info.num_train
+    config.kernel.family = "fc"
+  config.accuracy_evaluation.update(
+    dict(networks=("mlp",), width=2, num_epochs=1, augmentation="none")
+  )
   smaller = settings.copy_and_resolve_references()
   smaller.max_examples = 32
   found = shadows.run_shadows(config, smaller, config.accuracy_evaluation, real, tmp_path / "s")

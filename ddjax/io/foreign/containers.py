@@ -7,6 +7,7 @@ import io
 import math
 import os
 from pathlib import Path
+import re
 from typing import Any
 
 import ml_dtypes
@@ -19,6 +20,7 @@ from ddjax.io.torch_file import MAX_BYTES, read_bytes
 _MOST_PIXELS = 4096 * 4096  # of one image
 _MOST_FILES = 100_000
 _MOST_ITEMS = 1024  # of a msgpack list; flax writes lists as maps
+_NUMBERED = re.compile(r"(\d{1,9})(_.*)?")
 _NDARRAY, _COMPLEX, _SCALAR = 1, 2, 3  # flax's types of extension
 
 
@@ -39,6 +41,12 @@ def read_msgpack(path: str | os.PathLike) -> Any:
     raise ValueError(f"{path} is damaged or no msgpack of arrays: {reason}") from error
 
 
+def class_number(name: str) -> int | None:
+  """7 of `7` and of `07_horse`; None for a name without a number in front."""
+  found = _NUMBERED.fullmatch(name)
+  return int(found[1]) if found else None
+
+
 def read_png_folder(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
   """Reads `CLASS/*.png`, all of one size.
 
@@ -46,13 +54,18 @@ def read_png_folder(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, tu
     path: of the folder.
   Returns:
     images u8[n h w c], c = 3 if any has colour; labels i64[n]; names of the classes, in the order
-    of their labels (by number, where all are numbers).
+    of their labels (by number, where all have one).
   Raises:
     ValueError: naming the folder or the file that is wrong.
   """
   folders = [entry for entry in Path(path).iterdir() if entry.is_dir() and entry.name[0] != "."]
-  is_numbered = all(folder.name.isdecimal() for folder in folders)
-  folders.sort(key=lambda folder: int(folder.name) if is_numbered else folder.name)
+  numbers = {folder.name: class_number(folder.name) for folder in folders}
+  if None in numbers.values():
+    folders.sort(key=lambda folder: folder.name)
+  else:
+    if len(set(numbers.values())) < len(numbers):
+      raise ValueError(f"{path} has two folders of one number: {', '.join(sorted(numbers))}.")
+    folders.sort(key=lambda folder: numbers[folder.name])
   files = [sorted(folder.glob("*.png")) for folder in folders]
   for folder, of_class in zip(folders, files):
     if not of_class:

@@ -17,12 +17,13 @@ from ddjax.data.load import RealData
 from ddjax.data.preprocess import KINDS, Preprocessing, as_pixels, fit_preprocessing
 from ddjax.io.distilled import find_distilled, load_distilled
 from ddjax.io.foreign import pixel_statistics
+from ddjax.io.foreign.containers import class_number
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.read import read_foreign
 from ddjax.types import DistilledSet
 
-_NUMBERED = re.compile(r"\d+(_.*)?")
 _NUM_REAL = 1000  # real images whose moments are compared
+_MOST_NAMES = 10
 _MOST_DIMENSIONS = 4096  # of an image up to which whitenings are fitted only to compare
 
 
@@ -186,11 +187,15 @@ def _in_order_of_classes(foreign: ForeignSet, real: RealData) -> ForeignSet:
   if sorted(names) == sorted(wanted) and len(set(names)) == len(names):
     order = [names.index(name) for name in wanted]
     return foreign._replace(labels=foreign.labels[:, order], class_names=real.class_names)
-  if all(_NUMBERED.fullmatch(name) for name in foreign.class_names):
+  if all(class_number(name) is not None for name in foreign.class_names):
     return foreign
+  theirs, ours = (
+    ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
+    for names in (foreign.class_names, real.class_names)
+  )
   raise ValueError(
-    f"The set's classes are {', '.join(foreign.class_names)}, those of {real.info.name} "
-    f"{', '.join(real.class_names)}: name the folders so, or by number."
+    f"The set's classes are {theirs}, those of {real.info.name} {ours}: name the folders so, or by "
+    "number."
   )
 
 
