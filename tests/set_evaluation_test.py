@@ -14,6 +14,7 @@ from ddjax.io.foreign.foreign_set import split_options
 from ddjax.run_folder import RunFolderError
 from ddjax.stages import evaluate
 from ddjax.stages.prepare import prepare_saved
+from ddjax.stages.shadows import Shadows
 from ddjax.training.fitting import Watch
 from ddjax.types import DistilledSet
 
@@ -321,7 +322,11 @@ def test_every_set_has_shadow_runs_of_its_own(run, monkeypatch, tmp_path):
   saved = load_distilled(run[1])
   job = prepare_saved(config, tmp_path, real, saved)
   folders = []
-  monkeypatch.setattr(evaluate.shadows, "run_shadows", lambda *args: folders.append(args[4]))
+  names = ("num_steps", "ipc", "init", "num_experts", "target_batch_size", "num_members")
+  nothing = Shadows({}, None, None, dict.fromkeys(names))
+  monkeypatch.setattr(
+    evaluate.shadows, "run_shadows", lambda *args: folders.append(args[4]) or nothing
+  )
   origin = evaluate.origin_of(saved)
   for changes in ({}, {"seed": 1}, {"ridge": 1e-3}, {}):
     other = origin.copy_and_resolve_references().unlock()
