@@ -331,7 +331,7 @@ def test_every_set_has_shadow_runs_of_its_own(run, monkeypatch, tmp_path):
   for changes in ({}, {"seed": 1}, {"ridge": 1e-3}, {}):
     other = origin.copy_and_resolve_references().unlock()
     other.update(changes)
-    evaluate._context(job, {}, Watch(), other).run_shadows()
+    evaluate._context(job, {"distilled": saved}, Watch(), other).run_shadows()
   assert folders[0] == folders[3] and len(set(folders)) == 3
 
 
