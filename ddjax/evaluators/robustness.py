@@ -288,7 +288,7 @@ def _add_verdicts(report: Report, config: ConfigDict) -> None:
   settings["converged"] = bool(abs(change) <= config.convergence_tolerance)
   settings["convergence_verdict"] = (
     f"{'converged' if settings['converged'] else 'not converged'}: doubling the "
-    f"{config.pgd.num_steps} steps of PGD changes an accuracy by up to {-change:+.3f}, where "
+    f"{config.pgd.num_steps} steps of PGD changes an accuracy by up to {0.0 - change:+.3f}, where "
     f"{config.convergence_tolerance:g} is allowed"
   )
   checks = settings["gradient_masking"]
