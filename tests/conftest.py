@@ -42,7 +42,7 @@ def _cache_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
-  """A file's programs go with it: each holds mapped memory, and Linux allows 65530 maps a process."""
+  """A file's programs go with it: each holds maps of memory, of which Linux allows 65530."""
   yield
   jax.clear_caches()
 

@@ -3,13 +3,16 @@
 import re
 
 import jax
+from jax.flatten_util import ravel_pytree
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from ddjax.augment import siamese
 from ddjax.distillers import class_batches, matching
 from ddjax.distillers.dsa import loops_of
+from ddjax.evaluators import train
 from ddjax.models.build import build
 from tests.distillers.cases import Case, make_distiller
 
@@ -68,6 +71,48 @@ def test_an_outer_iteration_is_that_of_a_plain_loop():
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-4)
     for ours, theirs in zip(jax.tree.leaves(state.extra["params"]), jax.tree.leaves(params)):
       np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_network_of_dsa_is_trained_on_augmented_images():
+  """Two epochs of two minibatches, every image with draws of its own."""
+  changes = {
+    "outer.outer_loop": 3,
+    "outer.inner_loop": 2,
+    "outer.network_batch_size": 6,  # of 8 images, so that the second minibatch is a smaller one
+    "network.name": "convnet(depth=1)",
+    "augmentation": "color_crop_cutout_flip_scale_rotate",
+  }
+  distiller, data, _ = make_distiller(Case("dsa", "dsa", changes))
+  step = jax.jit(distiller.step)
+  before, _ = step(distiller.init(jax.random.key(0), data), data, jnp.int32(0))
+  after, _ = step(before, data, jnp.int32(0))
+
+  network = build("convnet(depth=1)", num_classes=4, width=4)
+  augmentation = siamese.parse(changes["augmentation"])
+  params = before.extra["params"]
+  labels = np.repeat(np.eye(4, dtype=np.float32), 2, axis=0)
+  rng = jax.random.split(jax.random.fold_in(before.rng, before.step), 5)[1]
+  own = jax.random.fold_in(jax.random.fold_in(rng, 0), 0)
+  order_rng = jax.random.split(own)[1]
+  drawing = jax.random.fold_in(own, train._AUGMENT_STREAM)
+  for number in range(4):
+    epoch, is_second = divmod(number, 2)
+    order = jax.random.permutation(jax.random.fold_in(order_rng, epoch), 8)
+    rows = np.asarray(order[6:] if is_second else order[:6])
+    # Draws are made for a whole batch; what the second one lacks is filled with the first row.
+    filled = np.concatenate([rows, np.zeros(6 - len(rows), int)])
+    augment_rng, _ = jax.random.split(jax.random.fold_in(drawing, number))
+    images = before.synthetic.images[filled]
+    images = siamese.augment(augment_rng, images, augmentation, per_example=True)[: len(rows)]
+
+    def loss(params, images=images, rows=rows):
+      logits = network.apply({"params": params}, images)
+      return optax.softmax_cross_entropy(logits, labels[rows]).mean()
+
+    params = jax.tree.map(lambda p, g: p - 0.01 * g, params, jax.grad(loss)(params))
+  trees = before.extra["params"], after.extra["params"], params
+  start, own, other = (ravel_pytree(tree)[0] for tree in trees)
+  assert np.linalg.norm(own - other) < 1e-3 * np.linalg.norm(other - start)
 
 
 def _distance(network, params, data, batch, images):

@@ -1,14 +1,17 @@
 """IDC: grids, pixels, and the training of its network, against plain ones."""
 
 import jax
+from jax.flatten_util import ravel_pytree
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from ddjax.augment import siamese
+from ddjax.augment.mix import draw_cutmix
 from ddjax.data.batches import standardise
 from ddjax.distillers import class_batches, synthetic
+from ddjax.evaluators import train
 from ddjax.models.build import build
 from tests.distillers.cases import Case, make_distiller
 
@@ -89,6 +92,62 @@ def test_the_network_is_trained_on_real_examples_and_its_momentum_lives_on():
     ours = jax.tree.map(lambda leaf: leaf[0], state.extra.variables["params"])
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(params), strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("mix", [0.0, 1.0])
+def test_the_network_sees_real_examples_augmented_and_mixed(mix):
+  """Two minibatches, each image with draws of its own, a box of its partner's pasted by hand."""
+  changes = {
+    "outer.network_examples": 64,
+    "outer.network_batch_size": 32,
+    "augmentation": "color_crop_cutout",  # of which networks are trained without cutout
+    "mix.probability": mix,
+  }
+  distiller, data, info = _idc(**changes)
+  step = jax.jit(distiller.step)
+  before, _ = step(distiller.init(jax.random.key(0), data), data, jnp.int32(0))
+  after, _ = step(before, data, jnp.int32(0))
+
+  network = build("convnet(depth=1)", num_classes=4, width=4)
+  augmentation = siamese.parse("color_crop", "idc")
+  params = jax.tree.map(lambda leaf: leaf[0], before.extra.variables["params"])
+  velocity = jax.tree.map(jnp.zeros_like, params)
+  rng = jax.random.split(jax.random.fold_in(before.rng, before.step), 5)[1]
+  own = jax.random.fold_in(jax.random.fold_in(rng, 0), 0)
+  epoch_rng = jax.random.fold_in(jax.random.split(own)[1], 0)
+  order = np.asarray(jax.random.permutation(epoch_rng, info.num_train))
+  drawing = jax.random.fold_in(own, train._AUGMENT_STREAM)
+  shares = []
+
+  @jax.jit
+  def gradient(params, images, labels):
+    def loss(params):
+      return optax.softmax_cross_entropy(network.apply({"params": params}, images), labels).mean()
+
+    return jax.grad(loss)(params)
+
+  for number in range(2):
+    rows = order[32 * number : 32 * number + 32]
+    augment_rng, mix_rng = jax.random.split(jax.random.fold_in(drawing, number))
+    images = standardise(data.images[rows], data)
+    images = np.array(siamese.augment(augment_rng, images, augmentation, per_example=True))
+    labels = np.eye(4, dtype=np.float32)[data.labels[rows]]
+    if mix:
+      everyone = jnp.ones(32, bool)
+      draws = draw_cutmix(mix_rng, 32, height=8, width=8, probability=1.0, mask=everyone)
+      (top, left), (bottom, right) = np.asarray(draws.start), np.asarray(draws.stop)
+      whole = images.copy()
+      for row, partner in enumerate(np.asarray(draws.partner)):
+        images[row, top:bottom, left:right] = whole[partner, top:bottom, left:right]
+      shares.append(1 - (bottom - top) * (right - left) / 64)
+      labels = shares[-1] * labels + (1 - shares[-1]) * labels[np.asarray(draws.partner)]
+    slope = jax.tree.map(lambda g, p: g + 5e-4 * p, gradient(params, images, labels), params)
+    velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, slope)
+    params = jax.tree.map(lambda p, v: p - 0.01 * v, params, velocity)
+  assert not mix or max(shares) < 1, shares  # else nothing was pasted
+  trees = before.extra.variables["params"], after.extra.variables["params"], params
+  start, own, other = (ravel_pytree(tree)[0] for tree in trees)
+  assert np.linalg.norm(own - other) < 1e-3 * np.linalg.norm(other - start)
 
 
 def test_the_loss_is_that_of_a_slow_loop():

@@ -39,13 +39,15 @@ def test_loss_and_image_gradient_are_those_of_pytorch(classes_at_once):
   stored, network, variables, data, batch, draws = _problem()
   cosine = matching.Matcher(network, siamese.Augmentation(), classes_at_once, 4, None)
   squared = cosine._replace(distance=matching.squared_distance, only_convolutions=True)
+  absolute = squared._replace(distance=matching.absolute_distance)
+  matchers = {"cosine": cosine, "squared": squared, "absolute": absolute}
   labels = jnp.broadcast_to(jnp.eye(5)[:, None], (5, 2, 5))
 
   @jax.jit
   def match(images):
     args = variables, data, batch, draws, images
     found = {"means": matching.match_means(cosine, *args)}
-    for name, matcher in {"cosine": cosine, "squared": squared}.items():
+    for name, matcher in matchers.items():
       each, (gradient, _) = matching.match_gradients(matcher, *args, labels)
       found[name] = each, gradient
     return found

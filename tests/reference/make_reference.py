@@ -297,7 +297,7 @@ def matching():
     loss = F.cross_entropy(network(images), labels)
     return torch.autograd.grad(loss, list(network.parameters()), create_graph=create_graph)
 
-  losses = dict.fromkeys(("means", "cosine", "squared"), 0.0)
+  losses = dict.fromkeys(("means", "cosine", "squared", "absolute"), 0.0)
   for label in range(NUM_CLASSES):
     missed = features(real[label]).mean(0).detach() - features(synthetic[label]).mean(0)
     losses["means"] += (missed**2).sum()
@@ -307,6 +307,7 @@ def matching():
         losses["cosine"] += _row_cosine(a, b)
       if a.ndim == 4:
         losses["squared"] += ((a - b) ** 2).sum()
+        losses["absolute"] += (a - b).abs().sum()
   found = {
     name: torch.autograd.grad(loss, synthetic, retain_graph=True)[0]
     for name, loss in losses.items()
