@@ -27,7 +27,7 @@ def margin(logits: Logits, label: Class, target: Class | None = None) -> Float[A
   """max over y' != y of z_y', minus z_y: positive where the image is misclassified."""
   del target
   others = jnp.where(jnp.arange(len(logits)) == label, -jnp.inf, logits)
-  return others.max() - logits[label]
+  return others[others.argmax()] - logits[label]  # the gradient of `max` divides by equals found
 
 
 def dlr(logits: Logits, label: Class, target: Class | None = None) -> Float[Array, ""]:

@@ -126,9 +126,21 @@ class BatchNorm(nn.Module):
 
 
 def max_pool(x: Images) -> Float[Array, "b y x c"]:
-  """Maxima of 2x2 windows, f32[b h w c] -> f32[b h//2 w//2 c]; an odd last row is cut."""
+  """Maxima of 2x2 windows, f32[b h w c] -> f32[b h//2 w//2 c]; an odd last row is cut.
+
+  Of equal maxima the first by rows has the gradient, as in PyTorch. JAX's own `max` looks for what
+  equals the maximum and divides by how many do; where XLA computes an input twice and rounds it
+  differently, that is none, and the gradient NaN.
+  """
   b, h, w, c = x.shape
-  return x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
+  windows = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
+  columns = _larger(windows[..., 0, :], windows[..., 1, :])
+  return _larger(columns[:, :, 0], columns[:, :, 1])
+
+
+def _larger(a: Array, b: Array) -> Array:
+  """The larger one, the first of equals; NaN where either is."""
+  return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
 _NORM = dict(epsilon=_EPSILON, use_fast_variance=False)

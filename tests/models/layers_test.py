@@ -102,6 +102,16 @@ def test_max_pool_and_its_gradient():
   np.testing.assert_array_equal(grads, np.where(np.isin(x, expected), 2 * x, 0))
 
 
+def test_max_pool_gives_its_gradient_to_the_first_of_equals_and_hides_no_nan():
+  x = np.float32([[0, 3], [3, 3]]).reshape(1, 2, 2, 1)
+  grads = np.asarray(jax.jit(jax.grad(lambda x: max_pool(x).sum()))(x))
+  np.testing.assert_array_equal(grads.reshape(2, 2), [[0, 1], [0, 0]])
+  for place in range(4):
+    wrong = x.copy()
+    wrong.reshape(-1)[place] = np.nan
+    assert np.isnan(jax.jit(max_pool)(wrong)).all(), place
+
+
 @pytest.mark.parametrize("size,padding,stride,use_bias", [(5, 2, 1, True), (1, 0, 2, False)])
 def test_conv_sums_over_its_window(size, padding, stride, use_bias):
   x = draw((1, 6, 6, 2), 0)
