@@ -98,12 +98,13 @@ def of_stages(job: Job, stages: dict[str, np.ndarray], apart: Sequence[str] = ()
   seconds = {name: float(one[1]) for name, one in stages.items()}
   peak = max((one[2] for one in stages.values()), default=0)
   memory = int(peak) + sum(leaf.nbytes for leaf in jax.tree.leaves(job.data))
-  text = (
-    f"{sum(flops.values()) / 1e12:.3g} TFLOP, {memory / 2**30:.2g} GiB, about "
-    f"{duration(sum(seconds.values()))} ("
-    + ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
-    + f"; {', '.join(['compilation', *apart])} apart)."
-  )
+  others = ", ".join(["compilation", *apart])
+  text = f"{sum(flops.values()) / 1e12:.3g} TFLOP, {memory / 2**30:.2g} GiB, about "
+  text += f"{duration(sum(seconds.values()))} ("
+  text += ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
+  text += f"; {others} apart)."
+  if not stages:
+    text = f"{memory / 2**30:.2g} GiB of data; {others} are not estimated."
   return Estimate(flops, seconds, memory, text)
 
 

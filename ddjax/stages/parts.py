@@ -7,6 +7,7 @@ finished, such as one attack.
 import hashlib
 import json
 from pathlib import Path
+import time
 from typing import Any, Callable, Sequence
 import urllib.parse
 
@@ -16,8 +17,12 @@ import numpy as np
 import ddjax
 from ddjax.io import atomic
 from ddjax.training.fitting import Watch
+from ddjax.training.progress import duration
 from ddjax.training.trainer import PreemptedError
 from ddjax.types import DistilledSet, Report
+
+_SAID_SECONDS = 5.0
+"""A piece that took longer is named in the log."""
 
 
 class EvaluationStoppedError(PreemptedError):
@@ -59,7 +64,11 @@ class Pieces:
           return dict(file)
       except Exception as error:  # damage can surface as any error of zip, NumPy or the disk
         logging.warning("%s is damaged (%s); it is measured again.", path, error)
+    started = time.monotonic()
     arrays = make()
+    seconds = time.monotonic() - started
+    if seconds > _SAID_SECONDS:
+      logging.info("%s: %s, %s.", self._kind, name, duration(seconds))
     if path:
       atomic.write_npz(path, arrays)
     return arrays

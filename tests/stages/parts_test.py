@@ -1,8 +1,11 @@
 """Finished pieces of an evaluation: kept, read again, made again where damaged, stopped between."""
 
+import logging
+
 import numpy as np
 import pytest
 
+from ddjax.stages import parts
 from ddjax.stages.parts import EvaluationStoppedError, Pieces
 from ddjax.training.fitting import Watch
 
@@ -53,3 +56,11 @@ def test_without_a_folder_nothing_is_kept():
   for value in (1, 2):
     pieces.keep("clean", _count(calls, value))
   assert calls == [1, 2]
+
+
+@pytest.mark.parametrize("threshold,lines", [(60.0, 0), (-1.0, 1)])
+def test_a_long_piece_is_named_in_the_log(threshold, lines, monkeypatch, caplog):
+  monkeypatch.setattr(parts, "_SAID_SECONDS", threshold)
+  with caplog.at_level(logging.INFO):
+    Pieces("robustness", KEY, Watch()).keep("convnet square_linf", _count([], 1))
+  assert caplog.text.count("robustness: convnet square_linf, 0.0 s.") == lines
