@@ -13,9 +13,9 @@ def test_stages_add_up_and_the_largest_call_counts():
   stages = {"distill": np.array([2e12, 90, 0]), "train": np.array([1e12, 30, 3 * 2**22])}
   found = estimate.of_stages(_JOB, stages, ["attacks"])
   assert found.memory_bytes == 2**24
-  assert found.text == (
-    "3 TFLOP, 0.016 GiB, about 2 min 00 s (distill 1 min 30 s, train 30 s; compilation, attacks apart)."
-  )
+  cost, parts = found.text.removesuffix(").").split(" (")
+  assert cost == "3 TFLOP, 0.016 GiB, about 2 min 00 s"
+  assert parts == "distill 1 min 30 s, train 30 s; compilation, attacks apart"
 
 
 def test_a_run_of_attacks_alone_promises_no_time():
