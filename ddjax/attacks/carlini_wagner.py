@@ -63,7 +63,7 @@ def carlini_wagner(
     logits = logits_fn(points)
     margins = jax.vmap(objectives.margin)(logits, labels)
     squares = jnp.sum((points - reached) ** 2, axis=(1, 2, 3))
-    return jnp.sum(squares + weights * jnp.maximum(-margins, 0.0)), (points, logits)
+    return jnp.sum(squares + weights * jax.nn.relu(-margins)), (points, logits)
 
   def step(_, carry):
     state, weights = carry

@@ -39,7 +39,8 @@ def row_cosine_distance(a: Float[Array, "d o"], b: Float[Array, "d o"]) -> Float
   """
 
   def norm(x):
-    return jnp.sqrt(jnp.maximum(jnp.sum(x * x, axis=0), _TINY))
+    square = jnp.sum(x * x, axis=0)  # the gradient of `maximum` hangs on an equality of floats
+    return jnp.sqrt(jnp.where(square < _TINY, _TINY, square))
 
   return jnp.sum(1 - jnp.sum(a * b, axis=0) / (norm(a) * norm(b) + _EPSILON))
 

@@ -7,6 +7,7 @@ same for any image size.
 import math
 from typing import Callable
 
+import jax
 import jax.numpy as jnp
 
 from ddjax.kernels.recursion import network_kernel
@@ -62,4 +63,4 @@ def _mean_squared_distance(x1: Array, x2: Array) -> Array:
   squared = square1[:, None] + square2[None, :] - 2 * x1_flat @ x2_flat.T
   if x1 is x2:
     squared = jnp.where(jnp.eye(x1.shape[0], dtype=bool), 0.0, squared)
-  return jnp.maximum(squared, 0.0) / x1_flat.shape[1]
+  return jax.nn.relu(squared) / x1_flat.shape[1]

@@ -240,7 +240,8 @@ def _deviation(self_covariance: Array, is_full: bool) -> Array:
     variance = jnp.einsum("hhwwab->hwab", self_covariance)[:, None, :, None]
   else:
     variance = self_covariance
-  return jnp.sqrt(jnp.maximum(variance, _TINY))
+  # Not `maximum`, whose gradient hangs on an equality of floats.
+  return jnp.sqrt(jnp.where(variance < _TINY, _TINY, variance))
 
 
 def _swap_pixels(array: Array, is_full: bool) -> Array:
