@@ -115,7 +115,10 @@ def _prepare(config: ConfigDict, workdir: pathlib.Path) -> Job:
     )
   of_mtt = config.copy_and_resolve_references()
   of_mtt.method = "mtt"
-  return prepare(of_mtt, workdir, load(config))._replace(config=config)
+  of_mtt.outer.num_segments = config.num_devices or jax.device_count()  # one each: none is followed
+  job = prepare(of_mtt, workdir, load(config))._replace(config=config)
+  experts.check(job)
+  return job
 
 
 def _estimate(job: Job) -> estimate.Estimate:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from ddjax.config import compare
 from ddjax.evaluators import protocols
+from ddjax.io import atomic
 from ddjax.run_folder import RunFolder
 from ddjax.stages import choose, curve, estimate, experts, present
 from ddjax.stages.distill import distill, initial_set
@@ -40,6 +41,7 @@ def estimate_text(config: ConfigDict) -> str:
     plan(job)
     choose.check(job)
     curve.make_curve(job)
+    experts.check(job)
     return estimate.estimate(job, experts.missing_cost(job)).text
 
 
@@ -69,12 +71,15 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     evaluators = plan(job)
     choose.check(job)
     curve.make_curve(job)  # refuses impossible settings
+    is_distilled = folder.steps_done() >= job.num_steps
+    if not is_distilled:
+      experts.check(job)
     folder.claim(plain, data_fingerprint(job.real, job.data.start), job.num_steps)
     if (report := folder.finished_report(plain)) is not None:
       logging.info("%s is finished; nothing to do.", folder.path)
       return Result(folder.path, report)
     seconds = {"data": time.monotonic() - started}
-    planned = estimate.estimate(job, experts.missing_cost(job))
+    planned = estimate.estimate(job, None if is_distilled else experts.missing_cost(job))
     logging.info("Estimate: %s", planned.text)
     for remark in job.distiller.remarks:
       logging.info("%s: %s", config.method, remark)
@@ -88,10 +93,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
 
     with StopRequest() as stop:
       watch = Watch(folder.path / "fits" if is_main_process() else None, stop, is_main_process())
-      if job.distiller.experts is not None:
+      if job.distiller.experts is not None and not is_distilled:
         started = time.monotonic()
         job = experts.attach(job, watch)
         seconds["experts"] = time.monotonic() - started
+        if is_main_process():
+          atomic.write_json(folder.path / experts.FACTS_NAME, experts.facts(job))
       started = time.monotonic()
       distilled, seconds["running curve"] = distill(job, stop)
       seconds["distill"] = time.monotonic() - started - seconds["running curve"]
@@ -110,8 +117,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       )
     seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
     facts = {"seconds": seconds, "estimates": planned._asdict()}
-    if job.host_data:
-      facts["experts"] = experts.facts(job)
+    if (known := folder.read_json(experts.FACTS_NAME)) is not None:
+      facts["experts"] = known
     if job.layout.shares_draws:
       facts["shared_by_all_distillations"] = (
         "the key of every step: real batch and augmentation, and fresh networks"

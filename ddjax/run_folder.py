@@ -128,13 +128,17 @@ class RunFolder:
         f"{self.path} holds checkpoints but no {CONFIG_NAME} that says of what. Choose another "
         "--workdir."
       )
-    reached = [int(entry.name) for entry in self.path.glob("checkpoints/*") if entry.name.isdigit()]
-    if num_steps and max(reached, default=0) > num_steps:
+    if num_steps and self.steps_done() > num_steps:
       raise RunFolderError(
-        f"{self.path} has already gone {max(reached)} steps, more than num_steps={num_steps}."
+        f"{self.path} has already gone {self.steps_done()} steps, more than num_steps={num_steps}."
       )
     if self._is_writer:
       atomic.write_json(path, {"config": config, "data_fingerprint": data_fingerprint})
+
+  def steps_done(self) -> int:
+    """The step of the last checkpoint; 0 where there is none."""
+    names = [entry.name for entry in self.path.glob("checkpoints/*") if entry.name.isdigit()]
+    return max(map(int, names), default=0)
 
   def finished_report(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The report on disk, where it is of this very plain config but for the fields of the loop."""

@@ -45,6 +45,14 @@ def test_experts_are_trained_tested_and_extended_in_one_folder(tmp_path):
   assert (tmp_path / "run" / "report.json").stat().st_mtime_ns == stamp  # finished: nothing to do
 
 
+def test_all_devices_train_experts(tmp_path):
+  config = _config(tmp_path, num_experts=3, num_epochs=1)
+  config.num_devices = 0
+  report = run_experts(config, tmp_path / "run")
+  assert report["run"]["experts"]["num_experts"] == 3
+  assert len(report["reports"]["accuracy"]["per_model"]["mlp"]) == 3
+
+
 def test_a_part_of_the_train_set_is_left_to_mtt(tmp_path):
   config = _config(tmp_path)
   config.member_fraction = 0.5

@@ -178,9 +178,10 @@ def _check_trajectories(config: ConfigDict) -> ExpertNeeds:
     raise ValueError(f"outer.growth_steps={outer.growth_steps} must not be negative.")
   first = outer.first_max_start_epoch if outer.growth_steps else outer.max_start_epoch
   if not 0 <= outer.min_start_epoch < first <= outer.max_start_epoch:
+    growing = f"outer.first_max_start_epoch={first}, and later " if outer.growth_steps else ""
     raise ValueError(
-      f"Start epochs run from outer.min_start_epoch={outer.min_start_epoch} to below {first}, "
-      f"later {outer.max_start_epoch}: there must be one in between."
+      f"Start epochs run from outer.min_start_epoch={outer.min_start_epoch} to below {growing}"
+      f"outer.max_start_epoch={outer.max_start_epoch}: there must be one in between."
     )
   if experts.num_experts < 1:
     raise ValueError(f"experts.num_experts={experts.num_experts} must be at least 1.")

@@ -193,7 +193,7 @@ def make_training(
     epoch_rng = jax.random.fold_in(order_rng, epoch)
 
     def new_order(_):
-      drawn = jax.random.permutation(epoch_rng, num_examples)
+      drawn = jax.random.permutation(epoch_rng, num_examples).astype(jnp.int32)
       return jnp.pad(drawn, (0, filled - num_examples))
 
     order = jax.lax.cond(position == 0, new_order, lambda order: order, order)

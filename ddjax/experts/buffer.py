@@ -19,20 +19,34 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any, Iterator, Mapping, NamedTuple
+import time
+from typing import IO, Any, Iterator, Mapping, NamedTuple
 
 from absl import logging
 import numpy as np
 
 from ddjax.io import atomic
+from ddjax.training.trainer import PreemptedError
 
 INDEX_NAME = "index.json"
 _FORMAT = 1
 _DTYPES = {"float32": np.float32, "float16": np.float16}
+_LOCK_SECONDS = 0.5
+"""Between two looks at a lock that another process holds."""
+_MOST_MAPPED = 64
+"""Chunks that stay mapped; each holds a file descriptor, of which a process often has 1024."""
 
 
 class ExpertBufferError(RuntimeError):
   """An expert buffer is damaged, of something else, or in use; says which file or field."""
+
+
+class WaitStoppedError(PreemptedError):
+  """Asked to stop while another process trained experts; nothing was done."""
+
+  def __init__(self, folder: Path):
+    super().__init__(0)
+    self.args = (f"Stopped on request while another process trains experts in {folder}.",)
 
 
 class Chunk(NamedTuple):
@@ -71,17 +85,17 @@ class Buffer:
   Attributes:
     folder: where they lie.
     identity: what they are of: {field: value}, JSON-safe.
-    chunks: in the order in which they were written.
+    chunks: in the order in which they were written, without what lies after a missing file.
   """
 
   def __init__(self, folder: str | os.PathLike, identity: Mapping[str, Any]):
     """Opens the buffer in `folder`, or an empty one where there is none; writes nothing.
 
+    Of experts of which a chunk is missing only the epochs before it count, with a warning.
+
     Args:
       folder: may be missing.
       identity: what its experts must be of; `dtype` says how parameters are stored.
-    Of experts of which a chunk is missing only the epochs before it count, with a warning.
-
     Raises:
       ExpertBufferError: for a damaged or missing index, or naming every field that differs.
     """
@@ -90,9 +104,12 @@ class Buffer:
     if self.identity["dtype"] not in _DTYPES:
       known = " or ".join(_DTYPES)
       raise ValueError(f"experts.dtype={self.identity['dtype']!r} must be {known}.")
-    self.chunks = self._read_index()
+    self.chunks: list[Chunk] = []
+    self._out_of_reach: list[Chunk] = []  # missing files, and what lies after them
+    self._read_index()
 
-  def _read_index(self) -> list[Chunk]:
+  def _read_index(self) -> None:
+    self.chunks, self._out_of_reach = [], []
     path = self.folder / INDEX_NAME
     try:
       content = json.loads(path.read_text())
@@ -101,7 +118,7 @@ class Buffer:
         raise ExpertBufferError(
           f"{path} is missing beside chunks of experts: of what is not known. Move them away."
         ) from None
-      return []
+      return
     except (ValueError, OSError) as error:
       raise ExpertBufferError(f"{path} is damaged: {error}") from error
     try:
@@ -133,34 +150,44 @@ class Buffer:
         self._chunk_path(chunk), chunk.first_epoch - 1,
       )  # fmt: skip
       lost[chunk.first_expert] = min(chunk.first_epoch, lost.get(chunk.first_expert, math.inf))
-    return [c for c in chunks if c.first_epoch < lost.get(c.first_expert, math.inf)]
+    for chunk in chunks:
+      is_counted = chunk.first_epoch < lost.get(chunk.first_expert, math.inf)
+      (self.chunks if is_counted else self._out_of_reach).append(chunk)
 
   @contextlib.contextmanager
-  def locked(self, is_waiting: bool = True) -> Iterator[None]:
+  def locked(self, is_waiting: bool = True, stop_request: Any = False) -> Iterator[None]:
     """Keeps other processes from writing, and removes what a killed one left behind.
+
+    What lies after a missing file stays until its experts are trained again: it may come back.
 
     Args:
       is_waiting: whether to wait for another process that writes.
+      stop_request: read as a bool while waiting.
     Raises:
       ExpertBufferError: if another process writes, and this one does not wait.
+      WaitStoppedError: if it was asked to stop while it waited.
     """
     self.folder.mkdir(parents=True, exist_ok=True)
     with (self.folder / ".lock").open("w") as lock:
-      try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError as error:
+      is_told = False
+      while not _try_to_lock(lock):
         if not is_waiting:
-          raise ExpertBufferError(f"Another process trains experts in {self.folder}.") from error
-        logging.info("Another process trains experts in %s; waiting for it.", self.folder)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-      self._write_index(self._read_index())  # as the last writer left it, without what is missing
+          raise ExpertBufferError(f"Another process trains experts in {self.folder}.")
+        if stop_request:
+          raise WaitStoppedError(self.folder)
+        if not is_told:
+          logging.info("Another process trains experts in %s; waiting for it.", self.folder)
+          is_told = True
+        time.sleep(_LOCK_SECONDS)
+      self._read_index()  # as the last writer left it
       self._remove_unnamed()
       yield
 
   def _remove_unnamed(self) -> None:
-    """Removes chunks and states that the index does not name."""
-    named = {self._chunk_path(chunk) for chunk in self.chunks}
-    named |= {self._state_path(self.last_chunk(first)) for first in self.first_experts}
+    """Removes chunks that the index does not name, and states that are not its groups' last."""
+    known = [*self.chunks, *self._out_of_reach]
+    named = {self._chunk_path(chunk) for chunk in known}
+    named |= {self._state_path(_last(known, chunk.first_expert)) for chunk in known}
     for folder in ("chunks", "states"):
       for path in (self.folder / folder).iterdir() if (self.folder / folder).exists() else ():
         if path not in named and path.name.startswith(("experts-", ".experts-")):
@@ -168,8 +195,18 @@ class Buffer:
 
   def forget(self, first_expert: int) -> None:
     """Drops a group, to be trained again from its start."""
+    group = self.last_chunk(first_expert)
+    self._drop_out_of_reach(group.first_expert, group.end_expert)
     self._write_index([chunk for chunk in self.chunks if chunk.first_expert != first_expert])
     self._remove_unnamed()
+
+  def _drop_out_of_reach(self, first_expert: int, end_expert: int) -> None:
+    """Gives up what lies after a missing file of these experts."""
+    self._out_of_reach = [
+      chunk
+      for chunk in self._out_of_reach
+      if chunk.end_expert <= first_expert or end_expert <= chunk.first_expert
+    ]
 
   def append(
     self,
@@ -223,11 +260,13 @@ class Buffer:
     )
     atomic.write_bytes(self._chunk_path(chunk), content.getbuffer())
     atomic.write_bytes(self._state_path(chunk), state_content)
+    self._drop_out_of_reach(first_expert, end_expert)
     self._write_index([*self.chunks, chunk])
     self._remove_unnamed()  # the state before
 
   def _write_index(self, chunks: list[Chunk]) -> None:
-    body = {"identity": self.identity, "chunks": [chunk._asdict() for chunk in chunks]}
+    known = [*chunks, *self._out_of_reach]
+    body = {"identity": self.identity, "chunks": [chunk._asdict() for chunk in known]}
     atomic.write_json(
       self.folder / INDEX_NAME, {"format": _FORMAT, **body, "sha256": _digest_of(body)}
     )
@@ -240,8 +279,7 @@ class Buffer:
 
   def last_chunk(self, first_expert: int) -> Chunk:
     """The last chunk of a group."""
-    own = [chunk for chunk in self.chunks if chunk.first_expert == first_expert]
-    return max(own, key=lambda chunk: chunk.end_epoch)
+    return _last(self.chunks, first_expert)
 
   @property
   def num_experts(self) -> int:
@@ -297,7 +335,7 @@ class Buffer:
         path = self._chunk_path(chunk)
         _read_checked(path, chunk.sha256, is_returned=False)
         shape = chunk.end_epoch - chunk.first_epoch, chunk.end_expert - chunk.first_expert
-        found = _mapped(path, chunk.sha256).shape
+        found = np.load(path, mmap_mode="r", allow_pickle=False).shape
         if found[:2] != shape:
           raise ExpertBufferError(f"{path} is {found}, the index says {shape} epochs and experts.")
         if found[2] != num_parameters:
@@ -316,7 +354,8 @@ class Buffer:
       is_own = chunk.first_expert <= expert < chunk.end_expert
       if is_own and chunk.first_epoch <= epoch < chunk.end_epoch:
         rows = _mapped(self._chunk_path(chunk), chunk.sha256)
-        return np.asarray(rows[epoch - chunk.first_epoch, expert - chunk.first_expert], np.float32)
+        own = rows[epoch - chunk.first_epoch, expert - chunk.first_expert]
+        return np.array(own, np.float32)  # a copy: a view would keep the file open
     raise KeyError(f"{self.folder} has no epoch {epoch} of expert {expert}.")
 
   def losses(self) -> np.ndarray:
@@ -340,7 +379,22 @@ def content_key(identity: Mapping[str, Any]) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-@functools.lru_cache(maxsize=1024)
+def _last(chunks: list[Chunk], first_expert: int) -> Chunk:
+  """The one of a group that reaches furthest."""
+  own = [chunk for chunk in chunks if chunk.first_expert == first_expert]
+  return max(own, key=lambda chunk: chunk.end_epoch)
+
+
+def _try_to_lock(lock: IO[str]) -> bool:
+  """Whether this process now has the lock."""
+  try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return False
+  return True
+
+
+@functools.lru_cache(maxsize=_MOST_MAPPED)
 def _mapped(path: Path, sha256: str) -> np.ndarray:
   """The chunk, mapped into memory; the checksum only tells one version of a file from another."""
   del sha256

@@ -73,6 +73,19 @@ def plan_groups(
   return groups
 
 
+def expert_epochs(groups: list[Group], num_epochs: int) -> int:
+  """How many epochs of single experts a plan trains."""
+  return sum((group.end - group.first) * (num_epochs - group.epoch) for group in groups)
+
+
+def device_epochs(groups: list[Group], num_epochs: int, num_devices: int) -> int:
+  """The same, one after another, on the busiest device: a group waits for its last expert."""
+  return sum(
+    math.ceil((group.end - group.first) / num_devices) * (num_epochs - group.epoch)
+    for group in groups
+  )
+
+
 def train_experts(
   buffer: Buffer,
   program: Program,
@@ -104,12 +117,12 @@ def train_experts(
   """
   devices = program.devices
   at_once = program.training.networks_at_once
-  with buffer.locked():
+  with buffer.locked(stop_request=watch.stop_request):
     groups = plan_groups(buffer, num_experts, num_epochs, len(devices), at_once)
     if not groups:
       return
     rng, source = parallel.copy_to((rng, source), devices)
-    total = sum((group.end - group.first) * (num_epochs - group.epoch) for group in groups)
+    total = expert_epochs(groups, num_epochs)
     shown = Progress(total, 0, "expert epochs") if watch.is_shown else contextlib.nullcontext()
     with shown as bar:
       done = 0

@@ -21,7 +21,7 @@ from ddjax.data.load import RealData, make_data_split
 from ddjax.distillers.settings import build_network
 from ddjax.evaluators import protocols, train
 from ddjax.experts.buffer import Buffer, ExpertBufferError, content_key
-from ddjax.experts.train import train_experts
+from ddjax.experts.train import device_epochs, expert_epochs, plan_groups, train_experts
 from ddjax.random_streams import stream
 from ddjax.stages import estimate
 from ddjax.stages.prepare import Job, member_hash
@@ -30,6 +30,8 @@ from ddjax.training.fitting import Watch
 from ddjax.training.progress import duration
 from ddjax.types import ExpertNeeds
 
+FACTS_NAME = "experts.json"
+"""In a run folder: which experts the distillation followed, as `facts` gives it."""
 _LOSS = "cross_entropy"
 
 
@@ -89,7 +91,7 @@ def identity(config: ConfigDict, real: RealData, members: np.ndarray | None) -> 
     "sharpness_radius": experts.sharpness_radius,
     "seed": experts.seed,
     "dtype": experts.dtype,
-  }
+  } | ({} if config.precision == "float32" else {"precision": config.precision})  # other draws
 
 
 def open_buffer(config: ConfigDict, real: RealData, members: np.ndarray | None = None) -> Buffer:
@@ -150,13 +152,18 @@ def _train(
   members: np.ndarray | None,
 ) -> None:
   """Trains what a buffer lacks, after a word on how long that will take."""
-  protocol, missing = protocol_of(config), buffer.lacks(*needs)
+  protocol = protocol_of(config)
   num_examples = real.info.num_train if members is None else int(members.sum())
-  seconds = _cost(config, real, layout, missing * num_examples)[1]
+  total, on_device = _epochs_to_train(buffer, needs, layout)
+  others = total - buffer.lacks(*needs)
   logging.info(
-    "Training experts in %s: %d epochs in all are missing of %d experts of %d epochs, about %s.",
-    buffer.folder, missing, *needs, duration(seconds),
-  )  # fmt: skip
+    "Training experts in %s: %d epochs in all, for %d experts of %d epochs%s, about %s.",
+    buffer.folder,
+    total,
+    *needs,
+    f" ({others} of them of experts that began together with these, or again)" if others else "",
+    duration(_cost(config, real, total * num_examples, on_device * num_examples)[1]),
+  )
   program = _compile(
     build_network(config, real.info),
     protocol,
@@ -199,6 +206,18 @@ def _compile(
   return fitting.compile_training(training, devices)
 
 
+def check(job: Job) -> None:
+  """Refuses impossible settings, and buffers of something else, before anything is written.
+
+  Raises:
+    ValueError, ExpertBufferError: naming the field or the file.
+  """
+  if job.distiller.experts is not None:
+    protocol_of(job.config)
+    for mask in _masks(job):
+      open_buffer(job.config, job.real, mask)
+
+
 def attach(job: Job, watch: Watch) -> Job:
   """The job with the expert trajectories that its method reads, one buffer for each distillation.
 
@@ -206,11 +225,9 @@ def attach(job: Job, watch: Watch) -> Job:
   """
   if job.distiller.experts is None:
     return job
-  masks = np.asarray(job.data.mask)
-  masks = masks if masks.ndim == 2 else masks[None]
   buffers = tuple(
-    ensure(job.config, job.real, job.distiller.experts, job.layout, watch, _unless_all(mask))
-    for mask in masks
+    ensure(job.config, job.real, job.distiller.experts, job.layout, watch, mask)
+    for mask in _masks(job)
   )
   return job._replace(host_data=buffers)
 
@@ -235,24 +252,40 @@ def missing_cost(job: Job) -> np.ndarray | None:
   needs = job.distiller.experts
   if needs is None:
     return None
-  masks = np.asarray(job.data.mask)
-  passes = sum(
-    open_buffer(job.config, job.real, _unless_all(mask)).lacks(*needs) * int(mask.sum())
-    for mask in (masks if masks.ndim == 2 else masks[None])
+  passes = np.zeros(2)
+  for mask in _masks(job):
+    num_examples = job.real.info.num_train if mask is None else int(mask.sum())
+    buffer = open_buffer(job.config, job.real, mask)
+    passes += np.array(_epochs_to_train(buffer, needs, job.layout)) * num_examples
+  return _cost(job.config, job.real, *passes) if passes.any() else None
+
+
+def _epochs_to_train(
+  buffer: Buffer, needs: ExpertNeeds, layout: parallel.Layout
+) -> tuple[int, int]:
+  """Epochs of single experts that a buffer lacks: of all, and of the busiest device.
+
+  More than are needed where experts that began together go on together.
+  """
+  num_devices = len(parallel.local_devices(layout))
+  groups = plan_groups(buffer, *needs, num_devices, 1)  # how new experts are cut changes no sum
+  return expert_epochs(groups, needs.num_epochs), device_epochs(
+    groups, needs.num_epochs, num_devices
   )
-  return _cost(job.config, job.real, job.layout, passes) if passes else None
 
 
-def _cost(config: ConfigDict, real: RealData, layout: parallel.Layout, passes: float) -> np.ndarray:
-  """[flops, seconds, 0] of so many examples seen in training."""
+def _cost(config: ConfigDict, real: RealData, passes: float, on_device: float) -> np.ndarray:
+  """[flops, seconds, 0] of examples seen in training: by all devices, and by the busiest."""
   factor = 6 if config.experts.sharpness_radius else 3  # forward and backward, twice for SAM
   network = build_network(config, real.info)
-  cost = estimate.passes_cost(network, real.info.image_shape, factor * passes)
-  return cost / np.array([1, len(parallel.local_devices(layout)), 1])
+  cost = estimate.passes_cost(network, real.info.image_shape, factor)
+  return cost * np.array([passes, on_device, 0.0])
 
 
-def _unless_all(mask: np.ndarray) -> np.ndarray | None:
-  return None if mask.all() else mask
+def _masks(job: Job) -> list[np.ndarray | None]:
+  """The members bool[N] of every distillation; None where that is all."""
+  masks = np.asarray(job.data.mask)
+  return [None if mask.all() else mask for mask in (masks if masks.ndim == 2 else masks[None])]
 
 
 def real_source(real: RealData, members: np.ndarray | None = None) -> train.Source:

@@ -1,5 +1,7 @@
 """MTT: its learning rate, its draws, and what it refuses."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,9 @@ from ddjax import pipeline
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.data.preprocess import as_pixels
 from ddjax.distillers.mtt import make_mtt, rate_optimiser, start_epochs_end
+from ddjax.experts.buffer import ExpertBufferError
 from ddjax.io.distilled import load_distilled
+from ddjax.stages import experts
 from ddjax.training import parallel
 from ddjax.training.metrics import read_metrics, series
 from ddjax.types import ExpertNeeds
@@ -150,7 +154,8 @@ def test_draws_are_a_function_of_seed_and_step_and_cover_what_they_may():
     ({"outer.student_learning_rate": -0.1}, "outer.student_learning_rate=-0.1"),
     ({"outer.rate_learning_rate": -1.0}, "outer.rate_learning_rate=-1.0"),
     ({"outer.student_batch_size": 99}, "outer.student_batch_size=99"),
-    ({"outer.min_start_epoch": 2}, "outer.min_start_epoch=2"),
+    ({"outer.min_start_epoch": 2}, "outer.min_start_epoch=2 to below outer.max_start_epoch=2:"),
+    ({"outer.growth_steps": 5, "outer.min_start_epoch": 1}, "below outer.first_max_start_epoch=1"),
     ({"outer.image_ema_decay": 1.0}, "outer.image_ema_decay=1.0"),
     ({"experts.num_epochs": 1}, "experts.num_epochs=1"),
     ({"experts.num_experts": 0}, "experts.num_experts=0"),
@@ -226,24 +231,20 @@ def test_whitened_images_are_what_the_student_learns_from():
 
 
 def test_experts_of_the_case_move():
-  experts = Experts(_CASE)
-  assert np.abs(experts.read(0, 1) - experts.read(0, 0)).max() > 1e-3
+  stored = Experts(_CASE)
+  assert np.abs(stored.read(0, 1) - stored.read(0, 0)).max() > 1e-3
+
+
+def _run_config(tmp_path, **changes):
+  config = mtt.get_config("fake,ipc=2")
+  fields = {"experts.path": str(tmp_path / "experts"), "curve.models": "none", "evaluators": ()}
+  config.update_from_flattened_dict(_CASE.changes | fields | {"num_devices": 1} | changes)
+  return config
 
 
 def test_a_run_publishes_its_rate_and_says_which_experts_it_followed(tmp_path):
-  config = mtt.get_config("fake,ipc=2")
-  config.update_from_flattened_dict(
-    _CASE.changes
-    | {
-      "experts.path": str(tmp_path / "experts"),
-      "outer.student_learning_rate": 0.05,
-      "outer.rate_learning_rate": 1e-4,
-      "curve.models": "none",
-      "evaluators": (),
-      "num_devices": 1,
-    }
-  )
-  result = pipeline.run(config, tmp_path / "run")
+  changes = {"outer.student_learning_rate": 0.05, "outer.rate_learning_rate": 1e-4}
+  result = pipeline.run(_run_config(tmp_path, **changes), tmp_path / "run")
   rate = load_distilled(tmp_path / "run").info["learning_rate"]
   _, rates = series(read_metrics(tmp_path / "run"), "train/learning_rate")
   np.testing.assert_allclose(rate, rates[-1], rtol=1e-6)
@@ -251,3 +252,46 @@ def test_a_run_publishes_its_rate_and_says_which_experts_it_followed(tmp_path):
   told = result.report["run"]["experts"]
   assert told["buffers"] == [str(tmp_path / "experts")]
   assert (told["num_experts"], told["num_epochs"]) == (2, 2)
+
+
+def test_a_finished_distillation_needs_no_experts(tmp_path):
+  first = pipeline.run(_run_config(tmp_path), tmp_path / "run").report
+  shutil.rmtree(tmp_path / "experts")
+  config = _run_config(tmp_path, num_random_subsets=3)  # only the report is made anew
+  second = pipeline.run(config, tmp_path / "run").report
+  assert second["run"]["experts"] == first["run"]["experts"]
+  assert not (tmp_path / "experts").exists()
+
+
+@pytest.mark.parametrize(
+  "changes,words",
+  [
+    ({"experts.batch_size": 0}, "experts.batch_size=0"),
+    ({"experts.dtype": "float8"}, "experts.dtype='float8'"),
+    ({"experts.seed": 1}, "seed: 0 there, 1 here"),
+  ],
+)
+def test_impossible_experts_are_refused_before_anything_is_written(tmp_path, changes, words):
+  config = _run_config(tmp_path)
+  known = experts.open_buffer(config, load_real_data(config.data))
+  start = np.zeros((1, 1, 3), np.float32)
+  with known.locked():
+    known.append(start, first_expert=0, first_epoch=0, state=[], losses=[[None]])
+  with pytest.raises((ValueError, ExpertBufferError), match=words):
+    pipeline.run(_run_config(tmp_path, **changes), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_run_follows_no_altered_experts(tmp_path):
+  pipeline.run(_run_config(tmp_path), tmp_path / "run")
+  path = next((tmp_path / "experts" / "chunks").iterdir())
+  path.write_bytes(path.read_bytes()[:-4])
+  with pytest.raises(ExpertBufferError, match=f"{path.name} is truncated or altered"):
+    pipeline.run(_run_config(tmp_path, **{"outer.num_steps": 7}), tmp_path / "run")
+
+
+@pytest.mark.parametrize("form", ["checkpoint", "constant"])
+def test_float64_runs(tmp_path, form):
+  config = _run_config(tmp_path, precision="float64", unroll=form)
+  result = pipeline.run(config, tmp_path / "run")
+  assert result.report["run"]["experts"]["identity"]["precision"] == "float64"

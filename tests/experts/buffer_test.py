@@ -1,12 +1,16 @@
 """Expert buffers: what is written is read, what is damaged is named, what is foreign is refused."""
 
 import json
+import os
+import resource
 
 import numpy as np
 import pytest
 
 from ddjax.experts.buffer import Buffer, ExpertBufferError, content_key
-from ddjax.experts.train import plan_groups
+from ddjax.experts.train import device_epochs, expert_epochs, plan_groups
+from ddjax.io import atomic
+from ddjax.training.trainer import PreemptedError
 
 IDENTITY = {"dataset": "fake", "network": "mlp", "width": 4, "seed": 0, "dtype": "float32"}
 
@@ -128,10 +132,67 @@ def test_of_experts_with_a_missing_file_the_epochs_before_it_stay(tmp_path):
   np.testing.assert_array_equal(buffer.read(1, 2), parameters[0][2, 1])
 
 
+@pytest.mark.parametrize("file", ["experts-00000-*-epochs-0000*", "experts-00000-*-epochs-0003*"])
+def test_a_file_that_was_away_is_welcome_back(tmp_path, file):
+  """While it is missing others write, and nothing of its experts is thrown away."""
+  parameters = _filled(tmp_path)
+  path = next((tmp_path / "chunks").glob(file))
+  path.rename(tmp_path / "away")
+  others = Buffer(tmp_path, IDENTITY)
+  assert others.epochs_of(0) in (None, 2)
+  _append(others, _parameters(2, 1, seed=3), 2, 3)
+  (tmp_path / "away").rename(path)
+  buffer = Buffer(tmp_path, IDENTITY)
+  buffer.verify(3, 4, 6)
+  np.testing.assert_array_equal(buffer.read(1, 4), parameters[1][1, 1])
+  np.testing.assert_array_equal(buffer.read(2, 3), _parameters(2, 1, seed=3)[0, 0])
+  assert buffer.can_extend(0)
+
+
+def test_a_group_trained_again_replaces_what_lay_after_a_missing_file(tmp_path):
+  _filled(tmp_path)
+  next((tmp_path / "chunks").glob("experts-00000-*-epochs-0000*")).unlink()
+  buffer = Buffer(tmp_path, IDENTITY)
+  again = _parameters(2, 1, seed=4)  # of one of the two experts: cut in another way
+  _append(buffer, again, 0, 0)
+  buffer = Buffer(tmp_path, IDENTITY)
+  assert (buffer.epochs_of(0), buffer.epochs_of(1), buffer.epochs_of(2)) == (1, None, 2)
+  np.testing.assert_array_equal(buffer.read(0, 1), again[1, 0])
+  assert len(list((tmp_path / "chunks").iterdir())) == 2
+  assert len(list((tmp_path / "states").iterdir())) == 2
+
+
+def test_more_chunks_are_read_than_a_process_may_have_files_open(tmp_path, monkeypatch):
+  monkeypatch.setattr(atomic.os, "fsync", lambda *_: None)
+  buffer, parameters = Buffer(tmp_path, IDENTITY), _parameters(200, 1)
+  for epoch in range(200):
+    _append(buffer, parameters[epoch : epoch + 1], 0, epoch)
+  soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+  resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 100, hard))
+  try:
+    buffer.verify(1, 199, 6)
+    found = np.stack([buffer.read(0, epoch) for epoch in range(200)])
+  finally:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+  np.testing.assert_array_equal(found, parameters[:, 0])
+
+
 def test_experts_of_another_number_of_parameters_are_refused(tmp_path):
   _filled(tmp_path)
   with pytest.raises(ExpertBufferError, match="has 6 parameters a network.* has 7 here"):
     Buffer(tmp_path, IDENTITY).verify(3, 2, 7)
+
+
+def test_a_plan_counts_those_who_began_together(tmp_path):
+  _filled(tmp_path)
+  buffer = Buffer(tmp_path, IDENTITY)
+  groups = plan_groups(buffer, 1, 6, 2, 1)
+  assert buffer.lacks(1, 6) == 2
+  assert expert_epochs(groups, 6) == 2 * 2  # expert 1 goes on with expert 0
+  assert device_epochs(groups, 6, 2) == 2
+  groups = plan_groups(buffer, 4, 6, 2, 1)
+  assert expert_epochs(groups, 6) == 2 * 2 + 4 + 6
+  assert device_epochs(groups, 6, 2) == 2 + 4 + 6
 
 
 def test_without_its_state_a_group_is_read_and_trained_anew_only_to_go_on(tmp_path):
@@ -168,6 +229,9 @@ def test_two_do_not_write_together(tmp_path):
   with Buffer(tmp_path, IDENTITY).locked():
     with pytest.raises(ExpertBufferError, match="Another process trains experts"):
       with Buffer(tmp_path, IDENTITY).locked(is_waiting=False):  # of the open file
+        pass
+    with pytest.raises(PreemptedError, match="while another process trains"):
+      with Buffer(tmp_path, IDENTITY).locked(stop_request=True):
         pass
   with Buffer(tmp_path, IDENTITY).locked():
     pass

@@ -1,5 +1,6 @@
 """Expert training: an expert is what a network trained alone becomes, however it was reached."""
 
+import logging
 import pathlib
 
 import jax
@@ -157,6 +158,26 @@ def test_a_deleted_file_is_trained_again_to_the_same_bits(tmp_path):
   whole = _all(_ensure(config, 3, 4), 3, 4)
   next((tmp_path / "chunks").glob("experts-00001*")).unlink()
   np.testing.assert_array_equal(_all(_ensure(config, 3, 4), 3, 4), whole)
+
+
+def test_an_altered_file_is_named_and_not_followed(tmp_path):
+  config = _config(tmp_path)
+  _ensure(config, 2, 4)
+  path = sorted((tmp_path / "chunks").iterdir())[1]
+  content = bytearray(path.read_bytes())
+  content[-2] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(ExpertBufferError, match=f"{path.name} is truncated or altered"):
+    _ensure(config, 2, 4)
+
+
+def test_the_log_counts_every_epoch_that_is_trained(tmp_path, caplog):
+  config = _config(tmp_path, at_once=3)
+  _ensure(config, 3, 1)
+  with caplog.at_level(logging.INFO):
+    _ensure(config, 1, 3)
+  told = "6 epochs in all, for 1 experts of 3 epochs (4 of them of experts that began together"
+  assert told in caplog.text
 
 
 def test_a_run_refuses_a_buffer_of_something_else_by_field(tmp_path):
