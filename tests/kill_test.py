@@ -69,6 +69,22 @@ def _check_readable(workdir):
     read_metrics(workdir / "metrics.jsonl")
 
 
+def _kill_once(workdir, arguments, is_reached):
+  """Starts, and kills as soon as `is_reached()`; the process must not have ended by then."""
+  process = _start(workdir, arguments)
+  while process.poll() is None and not is_reached():
+    time.sleep(0.02)
+  process.send_signal(signal.SIGKILL)
+  _, errors = process.communicate()
+  assert process.returncode == -signal.SIGKILL, errors
+  _check_readable(workdir)
+
+
+def _last_checkpoint(workdir):
+  steps = [int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdigit()]
+  return max(steps, default=0)
+
+
 def _run_with_kills(workdir, num_kills, seconds, seed, arguments=ARGUMENTS):
   """Kills `num_kills` starts after up to `seconds` each, then lets one finish; steps reached."""
   moments = random.Random(seed)
@@ -79,8 +95,7 @@ def _run_with_kills(workdir, num_kills, seconds, seed, arguments=ARGUMENTS):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     _check_readable(workdir)
-    steps = [int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdigit()]
-    reached.append(max(steps, default=0))
+    reached.append(_last_checkpoint(workdir))
   _finish(workdir, arguments)
   return reached
 
@@ -114,12 +129,22 @@ def test_killed_at_random_moments_it_ends_on_the_same_bits(tmp_path, num_kills):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_matching_method_killed_ends_on_the_same_bits(tmp_path, method):
-  config = f"--config=configs/{method}.py:fake,ipc=2,steps=200"
+  """Three times among the updates of the images, of MTT also among the epochs of its experts."""
+  num_steps = 400
+  config = f"--config=configs/{method}.py:fake,ipc=2,steps={num_steps}"
   arguments = config, *SMALL, *LOOP, *METHODS[method]
-  started = time.monotonic()
   _finish(tmp_path / "whole", arguments)
-  seconds = time.monotonic() - started
-  _run_with_kills(tmp_path / "killed", 4, seconds, seed=1, arguments=arguments)
+  killed, moments, reached = tmp_path / "killed", random.Random(1), 0
+  if method == "mtt":
+    _kill_once(killed, arguments, lambda: len(_index(tmp_path / "killed-cache")) > 7)
+    assert 7 < len(_index(tmp_path / "killed-cache")) < len(_index(tmp_path / "whole-cache"))
+    assert not _last_checkpoint(killed)
+  for _ in range(3):
+    wanted = reached + 25 * moments.randint(1, 3)
+    _kill_once(killed, arguments, lambda wanted=wanted: _last_checkpoint(killed) >= wanted)
+    assert reached < _last_checkpoint(killed) < num_steps
+    reached = _last_checkpoint(killed)
+  _finish(killed, arguments)
   whole, killed = ddjax.load(tmp_path / "whole"), ddjax.load(tmp_path / "killed")
   assert whole.info["step"] == killed.info["step"] > 0
   np.testing.assert_array_equal(whole.images, killed.images)
@@ -188,34 +213,35 @@ def test_experts_killed_lose_the_chunk_in_flight_only(tmp_path):
     "--config.experts.epochs_per_chunk=2",
     "--config.accuracy_evaluation.num_bootstrap=20",
   )
-  started = time.monotonic()
   _finish(tmp_path / "whole", arguments)
-  seconds = time.monotonic() - started
+  whole, cache = _chunks(tmp_path / "whole-cache"), tmp_path / "killed-cache"
   moments, finished = random.Random(3), {}
   for _ in range(5):
-    process = _start(tmp_path / "killed", arguments)
-    time.sleep(moments.uniform(0.5 * seconds, seconds))
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    wanted = len(finished) + moments.randint(1, len(whole) // 6)
+    _kill_once(tmp_path / "killed", arguments, lambda n=wanted: len(_index(cache)) >= n)
     for name, content in finished.items():  # nothing that was finished is lost or made again
-      assert _chunks(tmp_path / "killed-cache")[name] == content
-    finished = _indexed_chunks(tmp_path / "killed-cache")
+      assert _chunks(cache)[name] == content
+    assert len(finished) < len(_index(cache)) < len(whole)
+    finished = _indexed_chunks(cache)
   _finish(tmp_path / "killed", arguments)
-  whole = _chunks(tmp_path / "whole-cache")
-  assert len(whole) >= 20 and whole == _chunks(tmp_path / "killed-cache")
+  assert len(whole) >= 20 and whole == _chunks(cache)
 
 
 def _chunks(cache):
   return {path.name: path.read_bytes() for path in cache.glob("experts/*/chunks/*.npy")}
 
 
-def _indexed_chunks(cache):
-  """Those that the index names: what a killed process has finished."""
-  named = {
+def _index(cache):
+  """The names of the chunks that the index names: what is finished."""
+  return {
     chunk["file"]
     for index in cache.glob("experts/*/index.json")
     for chunk in json.loads(index.read_text())["chunks"]
   }
+
+
+def _indexed_chunks(cache):
+  named = _index(cache)
   return {name: content for name, content in _chunks(cache).items() if name in named}
 
 

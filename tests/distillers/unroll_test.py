@@ -166,26 +166,34 @@ def test_the_constant_gradient_is_exact_for_one_step():
     assert _error(a, b) < 1e-5
 
 
-def test_the_constant_gradient_is_the_published_formula_and_near_the_full_one():
-  full, start, target, learned = _student("plain", network="mlp")
+@pytest.mark.parametrize("batch, ops", [(None, ""), (4, "color_crop")])
+def test_the_constant_gradient_is_the_published_formula_and_near_the_full_one(batch, ops):
+  """Its second pass sees the minibatches and the augmentation of the first."""
+  full, start, target, learned = _student("plain", network="mlp", b=batch, ops=ops)
   draws = unroll.draw_student(jax.random.key(3), full)
   _, exact = _match(full, start, target, learned, draws)
   _, constant = _match(full._replace(unroll="constant"), start, target, learned, draws)
 
   @jax.jit
-  def slopes(params, images):
-    return jax.grad(full.total_loss)(params, images, learned.labels, jnp.ones(10) / 10)
+  def slopes(params, images, draw):
+    labels = learned.labels
+    if batch:
+      images, labels = images[draw.index], labels[draw.index]
+    if ops:
+      images = siamese.apply(images, draw.augmentation, full.augmentation)
+    return jax.grad(full.total_loss)(params, images, labels, draw.weights / draw.weights.sum())
 
+  each_draw = [jax.tree.map(lambda leaf, i=i: leaf[i], draws) for i in range(4)]
   path, rate = [start], jnp.exp(learned.log_rate)
-  for _ in range(4):
-    moved = slopes(path[-1], learned.images)
+  for draw in each_draw:
+    moved = slopes(path[-1], learned.images, draw)
     path.append(jax.tree.map(lambda leaf, slope: leaf - rate * slope, path[-1], moved))
   residual = optax.tree.sub(path[-1], target)
   scale = 2 / optax.tree.norm(optax.tree.sub(start, target), squared=True)
   projected = jax.jit(
-    jax.value_and_grad(lambda images, at: optax.tree.vdot(slopes(at, images), residual))
+    jax.value_and_grad(lambda images, at, draw: optax.tree.vdot(slopes(at, images, draw), residual))
   )
-  each = [projected(learned.images, at) for at in path[:-1]]
+  each = [projected(learned.images, at, draw) for at, draw in zip(path[:-1], each_draw)]
   of_rate, of_images = (sum(parts) for parts in zip(*each, strict=True))
   assert _error(constant.images, -scale * rate * of_images) < 1e-4
   np.testing.assert_allclose(constant.log_rate / rate, -scale * of_rate, rtol=1e-4)
