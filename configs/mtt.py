@@ -20,8 +20,8 @@ from ddjax.config import arguments, matching, tables
 # Rows of CIFAR-10 and CIFAR-100 are those of the released code, as are 100 experts and 5000 steps.
 # "zca" is the kornia kind, with .1 added to the spectrum. The rows of digits and MNIST are ours, as
 # is how often the loop looks up. Other data sets take the first row, which nobody has tuned for
-# them. The paper's rows of Tiny ImageNet are not here, since nothing here loads it; by hand: ConvNet-4,
-# T+ 10 / 40 / 40, N 10 / 20 / 20, image rate 1e4, minibatches of 200 / 300 at ipc 10 / 50.
+# them. The paper's rows of Tiny ImageNet are not here, since nothing here loads it; by hand:
+# ConvNet-4, T+ 10 / 40 / 40, N 10 / 20 / 20, image rate 1e4, batches of 200 / 300 at ipc 10 / 50.
 _SHORT_STEPS = dict(steps_per_call=10, checkpoint_every_steps=100)
 RECIPES = {
   (None, None): dict(
