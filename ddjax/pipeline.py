@@ -17,13 +17,13 @@ from ml_collections import ConfigDict
 from ddjax.config import compare
 from ddjax.evaluators import protocols
 from ddjax.io import atomic
-from ddjax.run_folder import RunFolder
+from ddjax.run_folder import RunFolder, steps_done
 from ddjax.stages import choose, curve, estimate, experts, present
 from ddjax.stages.distill import distill, initial_set
 from ddjax.stages.evaluate import evaluate, plan
 from ddjax.stages.prepare import data_fingerprint, load, precision, prepare
 from ddjax.training.fitting import Watch
-from ddjax.training.parallel import is_main_process
+from ddjax.training.parallel import any_process, is_main_process
 from ddjax.training.trainer import StopRequest
 
 
@@ -43,6 +43,13 @@ def estimate_text(config: ConfigDict) -> str:
     curve.make_curve(job)
     experts.check(job)
     return estimate.estimate(job, experts.missing_cost(job)).text
+
+
+def _steps_to_begin_with(config: ConfigDict, folder: RunFolder) -> int:
+  """At which step the distillation begins or goes on."""
+  return folder.steps_done() or (
+    steps_done(pathlib.Path(config.resume_from)) if config.resume_from else 0
+  )
 
 
 def _hides_labels(config: ConfigDict) -> bool:
@@ -71,7 +78,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     evaluators = plan(job)
     choose.check(job)
     curve.make_curve(job)  # refuses impossible settings
-    is_distilled = folder.steps_done() >= job.num_steps
+    is_distilled = not any_process(_steps_to_begin_with(config, folder) < job.num_steps)
     if not is_distilled:
       experts.check(job)
     folder.claim(plain, data_fingerprint(job.real, job.data.start), job.num_steps)
@@ -117,7 +124,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       )
     seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
     facts = {"seconds": seconds, "estimates": planned._asdict()}
-    if (known := folder.read_json(experts.FACTS_NAME)) is not None:
+    if (known := experts.known_facts(folder.path, config.resume_from)) is not None:
       facts["experts"] = known
     if job.layout.shares_draws:
       facts["shared_by_all_distillations"] = (

@@ -47,6 +47,12 @@ def default_workdir(config: ConfigDict, overridden: Iterable[str] = ()) -> pathl
   return pathlib.Path("runs") / "-".join(parts)
 
 
+def steps_done(folder: pathlib.Path) -> int:
+  """The step of the last checkpoint in a run folder; 0 where there is none."""
+  names = [entry.name for entry in folder.glob("checkpoints/*") if entry.name.isdigit()]
+  return max(map(int, names), default=0)
+
+
 class RunFolder:
   """One run folder, locked while it is open; a context manager."""
 
@@ -137,8 +143,7 @@ class RunFolder:
 
   def steps_done(self) -> int:
     """The step of the last checkpoint; 0 where there is none."""
-    names = [entry.name for entry in self.path.glob("checkpoints/*") if entry.name.isdigit()]
-    return max(map(int, names), default=0)
+    return steps_done(self.path)
 
   def finished_report(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The report on disk, where it is of this very plain config but for the fields of the loop."""

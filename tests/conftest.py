@@ -6,7 +6,7 @@ import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Tests compile far longer than they compute: without XLA's optimisations they take half the time.
-# What stands in the environment comes last and wins.
+# What stands in the environment comes after and wins over that.
 os.environ["XLA_FLAGS"] = " ".join(
   [
     "--xla_backend_optimization_level=0",

@@ -62,7 +62,7 @@ class Chunk(NamedTuple):
     state_file: name under `states/`, of these experts after their epoch `end_epoch - 1`.
     state_sha256: of that file.
     losses: [epoch][expert], mean training loss of the epoch's last step; null for epoch 0.
-    rounding: largest relative change of a parameter vector by storing it (0.0 for float32).
+    rounding: largest relative change of a parameter vector by storing it (0.0 of float32 as such).
     rounding_of_change: the same error, relative to how far the parameters moved in that epoch.
   """
 
@@ -85,7 +85,7 @@ class Buffer:
   Attributes:
     folder: where they lie.
     identity: what they are of: {field: value}, JSON-safe.
-    chunks: in the order in which they were written, without what lies after a missing file.
+    chunks: all but what lies after a missing file.
   """
 
   def __init__(self, folder: str | os.PathLike, identity: Mapping[str, Any]):
@@ -106,6 +106,7 @@ class Buffer:
       raise ValueError(f"experts.dtype={self.identity['dtype']!r} must be {known}.")
     self.chunks: list[Chunk] = []
     self._out_of_reach: list[Chunk] = []  # missing files, and what lies after them
+    self._verified: dict[str, tuple[int, ...]] = {}  # {file: its stamp}
     self._read_index()
 
   def _read_index(self) -> None:
@@ -145,11 +146,10 @@ class Buffer:
     missing = [chunk for chunk in chunks if not self._chunk_path(chunk).exists()]
     lost: dict[int, int] = {}  # the first epoch that a group has no more
     for chunk in missing:
-      logging.warning(
-        "%s is missing; its experts count as trained up to epoch %d.",
-        self._chunk_path(chunk), chunk.first_epoch - 1,
-      )  # fmt: skip
       lost[chunk.first_expert] = min(chunk.first_epoch, lost.get(chunk.first_expert, math.inf))
+    for first, epoch in lost.items():
+      counted = f"only their first {epoch - 1} epochs count" if epoch else "they count as untrained"
+      _warn_once(f"Chunks of the experts from {first} on are missing in {self.folder}; {counted}.")
     for chunk in chunks:
       is_counted = chunk.first_epoch < lost.get(chunk.first_expert, math.inf)
       (self.chunks if is_counted else self._out_of_reach).append(chunk)
@@ -200,13 +200,16 @@ class Buffer:
     self._write_index([chunk for chunk in self.chunks if chunk.first_expert != first_expert])
     self._remove_unnamed()
 
-  def _drop_out_of_reach(self, first_expert: int, end_expert: int) -> None:
-    """Gives up what lies after a missing file of these experts."""
-    self._out_of_reach = [
+  def _drop_out_of_reach(self, first_expert: int, end_expert: int) -> bool:
+    """Gives up what lies after a missing file of these experts; whether there was any."""
+    kept = [
       chunk
       for chunk in self._out_of_reach
       if chunk.end_expert <= first_expert or end_expert <= chunk.first_expert
     ]
+    is_any = len(kept) < len(self._out_of_reach)
+    self._out_of_reach = kept
+    return is_any
 
   def append(
     self,
@@ -258,9 +261,10 @@ class Buffer:
       rounding=rounding,
       rounding_of_change=of_change,
     )
+    if self._drop_out_of_reach(first_expert, end_expert):  # no index may name another content
+      self._write_index(self.chunks)
     atomic.write_bytes(self._chunk_path(chunk), content.getbuffer())
     atomic.write_bytes(self._state_path(chunk), state_content)
-    self._drop_out_of_reach(first_expert, end_expert)
     self._write_index([*self.chunks, chunk])
     self._remove_unnamed()  # the state before
 
@@ -276,6 +280,12 @@ class Buffer:
   def first_experts(self) -> list[int]:
     """The first expert of every group that trains together."""
     return sorted({chunk.first_expert for chunk in self.chunks})
+
+  @property
+  def lost_groups(self) -> list[tuple[int, int]]:
+    """(first expert, end) of groups of which no epoch can be reached."""
+    spans = {(chunk.first_expert, chunk.end_expert) for chunk in self._out_of_reach}
+    return sorted(span for span in spans if span[0] not in self.first_experts)
 
   def last_chunk(self, first_expert: int) -> Chunk:
     """The last chunk of a group."""
@@ -333,7 +343,9 @@ class Buffer:
     for chunk in self.chunks:
       if chunk.first_expert < num_experts and chunk.first_epoch <= num_epochs:
         path = self._chunk_path(chunk)
+        stamp = _stamp(path)
         _read_checked(path, chunk.sha256, is_returned=False)
+        self._verified[chunk.file] = stamp
         shape = chunk.end_epoch - chunk.first_epoch, chunk.end_expert - chunk.first_expert
         found = np.load(path, mmap_mode="r", allow_pickle=False).shape
         if found[:2] != shape:
@@ -349,11 +361,16 @@ class Buffer:
 
     Raises:
       KeyError: where the buffer does not hold them.
+      ExpertBufferError: for a file that was replaced or removed since it was verified.
     """
     for chunk in self.chunks:
       is_own = chunk.first_expert <= expert < chunk.end_expert
       if is_own and chunk.first_epoch <= epoch < chunk.end_epoch:
-        rows = _mapped(self._chunk_path(chunk), chunk.sha256)
+        path = self._chunk_path(chunk)
+        stamp = _stamp(path)
+        if self._verified.get(chunk.file, stamp) != stamp:
+          raise ExpertBufferError(f"{path} was replaced while this process followed its experts.")
+        rows = _mapped(path, stamp)
         own = rows[epoch - chunk.first_epoch, expert - chunk.first_expert]
         return np.array(own, np.float32)  # a copy: a view would keep the file open
     raise KeyError(f"{self.folder} has no epoch {epoch} of expert {expert}.")
@@ -395,10 +412,25 @@ def _try_to_lock(lock: IO[str]) -> bool:
 
 
 @functools.lru_cache(maxsize=_MOST_MAPPED)
-def _mapped(path: Path, sha256: str) -> np.ndarray:
-  """The chunk, mapped into memory; the checksum only tells one version of a file from another."""
-  del sha256
+def _mapped(path: Path, stamp: tuple[int, ...]) -> np.ndarray:
+  """The chunk, mapped into memory; the stamp only tells one version of a file from another."""
+  del stamp
   return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+  """What tells a file from one that replaced it; ExpertBufferError where there is none."""
+  try:
+    found = path.stat()
+  except OSError as error:
+    raise ExpertBufferError(f"{path} cannot be read: {error.strerror}.") from error
+  return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@functools.cache
+def _warn_once(words: str) -> None:
+  """A warning that a process gives once, however often it opens the buffer."""
+  logging.warning("%s", words)
 
 
 def _read_checked(path: Path, sha256: str, is_returned: bool = True) -> bytes:

@@ -65,7 +65,14 @@ def plan_groups(
     if first < num_experts and last.end_epoch <= num_epochs:
       epoch = last.end_epoch - 1 if buffer.can_extend(first) else 0
       groups.append(Group(first, last.end_expert, epoch))
-  new = [expert for expert in range(num_experts) if buffer.epochs_of(expert) is None]
+  lost = [span for span in buffer.lost_groups if span[0] < num_experts]
+  groups += [Group(first, end, 0) for first, end in lost]
+  again = {expert for first, end in lost for expert in range(first, end)}
+  new = [
+    expert
+    for expert in range(num_experts)
+    if buffer.epochs_of(expert) is None and expert not in again
+  ]
   for run in np.split(new, np.flatnonzero(np.diff(new) > 1) + 1) if new else ():
     end, size = int(run[-1]) + 1, num_devices * at_once
     starts = range(int(run[0]), end, size)  # the same cuts however much of a plan is done

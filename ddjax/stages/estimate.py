@@ -104,7 +104,7 @@ def of_stages(job: Job, stages: dict[str, np.ndarray], apart: Sequence[str] = ()
   text += ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
   text += f"; {others} apart)."
   if not stages:
-    text = f"{memory / 2**30:.2g} GiB of data; {others} are not estimated."
+    text = f"{memory / 2**30:.2g} GiB of data; no estimate of {others}."
   return Estimate(flops, seconds, memory, text)
 
 

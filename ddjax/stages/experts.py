@@ -5,6 +5,8 @@ cache folder unless `experts.path` names another. What it lacks is trained first
 """
 
 import functools
+import json
+import os
 from pathlib import Path
 import re
 from typing import Any, Mapping
@@ -245,6 +247,19 @@ def facts(job: Job) -> dict[str, Any]:
     "rounding": max(buffer.rounding for buffer in buffers),
     "rounding_of_change": max(buffer.rounding_of_change for buffer in buffers),
   }
+
+
+def known_facts(*folders: str | os.PathLike | None) -> dict[str, Any] | None:
+  """The facts that the first of these run folders has on record; None where none has."""
+  for folder in filter(None, folders):
+    for name in (FACTS_NAME, "report.json"):
+      path = Path(folder) / name
+      if path.exists():
+        found = json.loads(path.read_text())
+        found = found if name == FACTS_NAME else found["run"].get("experts")
+        if found:
+          return found
+  return None
 
 
 def missing_cost(job: Job) -> np.ndarray | None:

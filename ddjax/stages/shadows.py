@@ -30,7 +30,7 @@ from ddjax.stages.prepare import Job, prepare
 from ddjax.training import trainer
 from ddjax.training.checkpoints import Checkpoints
 from ddjax.training.fitting import Watch
-from ddjax.training.parallel import local_devices
+from ddjax.training.parallel import any_process, local_devices
 from ddjax.training.progress import Progress
 from ddjax.types import DistilledSet, Models
 
@@ -175,13 +175,14 @@ def run_shadows(
 
 def _distill(job: Job, watch: Watch) -> DistilledSet:
   """Every split's set, leading [s], resumed where it was left."""
-  job = experts.attach(job, watch)
   settings = job.config.trainer
   with Checkpoints(job.workdir / "checkpoints", 1) as checkpoints:
     state = job.initial_state()
     if checkpoints.latest_step() is not None:
       state = checkpoints.restore(state)
     start = int(np.ravel(state.step)[0])
+    if any_process(start < job.num_steps):
+      job = experts.attach(job, watch)
     with Progress(job.num_steps, start, f"{job.config.num_replicas} splits") as progress:
       state = trainer.train(
         job.distiller,

@@ -260,6 +260,13 @@ def test_a_finished_distillation_needs_no_experts(tmp_path):
   config = _run_config(tmp_path, num_random_subsets=3)  # only the report is made anew
   second = pipeline.run(config, tmp_path / "run").report
   assert second["run"]["experts"] == first["run"]["experts"]
+  config.resume_from = str(tmp_path / "run")
+  third = pipeline.run(config, tmp_path / "other").report
+  assert third["run"]["experts"] == first["run"]["experts"]
+  (tmp_path / "run" / "experts.json").unlink()  # as of a run of before
+  config = _run_config(tmp_path, num_random_subsets=4)
+  fourth = pipeline.run(config, tmp_path / "run").report
+  assert fourth["run"]["experts"] == first["run"]["experts"]
   assert not (tmp_path / "experts").exists()
 
 

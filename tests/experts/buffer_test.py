@@ -153,25 +153,62 @@ def test_a_group_trained_again_replaces_what_lay_after_a_missing_file(tmp_path):
   _filled(tmp_path)
   next((tmp_path / "chunks").glob("experts-00000-*-epochs-0000*")).unlink()
   buffer = Buffer(tmp_path, IDENTITY)
-  again = _parameters(2, 1, seed=4)  # of one of the two experts: cut in another way
+  assert plan_groups(buffer, 1, 1, 1, 1) == [(0, 2, 0)]  # whole, though one expert is wanted
+  assert plan_groups(buffer, 4, 2, 1, 1) == [(0, 2, 0), (3, 4, 0)]
+  again = _parameters(2, 2, seed=4)
   _append(buffer, again, 0, 0)
   buffer = Buffer(tmp_path, IDENTITY)
-  assert (buffer.epochs_of(0), buffer.epochs_of(1), buffer.epochs_of(2)) == (1, None, 2)
-  np.testing.assert_array_equal(buffer.read(0, 1), again[1, 0])
+  assert [buffer.epochs_of(expert) for expert in range(4)] == [1, 1, 2, None]
+  np.testing.assert_array_equal(buffer.read(1, 1), again[1, 1])
   assert len(list((tmp_path / "chunks").iterdir())) == 2
   assert len(list((tmp_path / "states").iterdir())) == 2
 
 
+def test_killed_while_it_trains_a_lost_group_again_it_has_nothing_altered(tmp_path, monkeypatch):
+  _filled(tmp_path)
+  path = next((tmp_path / "chunks").glob("experts-00000-*-epochs-0003*"))
+  path.unlink()
+  buffer, write = Buffer(tmp_path, IDENTITY), atomic.write_bytes
+
+  def write_until_the_state(place, content):
+    if place.parent.name == "states":
+      raise KeyboardInterrupt  # stands for the kill: the chunk is there, the index is not
+    write(place, content)
+
+  monkeypatch.setattr(atomic, "write_bytes", write_until_the_state)
+  with pytest.raises(KeyboardInterrupt):
+    _append(buffer, _parameters(2, 2, seed=5), 0, 3)
+  assert path.exists()
+  buffer = Buffer(tmp_path, IDENTITY)
+  buffer.verify(3, 2, 6)
+  assert buffer.epochs_of(0) == 2
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_file_that_changes_while_it_is_followed_is_named(tmp_path, is_replaced):
+  _filled(tmp_path)
+  buffer = Buffer(tmp_path, IDENTITY)
+  buffer.verify(3, 2, 6)
+  path = next((tmp_path / "chunks").glob("experts-00000-*-epochs-0000*"))
+  content = path.read_bytes()
+  path.unlink()
+  if is_replaced:
+    (tmp_path / "new").write_bytes(content)
+    (tmp_path / "new").rename(path)
+  with pytest.raises(ExpertBufferError, match=f"{path.name} (was replaced|cannot be read)"):
+    buffer.read(0, 1)
+
+
 def test_more_chunks_are_read_than_a_process_may_have_files_open(tmp_path, monkeypatch):
   monkeypatch.setattr(atomic.os, "fsync", lambda *_: None)
-  buffer, parameters = Buffer(tmp_path, IDENTITY), _parameters(200, 1)
-  for epoch in range(200):
+  buffer, parameters = Buffer(tmp_path, IDENTITY), _parameters(120, 1)
+  for epoch in range(120):
     _append(buffer, parameters[epoch : epoch + 1], 0, epoch)
   soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-  resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 100, hard))
+  resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 80, hard))
   try:
-    buffer.verify(1, 199, 6)
-    found = np.stack([buffer.read(0, epoch) for epoch in range(200)])
+    buffer.verify(1, 119, 6)
+    found = np.stack([buffer.read(0, epoch) for epoch in range(120)])
   finally:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
   np.testing.assert_array_equal(found, parameters[:, 0])

@@ -20,4 +20,4 @@ def test_stages_add_up_and_the_largest_call_counts():
 
 def test_a_run_of_attacks_alone_promises_no_time():
   found = estimate.of_stages(_JOB, {}, ["attacks"])
-  assert found.text == "0.0039 GiB of data; compilation, attacks are not estimated."
+  assert found.text == "0.0039 GiB of data; no estimate of compilation, attacks."
