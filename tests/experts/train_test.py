@@ -174,7 +174,7 @@ def test_an_altered_file_is_named_and_not_followed(tmp_path):
 def test_the_log_counts_every_epoch_that_is_trained(tmp_path, caplog):
   config = _config(tmp_path, at_once=3)
   _ensure(config, 3, 1)
-  with caplog.at_level(logging.INFO):
+  with caplog.at_level(logging.INFO, "absl"):
     _ensure(config, 1, 3)
   told = "6 epochs in all, for 1 experts of 3 epochs (4 of them of experts that began together"
   assert told in caplog.text

@@ -61,6 +61,6 @@ def test_without_a_folder_nothing_is_kept():
 @pytest.mark.parametrize("threshold,lines", [(60.0, 0), (-1.0, 1)])
 def test_a_long_piece_is_named_in_the_log(threshold, lines, monkeypatch, caplog):
   monkeypatch.setattr(parts, "_SAID_SECONDS", threshold)
-  with caplog.at_level(logging.INFO):
+  with caplog.at_level(logging.INFO, "absl"):
     Pieces("robustness", KEY, Watch()).keep("convnet square_linf", _count([], 1))
   assert caplog.text.count("robustness: convnet square_linf, 0.0 s.") == lines
