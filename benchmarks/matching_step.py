@@ -1,6 +1,6 @@
-"""A step of DM and of DSA: ours against the plain PyTorch step, on the CPU, at published sizes.
+"""A step of DM and of DSA: ours against the plain PyTorch step, at published sizes.
 
-  python -m benchmarks.matching_step [--case=dm|dsa] [--rounds=N]
+  python -m benchmarks.matching_step [--case=dm|dsa] [--rounds=N] [--device=cpu|gpu]
 
 ConvNet-3 of width 128, ten classes, 256 real 32x32x3 images of each, ipc 1, a fresh network and
 siamese draws every step; images are random: time does not depend on content. PyTorch has processes
@@ -20,6 +20,7 @@ from ddjax.training import parallel, trainer
 
 _CASE = flags.DEFINE_enum("case", None, ["dm", "dsa"], "Which case; both by default.")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "Rounds of each case.", lower_bound=2)
+_DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "Of both sides.")
 _IPC = flags.DEFINE_integer("ipc", 1, "Images per class.", lower_bound=1)
 
 CONFIGS = {"dm": dm, "dsa": dsa}
@@ -47,10 +48,11 @@ def _ours(case: str, ipc: int):
   return call
 
 
-def _theirs(case: str, ipc: int, keeps_freed_memory: bool):
+def _theirs(case: str, ipc: int, device: str, keeps_freed_memory: bool):
   """The same call of the PyTorch step, for a process of its own."""
   torch = torch_matching.torch
   torch.set_num_threads(len(os.sched_getaffinity(0)))
+  torch.set_default_device("cuda" if device == "gpu" else "cpu")
   if keeps_freed_memory:
     torch_matching.torch_training.keep_freed_memory()
   real = torch.randn(NUM_CLASSES, NUM_TRAIN // NUM_CLASSES, SHAPE[2], *SHAPE[:2])
@@ -70,16 +72,17 @@ def _theirs(case: str, ipc: int, keeps_freed_memory: bool):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
+    synthetic[0, 0, 0, 0, 0].item()  # waits for the device
 
   return call
 
 
-def _time(case: str, ipc: int, num_rounds: int) -> list[harness.Timing]:
+def _time(case: str, ipc: int, device: str, num_rounds: int) -> list[harness.Timing]:
   """Ours against PyTorch as installed, and against PyTorch that keeps freed memory."""
   ours = _ours(case, ipc)
   with (
-    harness.other_process(_theirs, case, ipc, False) as installed,
-    harness.other_process(_theirs, case, ipc, True) as keeping,
+    harness.other_process(_theirs, case, ipc, device, False) as installed,
+    harness.other_process(_theirs, case, ipc, device, True) as keeping,
   ):
     runs = {"ours": ours, "installed": installed, "keeping": keeping}
     seconds = harness.take_turns(runs, num_rounds)
@@ -88,11 +91,12 @@ def _time(case: str, ipc: int, num_rounds: int) -> list[harness.Timing]:
 
 def main(_) -> None:
   """Times the cases."""
-  jax.config.update("jax_platforms", "cpu")
+  if _DEVICE.value == "cpu":
+    jax.config.update("jax_platforms", "cpu")
   cases = {}
   for name in CONFIGS:
     if _CASE.value in (None, name):
-      installed, keeping = _time(name, _IPC.value, _ROUNDS.value)
+      installed, keeping = _time(name, _IPC.value, _DEVICE.value, _ROUNDS.value)
       cases |= {name: installed, f"{name} keeping memory": keeping}
   harness.report(cases, "ddjax", "PyTorch")
 

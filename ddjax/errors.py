@@ -1,7 +1,7 @@
 """The errors that `ddjax.main` prints as one sentence, without a traceback."""
 
 from ddjax.data.source import DataError
-from ddjax.experts.buffer import ExpertBufferError
+from ddjax.experts.files import ExpertBufferError
 from ddjax.io.atomic import OutputError
 from ddjax.run_folder import RunFolderError
 from ddjax.training.checkpoints import CheckpointError

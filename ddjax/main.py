@@ -33,8 +33,6 @@ def main(argv: list[str]) -> int:
     import jax
 
     jax.distributed.initialize()
-  logging.set_verbosity(logging.INFO)
-  logging.get_absl_handler().addFilter(lambda record: record.pathname.startswith(_PACKAGE))
   overridden = list(config_flags.get_override_values(flags.FLAGS["config"]))
   try:
     tasks.start(
@@ -58,6 +56,8 @@ def main(argv: list[str]) -> int:
 
 def console() -> None:
   """Entry point of the `ddjax` command."""
+  logging.set_verbosity(logging.INFO)  # before the flags: configs log too, and --verbosity wins
+  logging.get_absl_handler().addFilter(lambda record: record.pathname.startswith(_PACKAGE))
   app.run(main, flags_parser=parse)
 
 

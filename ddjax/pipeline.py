@@ -15,7 +15,6 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from ddjax.config import compare
-from ddjax.evaluators import protocols
 from ddjax.io import atomic
 from ddjax.run_folder import RunFolder, steps_done
 from ddjax.stages import choose, curve, estimate, experts, present
@@ -52,10 +51,13 @@ def _steps_to_begin_with(config: ConfigDict, folder: RunFolder) -> int:
   )
 
 
-def _hides_labels(config: ConfigDict) -> bool:
-  """Whether labels are learned that the evaluation's protocol does not look at."""
-  is_learned = config.synthetic.get("learn_labels") and "accuracy" in config.evaluators
-  return bool(is_learned) and protocols.configure(config.accuracy_evaluation).labels == "hard"
+def _with_learned_labels(config: ConfigDict) -> ConfigDict:
+  """The config whose networks train on learned labels as they are, unless it says otherwise."""
+  if not config.synthetic.get("learn_labels") or config.accuracy_evaluation.labels is not None:
+    return config
+  config = config.copy_and_resolve_references()
+  config.accuracy_evaluation.labels = "own"
+  return config
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> Result:
@@ -68,6 +70,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   Raises:
     RunFolderError, DataError, ValueError, NonFiniteLossError, PreemptedError: see there.
   """
+  config = _with_learned_labels(config)
   with (
     precision(config),
     RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder,
@@ -90,11 +93,6 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     logging.info("Estimate: %s", planned.text)
     for remark in job.distiller.remarks:
       logging.info("%s: %s", config.method, remark)
-    if _hides_labels(config):
-      logging.warning(
-        "Labels are learned, but the evaluation trains on the largest of each only; "
-        "accuracy_evaluation.labels=own takes them as they are."
-      )
     if is_main_process():
       present.write_versions(job)
 

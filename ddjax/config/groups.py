@@ -29,7 +29,8 @@ def base(method: str, dataset: str) -> ConfigDict:
       num_devices=0,  # 0: all there are
       resume_from=placeholder(str),  # a run folder whose last checkpoint starts this run
       precision="float32",  # or float64, for kernels without pooling
-      memory_budget_gb=4.0,  # of a blocked kernel call, of classes at once, of what MTT keeps
+      memory_budget_gb=0.0,  # of a blocked kernel call, of classes at once, of what MTT keeps;
+      # 0: a quarter of the device's memory, on CPUs 4
       data=data(dataset),
       trainer=trainer(),
       evaluators=("kernel", "accuracy"),
@@ -60,7 +61,7 @@ def evaluation(task: str, dataset: str) -> ConfigDict:
       seed=0,
       num_devices=0,  # 0: all there are
       precision="float32",
-      memory_budget_gb=4.0,
+      memory_budget_gb=0.0,  # 0: a quarter of the device's memory, on CPUs 4
       data=data(dataset),
       evaluators=("accuracy",),
       num_random_subsets=5,
@@ -178,11 +179,12 @@ def accuracy_evaluation() -> ConfigDict:
       num_seeds=5,  # networks per distilled set, and per coreset
       random_subset_seeds=1,  # networks per random subset
       protocol="quick",  # or dc, mtt, idc, kip, frepo: see ddjax.evaluators.protocols
-      num_epochs=placeholder(int),  # these five: None keeps the protocol's own
+      num_epochs=placeholder(int),  # these six: None keeps the protocol's own
       batch_size=placeholder(int),
       learning_rate=placeholder(float),
       augmentation=placeholder(str),  # operations joined by "_", or "none": no mixing either
-      labels=placeholder(str),  # own or hard
+      labels=placeholder(str),  # own or hard; None takes learned ones as they are
+      mix=placeholder(str),  # none, cutmix or mixup
       ema_decay=0.0,  # of an exponential average of the weights, which is then tested; 0: none
       full_set="cached",  # networks on the full train set: cached, train (may take days), or none
       full_epochs=placeholder(int),  # of the full set; None for as many as the small sets get
@@ -263,7 +265,7 @@ def matching(
         ipc=ipc,
         init=init,  # real, noise, kmeans, saved; IDC: grid too
         init_from=placeholder(str),  # for "saved": a run folder, a `distilled` folder, or an npz
-        learn_labels=False,  # then accuracy_evaluation.labels="own" evaluates them as they are
+        learn_labels=False,  # networks then train on them as they are
       )
       | (synthetic or {}),
       network=dict(
@@ -325,7 +327,7 @@ def trajectories(
         ipc=ipc,
         init="real",  # real, noise, kmeans, saved
         init_from=placeholder(str),  # for "saved": a run folder, a `distilled` folder, or an npz
-        learn_labels=False,  # then accuracy_evaluation.labels="own" evaluates them as they are
+        learn_labels=False,  # networks then train on them as they are
       ),
       network=dict(
         name=network,  # may carry options: "convnet(norm=batch)"

@@ -35,7 +35,7 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
     info,
     images_per_class=ipc,
     num_networks=num_networks,
-    real_copies=1 if config.shares_draws else None,  # replicas differ in their masks alone
+    shares_embeddings=True,  # replicas that draw alike differ in their masks alone
   )
   matcher = Matcher(
     network=common.network,
@@ -88,6 +88,6 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
     step,
     extract,
     batch_sizes={"outer.real_batch_size": common.real_batch_size},
-    image_passes=num_networks * num_classes * (common.real_batch_size + 3 * ipc),
+    image_passes=num_networks * num_classes * (common.real_passes + 3 * ipc),
     remarks=common.remarks,
   )

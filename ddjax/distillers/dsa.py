@@ -53,6 +53,7 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   outer, ipc, num_classes = config.outer, config.synthetic.ipc, info.num_classes
   common = settings.read_settings(config, info, images_per_class=ipc)
   network, augmentation = common.network, common.augmentation
+  settings.check_matched(config, network, info)
   settings.check_positive(outer, "network_learning_rate", "network_batch_size")
   learn_labels = config.synthetic.learn_labels
   outer_loop, inner_loop, remark = _loops(config)
@@ -147,7 +148,7 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     extract,
     label_kind="probabilities" if learn_labels else "one_hot",
     batch_sizes={"outer.real_batch_size": common.real_batch_size},
-    image_passes=num_classes * (3 * common.real_batch_size + 9 * ipc)
+    image_passes=num_classes * (3 * common.real_passes + 9 * ipc)
     + trained_share * 3 * inner_loop * num_images,
     remarks=(*common.remarks, remark),
   )

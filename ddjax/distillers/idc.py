@@ -7,8 +7,9 @@ iteration begins with a fresh network; between two of its `inner_loop` updates o
 network is trained on real examples. One step here is one such update.
 
 Differs from the released code: the images of all classes are updated together, where that code
-steps after each class (which only spreads the momentum over the classes' steps); and every decoded
-image of a class is matched at every step, where that code draws 128 of more (ipc 50).
+steps after each class (which only spreads the momentum over the classes' steps); and where a class
+has more decoded images than `outer.synthetic_batch_size`, one draw of their places serves all
+classes.
 """
 
 import math
@@ -71,17 +72,32 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
       f"{', '.join(_PREPROCESSING)}."
     )
   settings.check_positive(
-    outer, "inner_loop", "network_examples", "network_batch_size", "network_learning_rate"
+    outer,
+    "inner_loop",
+    "network_examples",
+    "network_batch_size",
+    "network_learning_rate",
+    "synthetic_batch_size",
+    "base_side",
   )
   if not 0 <= config.mix.probability <= 1 or not config.mix.beta > 0:
     raise ValueError(
       f"mix.probability={config.mix.probability} and mix.beta={config.mix.beta} must lie in [0, 1] "
       "and above 0."
     )
+  num_decoded = factor**2 * ipc
+  num_seen = min(num_decoded, outer.synthetic_batch_size)
+  rate_scale = info.image_shape[0] * info.image_shape[1] / outer.base_side**2
   common = settings.read_settings(
-    config, info, images_per_class=factor**2 * ipc, augmentation_mode="idc", inits=INITS
+    config,
+    info,
+    images_per_class=num_seen,
+    rate_scale=rate_scale,
+    augmentation_mode="idc",
+    inits=INITS,
   )
   network, augmentation = common.network, common.augmentation
+  settings.check_matched(config, network, info)
   num_real = min(outer.network_examples, info.num_train)
   training = train.make_training(
     network,
@@ -148,13 +164,21 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   def to_network(pixels, extra):
     return standardise(pixels * info.max_value, extra)
 
+  def draw_places(rng):
+    """Which of a class's decoded images a step sees."""
+    if num_seen == num_decoded:
+      return slice(None)
+    return jax.random.choice(rng, num_decoded, (num_seen,), replace=False)
+
   def probabilities(labels):
     return jax.nn.softmax(labels) if learn_labels else labels
 
   def step(state: DistillState, data, shard):
     del shard  # the rows are this device's by its place on the axis
     rng = jax.random.fold_in(state.rng, state.step)
-    fresh_rng, train_rng, batch_rng, augment_rng, statistics_rng = jax.random.split(rng, 5)
+    fresh_rng, train_rng, batch_rng, augment_rng, statistics_rng, places_rng = jax.random.split(
+      rng, 6
+    )
     is_first = same_for_replicas(state.step) % outer.inner_loop == 0
     variables, opt_state = jax.lax.cond(
       is_first,
@@ -171,9 +195,11 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     variables = jax.tree.map(lambda leaf: leaf[0], variables)
     variables = freeze_statistics(statistics_rng, network, variables, data)
 
+    places = draw_places(places_rng)
+
     def view(pixels, labels):
       images = decode(to_network(pixels, extra), factor)
-      return images, decode_labels(probabilities(labels), factor)
+      return images[places], decode_labels(probabilities(labels), factor)[places]
 
     learned = split_classes(current, num_classes)
     distances, gradients = match_gradients(
@@ -195,6 +221,12 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     label_kind="probabilities" if learn_labels else "one_hot",
     batch_sizes={"outer.real_batch_size": common.real_batch_size},
     decode_factor=factor,
-    image_passes=num_classes * (3 * common.real_batch_size + 9 * factor**2 * ipc) + 3 * num_real,
-    remarks=(*common.remarks, f"{num_classes * ipc * factor**2} images after decoding."),
+    image_passes=num_classes * (3 * common.real_passes + 9 * num_seen) + 3 * num_real,
+    remarks=(*common.remarks, *_remarks(num_classes * num_decoded, num_seen, num_decoded)),
   )
+
+
+def _remarks(num_images: int, num_seen: int, num_decoded: int) -> tuple[str, ...]:
+  """What to say of a set of so many images after decoding."""
+  seen = f"A step sees {num_seen} of the {num_decoded} of a class, drawn at random."
+  return (f"{num_images} images after decoding.", *[seen] * (num_seen < num_decoded))

@@ -93,7 +93,7 @@ class Matcher(NamedTuple):
   Attributes:
     network: flax module.
     augmentation: siamese, drawn for each class.
-    classes_at_once: a divisor of k.
+    classes_at_once: of the k.
     images_at_once: real images in one piece; None for all.
     axis_name: of the devices.
     distance: of two kernels' gradients f32[d o].

@@ -25,6 +25,7 @@ from ddjax.augment import siamese
 from ddjax.config.arguments import nearest
 from ddjax.distillers import settings, synthetic, unroll
 from ddjax.distillers.unroll import Learned, Student
+from ddjax.memory import budget_bytes
 from ddjax.models.pieces import best_images_at_once, map_each
 from ddjax.training.parallel import mean_across, own_rows
 from ddjax.types import (
@@ -260,6 +261,6 @@ def _make_student(config: ConfigDict, info: DatasetInfo, network) -> tuple[Stude
   if not config.checkpoint_policy:
     segments = outer.num_segments * config.num_replicas  # at most; devices share them
     needed = segments * unroll.kept_bytes(student, zeros["params"], info.num_classes)
-    if needed > config.memory_budget_gb * 2**30:
+    if needed > budget_bytes(config):
       student = student._replace(policy="nothing_saveable")
   return student, zeros["params"]

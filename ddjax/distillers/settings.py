@@ -11,6 +11,7 @@ import optax
 from ddjax.augment import siamese
 from ddjax.distillers import synthetic
 from ddjax.distillers.updates import Optimisers
+from ddjax.memory import budget_bytes
 from ddjax.models import pieces
 from ddjax.models.build import build
 from ddjax.types import Array, DatasetInfo
@@ -29,6 +30,8 @@ class Settings(NamedTuple):
     classes_at_once: how many classes a kernel takes together.
     images_at_once: real images in one piece; None for all.
     image_shape: (h, w, c).
+    real_passes: real images that a step passes through a network, for each class and distillation.
+    has_statistics: whether the network normalises by statistics of real images (batch norm).
     remarks: what was chosen here, for the log.
   """
 
@@ -39,6 +42,8 @@ class Settings(NamedTuple):
   classes_at_once: int
   images_at_once: int | None
   image_shape: tuple[int, int, int]
+  real_passes: float
+  has_statistics: bool
   remarks: tuple[str, ...]
 
   def fresh_network(self, rng: Array) -> Any:
@@ -52,7 +57,8 @@ def read_settings(
   *,
   images_per_class: int,
   num_networks: int = 1,
-  real_copies: int | None = None,
+  shares_embeddings: bool = False,
+  rate_scale: float = 1.0,
   augmentation_mode: str = "single",
   inits: tuple[str, ...] = INITS,
 ) -> Settings:
@@ -63,8 +69,9 @@ def read_settings(
     info: of the data set.
     images_per_class: synthetic images of a class as the network sees them.
     num_networks: matched at once.
-    real_copies: how often a step passes its real batch through a network; as many as replicas by
-      default.
+    shares_embeddings: whether replicas that draw alike pass one real batch through the network for
+      all; not where it has batch norm, whose statistics are of a replica's own members.
+    rate_scale: by which the images' learning rate is multiplied.
     augmentation_mode: see `siamese.Augmentation`.
     inits: the ways to begin that the method knows.
   Raises:
@@ -74,38 +81,72 @@ def read_settings(
   check_init(chosen, inits)
   check_positive(outer, "real_batch_size")
   network = build_network(config, info)
+  has_statistics = "batch_stats" in _shapes(network, info)
+  is_shared = shares_embeddings and config.shares_draws and not has_statistics
+  real_copies = 1 if is_shared else config.num_replicas
   image_bytes = pieces.activation_bytes(network, info.image_shape)
   at_once = pieces.choose_classes_at_once(
     config.classes_at_once,
     info.num_classes,
-    outer.real_batch_size * (real_copies or config.num_replicas)
-    + images_per_class * config.num_replicas,
+    outer.real_batch_size * real_copies + images_per_class * config.num_replicas,
     image_bytes * num_networks,
-    config.memory_budget_gb * 2**30,
+    budget_bytes(config),
   )
   return Settings(
     network=network,
     augmentation=siamese.parse(config.augmentation, augmentation_mode),
-    optimisers=make_optimisers(config),
+    optimisers=make_optimisers(config, rate_scale),
     real_batch_size=outer.real_batch_size,
     classes_at_once=at_once,
     images_at_once=pieces.best_images_at_once(network, info.image_shape),
     image_shape=tuple(info.image_shape),
-    remarks=(f"{at_once} of {info.num_classes} classes at once.",),
+    real_passes=min(outer.real_batch_size, info.num_train / info.num_classes)
+    * (real_copies / config.num_replicas),
+    has_statistics=has_statistics,
+    remarks=(f"{at_once} of {info.num_classes} classes at once.", *_of_rate(outer, rate_scale)),
   )
+
+
+def _of_rate(outer: ConfigDict, rate_scale: float) -> tuple[str, ...]:
+  """What to say of a learning rate that the size of the images changes."""
+  if rate_scale == 1:
+    return ()
+  rate = outer.learning_rate
+  return (f"Learning rate {rate * rate_scale:.3g}: {rate:.3g} times {rate_scale:.3g}, by size.",)
 
 
 def build_network(config: ConfigDict, info: DatasetInfo) -> nn.Module:
   """The network of the group `network`; ValueError where it cannot take images of this shape."""
   width = config.network.width or None
   network = build(config.network.name, num_classes=info.num_classes, width=width)
-  image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
-  jax.eval_shape(network.init, jax.random.key(0), image)
+  _shapes(network, info)
   return network
 
 
-def make_optimisers(config: ConfigDict) -> Optimisers:
+def _shapes(network: nn.Module, info: DatasetInfo) -> Any:
+  """Shapes of the network's variables."""
+  image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
+  return jax.eval_shape(network.init, jax.random.key(0), image)
+
+
+def check_matched(config: ConfigDict, network: nn.Module, info: DatasetInfo) -> None:
+  """Raises ValueError where the network has no gradient that would be matched."""
+  if not config.matching.only_convolutions:
+    return
+  kernels = jax.tree.leaves(_shapes(network, info)["params"])
+  if not any(kernel.ndim == 4 for kernel in kernels):
+    raise ValueError(
+      f"network.name={config.network.name!r} has no convolution, and matching.only_convolutions="
+      "True matches nothing else."
+    )
+
+
+def make_optimisers(config: ConfigDict, rate_scale: float = 1.0) -> Optimisers:
   """SGD with momentum on the images, and on the labels where they are learned.
+
+  Args:
+    config: the whole config.
+    rate_scale: by which the images' learning rate is multiplied.
 
   Raises:
     ValueError: for an impossible rate or momentum, naming it.
@@ -114,13 +155,11 @@ def make_optimisers(config: ConfigDict) -> Optimisers:
   check_positive(outer, "learning_rate")
   if not 0 <= outer.momentum < 1:
     raise ValueError(f"outer.momentum={outer.momentum} must lie in [0, 1).")
+  of_images = optax.sgd(outer.learning_rate * rate_scale, momentum=outer.momentum)
   if not config.synthetic.learn_labels:
-    return Optimisers(optax.sgd(outer.learning_rate, momentum=outer.momentum))
+    return Optimisers(of_images)
   check_positive(outer, "label_learning_rate")
-  return Optimisers(
-    optax.sgd(outer.learning_rate, momentum=outer.momentum),
-    optax.sgd(outer.label_learning_rate, momentum=outer.momentum),
-  )
+  return Optimisers(of_images, optax.sgd(outer.label_learning_rate, momentum=outer.momentum))
 
 
 def check_init(chosen: ConfigDict, inits: tuple[str, ...] = INITS) -> None:

@@ -170,8 +170,7 @@ def _ratios(
 
 def _changes(config: ConfigDict) -> dict[str, Any]:
   """What the config sets otherwise than the protocol."""
-  names = ("num_epochs", "batch_size", "learning_rate", "augmentation", "labels")
-  changes = {name: config[name] for name in names if config[name] is not None}
+  changes = {name: config[name] for name in protocols.FIELDS if config[name] is not None}
   return changes | ({"ema_decay": config.ema_decay} if config.ema_decay else {})
 
 

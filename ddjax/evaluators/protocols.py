@@ -121,6 +121,12 @@ PROTOCOLS = {
   ),
 }
 
+FIELDS = ("num_epochs", "batch_size", "learning_rate", "augmentation", "labels", "mix")
+"""What a config may set otherwise."""
+MIXES = ("cutmix", "mixup")
+_MIX_PROBABILITY = 0.5
+"""Share of the batches that are mixed where the protocol mixes none (IDC's)."""
+
 FALLBACK_RATE = 0.01
 """The learning rate of a set without a learned one, where the protocol takes the learned one."""
 
@@ -148,8 +154,7 @@ def configure(config: ConfigDict, use_flip: bool = True) -> Protocol:
   """The protocol of an evaluation, with what its config sets otherwise.
 
   Args:
-    config: the group `accuracy_evaluation`; a None among `num_epochs`, `batch_size`,
-      `learning_rate`, `augmentation` and `labels` keeps the protocol's own.
+    config: the group `accuracy_evaluation`; a None among `FIELDS` keeps the protocol's own.
     use_flip: whether a mirrored image is still an image of its class. If not, the protocol's own
       augmentation goes without flips; one that the config names is taken as it is.
   Raises:
@@ -158,8 +163,7 @@ def configure(config: ConfigDict, use_flip: bool = True) -> Protocol:
   protocol = find_protocol(config.protocol)
   if not use_flip:
     protocol = protocol._replace(augmentation=siamese.without_flip(protocol.augmentation))
-  names = ("num_epochs", "batch_size", "learning_rate", "augmentation", "labels")
-  given = {name: config[name] for name in names if config[name] is not None}
+  given = {name: config[name] for name in FIELDS if config[name] is not None}
   for name in ("num_epochs", "batch_size", "learning_rate"):
     if name in given and not given[name] > 0:
       raise ValueError(f"accuracy_evaluation.{name}={given[name]} must be positive.")
@@ -167,8 +171,16 @@ def configure(config: ConfigDict, use_flip: bool = True) -> Protocol:
     raise ValueError(f"accuracy_evaluation.ema_decay={config.ema_decay} must lie in [0, 1).")
   if given.get("labels", "own") not in ("own", "hard"):
     raise ValueError(f"accuracy_evaluation.labels={given['labels']!r} must be 'own' or 'hard'.")
+  if given.get("mix", "none") not in ("none", *MIXES):
+    raise ValueError(
+      f"accuracy_evaluation.mix={given['mix']!r} must be 'none' or one of {', '.join(MIXES)}."
+    )
   if given.get("augmentation") == "none":
-    given |= {"augmentation": "", "mix": ""}
+    given = {"mix": "none"} | given | {"augmentation": ""}
+  if given.get("mix") == "none":
+    given["mix"] = ""
+  elif "mix" in given:
+    given["mix_probability"] = protocol.mix_probability or _MIX_PROBABILITY
   protocol = protocol._replace(ema_decay=config.ema_decay, **given)
   siamese.parse(protocol.augmentation, protocol.augmentation_mode)
   return protocol
@@ -271,6 +283,7 @@ def describe(protocol: Protocol) -> Mapping[str, object]:
     "momentum": protocol.optimizer == "sgd",
     "restarts_momentum": bool(protocol.drops),
     "augmentation_mode": bool(protocol.augmentation),
+    "mix_probability": bool(protocol.mix),
     "mix_beta": bool(protocol.mix),
   }
   fields = {

@@ -11,20 +11,19 @@ every file that is about to be used against the index, once, before it is mapped
 """
 
 import contextlib
-import fcntl
-import functools
-import hashlib
 import io
 import json
 import math
 import os
 from pathlib import Path
 import time
-from typing import IO, Any, Iterator, Mapping, NamedTuple
+from typing import Any, Iterator, Mapping, NamedTuple
 
 from absl import logging
 import numpy as np
 
+from ddjax.experts import files
+from ddjax.experts.files import ExpertBufferError
 from ddjax.io import atomic
 from ddjax.training.trainer import PreemptedError
 
@@ -33,12 +32,6 @@ _FORMAT = 1
 _DTYPES = {"float32": np.float32, "float16": np.float16}
 _LOCK_SECONDS = 0.5
 """Between two looks at a lock that another process holds."""
-_MOST_MAPPED = 64
-"""Chunks that stay mapped; each holds a file descriptor, of which a process often has 1024."""
-
-
-class ExpertBufferError(RuntimeError):
-  """An expert buffer is damaged, of something else, or in use; says which file or field."""
 
 
 class WaitStoppedError(PreemptedError):
@@ -128,7 +121,7 @@ class Buffer:
           f"{path} has format {content['format']}; this program reads {_FORMAT}."
         )
       body = {"identity": dict(content["identity"]), "chunks": content["chunks"]}
-      if content["sha256"] != _digest_of(body):
+      if content["sha256"] != files.digest_of_json(body):
         raise ExpertBufferError(f"{path} is altered: its content does not match its checksum.")
       chunks = [Chunk(**chunk) for chunk in body["chunks"]]
     except (KeyError, TypeError, ValueError) as error:
@@ -149,7 +142,9 @@ class Buffer:
       lost[chunk.first_expert] = min(chunk.first_epoch, lost.get(chunk.first_expert, math.inf))
     for first, epoch in lost.items():
       counted = f"only their first {epoch - 1} epochs count" if epoch else "they count as untrained"
-      _warn_once(f"Chunks of the experts from {first} on are missing in {self.folder}; {counted}.")
+      files.warn_once(
+        f"Chunks of the experts from {first} on are missing in {self.folder}; {counted}."
+      )
     for chunk in chunks:
       is_counted = chunk.first_epoch < lost.get(chunk.first_expert, math.inf)
       (self.chunks if is_counted else self._out_of_reach).append(chunk)
@@ -170,7 +165,7 @@ class Buffer:
     self.folder.mkdir(parents=True, exist_ok=True)
     with (self.folder / ".lock").open("w") as lock:
       is_told = False
-      while not _try_to_lock(lock):
+      while not files.try_to_lock(lock):
         if not is_waiting:
           raise ExpertBufferError(f"Another process trains experts in {self.folder}.")
         if stop_request:
@@ -250,13 +245,13 @@ class Buffer:
     rounding, of_change = _rounding(parameters, stored, before)
     chunk = Chunk(
       file=f"{name}-{end_epoch - 1:04d}.npy",
-      sha256=_sha256(content.getbuffer()),
+      sha256=files.digest(content.getbuffer()),
       first_expert=first_expert,
       end_expert=end_expert,
       first_epoch=first_epoch,
       end_epoch=end_epoch,
       state_file=f"experts-{first_expert:05d}-{end_expert - 1:05d}-after-{end_epoch - 1:04d}.npz",
-      state_sha256=_sha256(state_content),
+      state_sha256=files.digest(state_content),
       losses=losses,
       rounding=rounding,
       rounding_of_change=of_change,
@@ -272,7 +267,7 @@ class Buffer:
     known = [*chunks, *self._out_of_reach]
     body = {"identity": self.identity, "chunks": [chunk._asdict() for chunk in known]}
     atomic.write_json(
-      self.folder / INDEX_NAME, {"format": _FORMAT, **body, "sha256": _digest_of(body)}
+      self.folder / INDEX_NAME, {"format": _FORMAT, **body, "sha256": files.digest_of_json(body)}
     )
     self.chunks = chunks
 
@@ -330,7 +325,7 @@ class Buffer:
     """Leaves of the training state of a group; ExpertBufferError where it is damaged."""
     chunk = self.last_chunk(first_expert)
     path = self._state_path(chunk)
-    content = _read_checked(path, chunk.state_sha256)
+    content = files.read_checked(path, chunk.state_sha256)
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
       return [file[str(i)] for i in range(len(file.files))]
 
@@ -343,8 +338,8 @@ class Buffer:
     for chunk in self.chunks:
       if chunk.first_expert < num_experts and chunk.first_epoch <= num_epochs:
         path = self._chunk_path(chunk)
-        stamp = _stamp(path)
-        _read_checked(path, chunk.sha256, is_returned=False)
+        stamp = files.stamp(path)
+        files.check(path, chunk.sha256)
         self._verified[chunk.file] = stamp
         shape = chunk.end_epoch - chunk.first_epoch, chunk.end_expert - chunk.first_expert
         found = np.load(path, mmap_mode="r", allow_pickle=False).shape
@@ -367,10 +362,10 @@ class Buffer:
       is_own = chunk.first_expert <= expert < chunk.end_expert
       if is_own and chunk.first_epoch <= epoch < chunk.end_epoch:
         path = self._chunk_path(chunk)
-        stamp = _stamp(path)
+        stamp = files.stamp(path)
         if self._verified.get(chunk.file, stamp) != stamp:
           raise ExpertBufferError(f"{path} was replaced while this process followed its experts.")
-        rows = _mapped(path, stamp)
+        rows = files.mapped(path, stamp)
         own = rows[epoch - chunk.first_epoch, expert - chunk.first_expert]
         return np.array(own, np.float32)  # a copy: a view would keep the file open
     raise KeyError(f"{self.folder} has no epoch {epoch} of expert {expert}.")
@@ -392,74 +387,13 @@ class Buffer:
 
 def content_key(identity: Mapping[str, Any]) -> str:
   """Twelve hex digits that what a buffer is of determines."""
-  text = json.dumps(atomic.json_safe(dict(identity)), sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:12]
+  return files.digest_of_json(identity)[:12]
 
 
 def _last(chunks: list[Chunk], first_expert: int) -> Chunk:
   """The one of a group that reaches furthest."""
   own = [chunk for chunk in chunks if chunk.first_expert == first_expert]
   return max(own, key=lambda chunk: chunk.end_epoch)
-
-
-def _try_to_lock(lock: IO[str]) -> bool:
-  """Whether this process now has the lock."""
-  try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    return False
-  return True
-
-
-@functools.lru_cache(maxsize=_MOST_MAPPED)
-def _mapped(path: Path, stamp: tuple[int, ...]) -> np.ndarray:
-  """The chunk, mapped into memory; the stamp only tells one version of a file from another."""
-  del stamp
-  return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-  """What tells a file from one that replaced it; ExpertBufferError where there is none."""
-  try:
-    found = path.stat()
-  except OSError as error:
-    raise ExpertBufferError(f"{path} cannot be read: {error.strerror}.") from error
-  return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-@functools.cache
-def _warn_once(words: str) -> None:
-  """A warning that a process gives once, however often it opens the buffer."""
-  logging.warning("%s", words)
-
-
-def _read_checked(path: Path, sha256: str, is_returned: bool = True) -> bytes:
-  """The file's content; ExpertBufferError where it is not what the index says."""
-  try:
-    if is_returned:
-      content = path.read_bytes()
-      found = _sha256(content)
-    else:
-      content = b""
-      with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-  except OSError as error:
-    raise ExpertBufferError(f"{path} cannot be read: {error.strerror}.") from error
-  if found != sha256:
-    raise ExpertBufferError(
-      f"{path} is truncated or altered: its SHA-256 is {found[:16]}..., the index says "
-      f"{sha256[:16]}.... Delete it, and its experts are trained again from their start."
-    )
-  return content
-
-
-def _sha256(content) -> str:
-  return hashlib.sha256(content).hexdigest()
-
-
-def _digest_of(body: Mapping[str, Any]) -> str:
-  """SHA-256 of what an index holds."""
-  return _sha256(json.dumps(atomic.json_safe(body), sort_keys=True).encode())
 
 
 def _rounding(

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from ddjax.kernels import cost
 from ddjax.kernels.make import Kernel, make_kernel
+from ddjax.memory import budget_bytes
 from ddjax.types import Array
 
 _CACHE_BYTES = 16 * 2**20  # CPU caches; blocks of pixel covariances that fit run twice as fast
@@ -24,7 +25,7 @@ def make_blocked_kernel(
     image_shape: (h, w, c).
   """
   kernel = make_kernel(config.kernel, image_shape, precision=config.precision)
-  budget = int(config.memory_budget_gb * 2**30 / max(config.get("num_replicas", 1), 1))
+  budget = budget_bytes(config) // max(config.get("num_replicas", 1), 1)
   return rows_in_blocks(kernel, image_shape, budget)
 
 

@@ -67,7 +67,7 @@ def _pieces(leaf: jax.Array, num_pieces: int) -> jax.Array:
 def choose_classes_at_once(
   wanted: int, num_classes: int, images_per_class: int, image_bytes: int, budget_bytes: float
 ) -> int:
-  """How many classes to take together: a divisor of k.
+  """How many classes to take together.
 
   Args:
     wanted: 0 for as many as memory allows, or a number to be taken as it is.
@@ -75,17 +75,21 @@ def choose_classes_at_once(
     images_per_class: real and synthetic images of one class in a step.
     image_bytes: see `activation_bytes`.
     budget_bytes: that one call may need. On CPUs small groups are at least as fast, so there the
-      cache sets a limit too.
+      cache sets a limit too, as a rule the lower one.
+  Returns:
+    A divisor of k, or where the largest that fits is less than half of what would, that: then the
+    last group is smaller, which compiles twice.
   Raises:
-    ValueError: for a number that does not divide the classes.
+    ValueError: for a number outside 0 to k.
   """
-  if wanted < 0 or (wanted and num_classes % wanted):
-    raise ValueError(f"classes_at_once={wanted} must be 0 or divide the {num_classes} classes.")
+  if not 0 <= wanted <= num_classes:
+    raise ValueError(f"classes_at_once={wanted} must lie between 0 and the {num_classes} classes.")
   if wanted:
     return wanted
   limit = min(budget_bytes / _LIVE_ACTIVATIONS, _GROUP_BYTES.get(jax.default_backend(), math.inf))
-  most = limit // (images_per_class * image_bytes)
-  return max(d for d in range(1, num_classes + 1) if num_classes % d == 0 and d <= max(most, 1))
+  most = min(max(int(limit // (images_per_class * image_bytes)), 1), num_classes)
+  divisor = max(d for d in range(1, most + 1) if num_classes % d == 0)
+  return divisor if 2 * divisor >= most else most
 
 
 def over_classes(fn: Callable[..., Any], operands: tuple[Any, ...], at_once: int) -> Any:
@@ -94,17 +98,23 @@ def over_classes(fn: Callable[..., Any], operands: tuple[Any, ...], at_once: int
   Args:
     fn: of operands [q ...], a tree of results [q ...].
     operands: trees of arrays with one leading axis [k ...].
-    at_once: q, a divisor of k; k calls `fn` once, on everything.
+    at_once: q; k calls `fn` once, on everything. Where q does not divide k the last group is
+      smaller.
   """
   count = jax.tree.leaves(operands)[0].shape[0]
   if at_once == count:
     return fn(*operands)
+  whole = count // at_once * at_once
 
   def grouped(leaf):
-    return leaf.reshape(count // at_once, at_once, *leaf.shape[1:])
+    return leaf[:whole].reshape(whole // at_once, at_once, *leaf.shape[1:])
 
   results = jax.lax.map(lambda group: fn(*group), jax.tree.map(grouped, operands))
-  return jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), results)
+  results = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), results)
+  if whole == count:
+    return results
+  rest = fn(*jax.tree.map(lambda leaf: leaf[whole:], operands))
+  return jax.tree.map(lambda *parts: jnp.concatenate(parts), results, rest)
 
 
 def map_each(fn: Callable[..., Any], *operands: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from ddjax.evaluators import protocols
 from ddjax.kernels import cost
 from ddjax.kernels.make import make_kernel
+from ddjax.memory import budget_bytes
 from ddjax.models.build import build
 from ddjax.stages.curve import curve_steps
 from ddjax.stages.prepare import Job
@@ -116,7 +117,7 @@ def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
 
   def of_pairs(num_pairs: int, with_gradient: bool = False) -> np.ndarray:
     one = cost.estimate(kernel, num_pairs, info.image_shape, with_gradient)
-    return np.array([one.flops, one.seconds, min(one.bytes, config.memory_budget_gb * 2**30)])
+    return np.array([one.flops, one.seconds, min(one.bytes, budget_bytes(config))])
 
   batch = job.distiller.batch_sizes["outer.target_batch_size"]
   step_pairs = (batch + num_support) * num_support * config.num_replicas

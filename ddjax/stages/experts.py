@@ -22,7 +22,8 @@ from ddjax.data.cache import cache_dir
 from ddjax.data.load import RealData, make_data_split
 from ddjax.distillers.settings import build_network
 from ddjax.evaluators import protocols, train
-from ddjax.experts.buffer import Buffer, ExpertBufferError, content_key
+from ddjax.experts.buffer import Buffer, content_key
+from ddjax.experts.files import ExpertBufferError
 from ddjax.experts.train import device_epochs, expert_epochs, plan_groups, train_experts
 from ddjax.random_streams import stream
 from ddjax.stages import estimate

@@ -12,7 +12,7 @@ from ddjax import pipeline
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.data.preprocess import as_pixels
 from ddjax.distillers.mtt import make_mtt, rate_optimiser, start_epochs_end
-from ddjax.experts.buffer import ExpertBufferError
+from ddjax.experts.files import ExpertBufferError
 from ddjax.io.distilled import load_distilled
 from ddjax.stages import experts
 from ddjax.training import parallel

@@ -7,7 +7,8 @@ import resource
 import numpy as np
 import pytest
 
-from ddjax.experts.buffer import Buffer, ExpertBufferError, content_key
+from ddjax.experts.buffer import Buffer, content_key
+from ddjax.experts.files import ExpertBufferError
 from ddjax.experts.train import device_epochs, expert_epochs, plan_groups
 from ddjax.io import atomic
 from ddjax.training.trainer import PreemptedError

@@ -14,7 +14,7 @@ from configs import mtt
 from ddjax.data.load import load_real_data
 from ddjax.distillers.settings import build_network
 from ddjax.evaluators import train
-from ddjax.experts.buffer import ExpertBufferError
+from ddjax.experts.files import ExpertBufferError
 from ddjax.experts.train import plan_groups
 from ddjax.random_streams import stream
 from ddjax.stages import experts

@@ -27,12 +27,12 @@ def test_a_sum_in_pieces_is_the_sum(num_pieces):
   np.testing.assert_allclose(got["count"], weights.sum(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 3, 6])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 4, 5, 6])
 def test_groups_of_classes_give_what_all_give(at_once):
   numbers, offset = draw((6, 2), seed=0), np.arange(6, dtype=np.float32)
 
   def of_group(numbers, offset):
-    assert len(numbers) == at_once
+    assert len(numbers) in (at_once, 6 % at_once)
     return numbers * 2, offset + numbers.sum(axis=1)
 
   doubled, moved = pieces.over_classes(of_group, (numbers, offset), at_once)
@@ -41,14 +41,18 @@ def test_groups_of_classes_give_what_all_give(at_once):
 
 
 def test_memory_decides_how_many_classes_go_together():
-  def choose(budget, wanted=0):
-    return pieces.choose_classes_at_once(wanted, 10, 4, 1000, budget)
+  def choose(budget, wanted=0, num_classes=10):
+    return pieces.choose_classes_at_once(wanted, num_classes, 4, 1000, budget)
 
   per_class = 8 * 4 * 1000
   assert [choose(n * per_class) for n in (0, 1, 2, 4, 5, 9, 10, 99)] == [1, 1, 2, 2, 5, 5, 10, 10]
+  # Where no divisor comes near, the last group is smaller.
+  assert [choose(n * per_class, num_classes=7) for n in (1, 2, 4, 6, 7)] == [1, 1, 4, 6, 7]
   assert choose(0, wanted=5) == 5
-  with pytest.raises(ValueError, match="classes_at_once=3"):
-    choose(0, wanted=3)
+  assert choose(0, wanted=3) == 3
+  for wanted in (-1, 11):
+    with pytest.raises(ValueError, match=f"classes_at_once={wanted}"):
+      choose(0, wanted=wanted)
 
 
 def test_each_of_one_entry_is_not_vmapped():

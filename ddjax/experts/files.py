@@ -1,0 +1,96 @@
+"""Files of an expert buffer: checked against their SHA-256, mapped, locked.
+
+All functions raise `ExpertBufferError`, naming the file, where it cannot be read.
+"""
+
+import fcntl
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import IO, Any, Mapping
+
+from absl import logging
+import numpy as np
+
+from ddjax.io import atomic
+
+_MOST_MAPPED = 64
+"""Chunks that stay mapped; each holds a file descriptor, of which a process often has 1024."""
+
+
+class ExpertBufferError(RuntimeError):
+  """An expert buffer is damaged, of something else, or in use; says which file or field."""
+
+
+def try_to_lock(lock: IO[str]) -> bool:
+  """Whether this process now has the lock, until the file is closed."""
+  try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return False
+  return True
+
+
+@functools.lru_cache(maxsize=_MOST_MAPPED)
+def mapped(path: Path, stamp: tuple[int, ...]) -> np.ndarray:
+  """The npy file, mapped into memory; the stamp only tells one version of it from another."""
+  del stamp
+  return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+  """What tells a file from one that replaced it."""
+  try:
+    found = path.stat()
+  except OSError as error:
+    raise _unreadable(path, error) from error
+  return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def check(path: Path, sha256: str) -> None:
+  """Raises ExpertBufferError for a file that is not what the index says; holds little of it."""
+  try:
+    with path.open("rb") as file:
+      found = hashlib.file_digest(file, "sha256").hexdigest()
+  except OSError as error:
+    raise _unreadable(path, error) from error
+  _compare(path, found, sha256)
+
+
+def read_checked(path: Path, sha256: str) -> bytes:
+  """The file's content; ExpertBufferError where it is not what the index says."""
+  try:
+    content = path.read_bytes()
+  except OSError as error:
+    raise _unreadable(path, error) from error
+  _compare(path, digest(content), sha256)
+  return content
+
+
+def digest(content: bytes | memoryview) -> str:
+  """SHA-256, in hex digits."""
+  return hashlib.sha256(content).hexdigest()
+
+
+def digest_of_json(body: Mapping[str, Any]) -> str:
+  """SHA-256 of a tree as JSON with sorted keys."""
+  return digest(json.dumps(atomic.json_safe(body), sort_keys=True).encode())
+
+
+@functools.cache
+def warn_once(words: str) -> None:
+  """A warning that a process gives once, however often it opens the buffer."""
+  logging.warning("%s", words)
+
+
+def _compare(path: Path, found: str, expected: str) -> None:
+  if found != expected:
+    raise ExpertBufferError(
+      f"{path} is truncated or altered: its SHA-256 is {found[:16]}..., the index says "
+      f"{expected[:16]}.... Delete it, and its experts are trained again from their start."
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> ExpertBufferError:
+  return ExpertBufferError(f"{path} cannot be read: {error.strerror}.")

@@ -1,0 +1,24 @@
+"""How much memory one compiled call may take for what it computes on the way."""
+
+import jax
+from ml_collections import ConfigDict
+
+_DEVICE_SHARE = 1 / 4
+"""Of a device's memory; data, results and the compiler's own choices need the rest."""
+_UNKNOWN_GB = 4.0
+"""Where the device does not say how much it has, as CPUs."""
+
+
+def budget_bytes(config: ConfigDict) -> int:
+  """`memory_budget_gb` in bytes; 0 there is a quarter of the device's memory, on CPUs 4 GiB.
+
+  Raises:
+    ValueError: for a negative budget.
+  """
+  wanted = config.memory_budget_gb
+  if wanted < 0:
+    raise ValueError(f"memory_budget_gb={wanted} must not be negative.")
+  if wanted:
+    return int(wanted * 2**30)
+  limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+  return int(limit * _DEVICE_SHARE if limit else _UNKNOWN_GB * 2**30)
