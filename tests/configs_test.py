@@ -7,6 +7,7 @@ import pytest
 
 from ddjax import kernel_ablation, privacy_study
 from ddjax.api import get_config
+from ddjax.config.compare import flatten
 from ddjax.data.facts import FACTS
 from ddjax.data.load import load_real_data
 from ddjax.distillers import coreset
@@ -66,6 +67,112 @@ def test_a_coreset_as_it_stands_is_evaluated_by_dc_on_five_networks_of_width_128
   evaluation = config.accuracy_evaluation
   assert (evaluation.protocol, evaluation.width, evaluation.num_seeds) == ("dc", 128, 5)
   assert config.coreset.method == method and list(evaluation.networks) == ["convnet"]
+
+
+_SIAMESE = "color_crop_cutout_flip_scale_rotate"
+_DC = {
+  "outer.learning_rate": 0.1,
+  "outer.momentum": 0.5,
+  "outer.real_batch_size": 256,
+  "outer.network_learning_rate": 0.01,
+  "outer.network_batch_size": 256,
+  "matching.distance": "cosine",
+  "matching.only_convolutions": False,
+  "synthetic.init": "noise",
+  "augmentation": "none",
+  "accuracy_evaluation.protocol": "dc",
+  "accuracy_evaluation.augmentation": "none",
+  "accuracy_evaluation.num_epochs": 300,
+}
+_DSA = _DC | {
+  "synthetic.init": "real",
+  "augmentation": _SIAMESE,
+  "accuracy_evaluation.augmentation": None,
+  "accuracy_evaluation.num_epochs": None,
+}
+_DM = {
+  "outer.num_steps": 20000,
+  "outer.num_networks": 1,
+  "outer.learning_rate": 1.0,
+  "outer.momentum": 0.5,
+  "outer.real_batch_size": 256,
+  "synthetic.init": "real",
+  "augmentation": _SIAMESE,
+  "accuracy_evaluation.protocol": "dc",
+}
+_IDC = {
+  "outer.num_steps": 200000,
+  "outer.inner_loop": 100,
+  "outer.learning_rate": 5e-3,
+  "outer.momentum": 0.5,
+  "outer.base_side": 32,
+  "outer.real_batch_size": 64,
+  "outer.synthetic_batch_size": 128,
+  "outer.network_examples": 500,
+  "outer.network_learning_rate": 0.01,
+  "outer.network_momentum": 0.9,
+  "outer.network_weight_decay": 5e-4,
+  "outer.network_batch_size": 64,
+  "matching.distance": "squared",
+  "matching.only_convolutions": True,
+  "mix.probability": 0.5,
+  "mix.beta": 1.0,
+  "synthetic.factor": 2,
+  "synthetic.init": "grid",
+  "augmentation": "color_crop_cutout",
+  "accuracy_evaluation.protocol": "idc",
+  "accuracy_evaluation.mix": None,
+}
+_ABSOLUTE = _IDC | {"matching.distance": "absolute", "outer.learning_rate": 1e-4}
+_MNIST_IDC = {
+  name: _ABSOLUTE[name] for name in ("matching.distance", "outer.learning_rate", "mix.beta")
+} | {"outer.base_side": 28}
+
+
+@pytest.mark.parametrize(
+  "argument,published",
+  [
+    ("dc:cifar10,ipc=1", _DC | {"outer.num_steps": 1000}),
+    ("dc:cifar100,ipc=10", _DC | {"outer.num_steps": 10000}),
+    ("dc:cifar10,ipc=50", _DC | {"outer.num_steps": 50000}),
+    ("dsa:cifar10,ipc=1", _DSA | {"outer.num_steps": 1000}),
+    ("dsa:cifar100,ipc=10", _DSA | {"outer.num_steps": 10000}),
+    ("dsa:fashion_mnist,ipc=50", _DSA | {"outer.num_steps": 50000}),
+    ("dsa:svhn_cropped,ipc=1", _DSA | {"augmentation": "color_crop_cutout_scale_rotate"}),
+    ("dm:cifar10,ipc=1", _DM),
+    ("dm:cifar100,ipc=10", _DM),
+    ("dm:fashion_mnist,ipc=50", _DM),
+    ("dm:cifar10,ipc=100", _DM | {"outer.learning_rate": 10.0}),
+    ("dm:svhn_cropped,ipc=10", _DM | {"augmentation": "color_crop_cutout_scale_rotate"}),
+    ("idc:cifar10,ipc=10", _IDC | {"outer.network_examples": 2000}),
+    ("idc:cifar100,ipc=1", _IDC | {"outer.network_examples": 2000, "outer.learning_rate": 5e-4}),
+    ("idc:svhn_cropped,ipc=50", _IDC | {"outer.learning_rate": 2.5e-2}),
+    ("idc:svhn_cropped,ipc=1,factor=1", {"accuracy_evaluation.mix": "none"}),
+    ("idc:fashion_mnist,ipc=10", _ABSOLUTE),
+    (
+      "idc:mnist,ipc=10",
+      _MNIST_IDC
+      | {"augmentation": "color_crop", "mix.probability": 0.0, "accuracy_evaluation.mix": "none"},
+    ),
+    (
+      "idc:mnist,ipc=10,factor=1",
+      _MNIST_IDC
+      | {
+        "augmentation": "color_crop_cutout",
+        "mix.probability": 0.5,
+        "accuracy_evaluation.mix": None,
+      },
+    ),
+  ],
+)
+def test_settings_are_the_published_ones(argument, published):
+  method, words = argument.split(":")
+  config = get_config(f"configs/{method}.py:{words}")
+  found = flatten(config.to_dict())
+  assert {name: found[name] for name in published} == pytest.approx(published)
+  if "mnist" not in words.replace("fashion_mnist", ""):
+    assert config.network.width == config.accuracy_evaluation.width == 128
+    assert config.network.name == "convnet" and not config.synthetic.learn_labels
 
 
 @pytest.mark.parametrize("name", METHODS)

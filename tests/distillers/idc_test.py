@@ -184,9 +184,85 @@ def test_the_loss_is_that_of_a_slow_loop():
   np.testing.assert_allclose(metrics["loss"], total, rtol=1e-3)
 
 
+def test_classes_one_by_one_and_unevenly_give_what_all_give():
+  def step(at_once):
+    distiller, data, _ = _idc(classes_at_once=at_once)
+    state = distiller.init(jax.random.key(0), data)
+    return jax.jit(distiller.step)(state, data, jnp.int32(0))
+
+  (whole, metrics), others = step(4), [step(1), step(3)]
+  for other, found in others:
+    np.testing.assert_allclose(found["loss"], metrics["loss"], rtol=1e-5)
+    np.testing.assert_allclose(other.synthetic.images, whole.synthetic.images, atol=1e-5)
+
+
+def test_a_step_sees_as_many_decoded_images_as_it_may():
+  """With one of a class's eight, one cell of one of its two grids moves; which one changes."""
+  changes = {"outer.synthetic_batch_size": 1, "augmentation": "none", "outer.momentum": 0.0}
+  distiller, data, _ = _idc(**changes)
+  assert any("1 of the 8 of a class" in remark for remark in distiller.remarks)
+  state = distiller.init(jax.random.key(0), data)
+  step, seen = jax.jit(distiller.step), set()
+  for _ in range(4):
+    before = jnp.clip(state.synthetic.images, 0.0, 1.0)
+    state, _ = step(state, data, jnp.int32(0))
+    moved = np.asarray(state.synthetic.images - before).reshape(4, 2, 2, 4, 2, 4, -1)
+    cells = np.abs(moved).sum(axis=(3, 5, 6)) > 0  # of each class: grid, row, column
+    assert (cells.sum(axis=(1, 2, 3)) == 1).all()
+    seen.add(tuple(np.argwhere(cells[0])[0]))
+  assert len(seen) > 1
+
+
+def test_the_learning_rate_grows_with_the_area_of_the_images():
+  def moved(base_side):
+    distiller, data, _ = _idc(**{"outer.base_side": base_side})
+    state = distiller.init(jax.random.key(0), data)
+    after, _ = jax.jit(distiller.step)(state, data, jnp.int32(0))
+    return np.asarray(after.synthetic.images - jnp.clip(state.synthetic.images, 0.0, 1.0))
+
+  np.testing.assert_allclose(moved(4), 4 * moved(8), rtol=1e-3, atol=1e-6)
+
+
+def test_batch_norm_takes_statistics_of_real_images():
+  name = "convnet(depth=1,norm=batch)"
+  distiller, data, _ = _idc(**{"network.name": name, "augmentation": "none"})
+  state = distiller.init(jax.random.key(0), data)
+  _, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
+  keys = jax.random.split(jax.random.fold_in(state.rng, state.step), 5)
+  network = build(name, num_classes=4, width=4)
+  variables = network.init(keys[0], jnp.zeros((1, 8, 8, data.images.shape[-1])))
+  real = standardise(data.images, data)  # 16 of each class are all of the 64
+  _, statistics = network.apply(variables, real, is_training=True, mutable=["batch_stats"])
+  by_hand = jax.tree.map(
+    lambda old, new: old + 10 * (new - old), variables["batch_stats"], statistics["batch_stats"]
+  )
+
+  def gradient(images, label):
+    def loss(params):
+      logits = network.apply({"params": params, "batch_stats": by_hand}, images)
+      target = jax.nn.one_hot(jnp.full(len(images), label), 4)
+      return optax.softmax_cross_entropy(logits, target).mean()
+
+    return jax.grad(loss)(variables["params"])["conv_0"]["kernel"]
+
+  total = 0.0
+  for label in range(4):
+    grids = np.asarray(jnp.clip(state.synthetic.images, 0.0, 1.0))[2 * label : 2 * label + 2]
+    cells = [grids[:, i : i + 4, j : j + 4] for i in (0, 4) for j in (0, 4)]
+    cells = np.asarray(jax.image.resize(np.concatenate(cells), (8, *grids.shape[1:]), "bilinear"))
+    seen = (cells * 255 - np.asarray(data.mean)) / np.asarray(data.std)
+    total += float(
+      jnp.sum((gradient(seen, label) - gradient(real[data.labels == label], label)) ** 2)
+    )
+  np.testing.assert_allclose(metrics["loss"], total, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
   "changes,message",
   [
+    ({"network.name": "mlp"}, "network.name='mlp' has no convolution"),
+    ({"outer.synthetic_batch_size": 0}, "outer.synthetic_batch_size=0"),
+    ({"outer.base_side": -8}, "outer.base_side=-8"),
     ({"data.preprocessing": "zca_kornia"}, "'zca_kornia'"),
     ({"synthetic.factor": 3}, "factor 3"),
     ({"outer.inner_loop": 0}, "outer.inner_loop=0"),

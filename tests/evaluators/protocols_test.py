@@ -234,6 +234,18 @@ def test_a_config_overrides_the_protocol():
   assert protocols.length(kip, 250).num_steps == 3 * 3  # epochs go before steps
 
 
+def test_mixing_may_be_left_out_or_added():
+  idc, dc = protocols.find_protocol("idc"), protocols.find_protocol("dc")
+  assert protocols.configure(_config(protocol="idc", mix="none")) == idc._replace(mix="")
+  assert protocols.configure(_config(protocol="idc", mix="cutmix")) == idc
+  added = dc._replace(mix="mixup", mix_probability=0.5)
+  assert protocols.configure(_config(protocol="dc", mix="mixup")) == added
+  assert protocols.configure(_config(protocol="idc", augmentation="none")).mix == ""
+  kept = protocols.configure(_config(protocol="idc", augmentation="none", mix="cutmix"))
+  assert (kept.augmentation, kept.mix) == ("", "cutmix")
+  assert "mix_probability" not in protocols.describe(idc._replace(mix=""))
+
+
 def test_digits_are_not_mirrored_unless_the_config_says_so():
   def augmentation(**fields):
     return protocols.configure(_config(**fields), use_flip=False).augmentation
@@ -256,6 +268,7 @@ def test_digits_are_not_mirrored_unless_the_config_says_so():
     (dict(ema_decay=1.0), r"ema_decay=1\.0 must lie in \[0, 1\)"),
     (dict(ema_decay=-0.1), r"ema_decay=-0\.1 "),
     (dict(labels="soft"), "labels='soft' must be 'own' or 'hard'"),
+    (dict(mix="cutmx"), "mix='cutmx' must be 'none' or one of cutmix, mixup"),
     (dict(augmentation="crop_colr"), "'colr'.*Did you mean 'color'"),
   ],
 )
