@@ -30,7 +30,7 @@ _RECIPES = {
   ),
   ("digits", None): dict(num_networks=500, width=32, network="convnet(depth=2)"),
   ("digits", 1): dict(),
-  ("digits", 10): dict(num_networks=30),
+  ("digits", 10): dict(num_networks=100),
   ("fake", None): dict(num_networks=20, real_batch_size=16, width=4),
   ("mnist", None): dict(num_networks=300, width=32),
   ("mnist", 1): dict(),

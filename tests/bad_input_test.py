@@ -146,14 +146,25 @@ def test_two_processes_in_one_folder(tmp_path):
   ],
 )
 def test_the_command_line_says_it_in_one_sentence_and_fails(tmp_path, arguments, message):
-  arguments = [argument.format(tmp=tmp_path) for argument in arguments]
-  done = subprocess.run(
+  done = _command(*(argument.format(tmp=tmp_path) for argument in arguments))
+  assert done.returncode != 0
+  assert message in done.stderr + done.stdout
+  assert "Traceback" not in done.stderr
+
+
+def test_what_a_config_says_while_flags_are_read_is_shown_unless_asked_for_less():
+  arguments = ["--config=configs/dsa.py:digits,ipc=5", "--dry_run"]
+  words = "No settings for digits with ipc 5: those of ipc 1."
+  assert words in _command(*arguments).stderr
+  quiet = _command(*arguments, "--verbosity=-1")
+  assert quiet.returncode == 0 and words not in quiet.stderr
+
+
+def _command(*arguments):
+  return subprocess.run(
     [sys.executable, "-m", "ddjax.main", *arguments],
     capture_output=True,
     text=True,
     env=os.environ | {"JAX_PLATFORMS": "cpu"},
     cwd=pathlib.Path(__file__).parents[1],
   )
-  assert done.returncode != 0
-  assert message in done.stderr + done.stdout
-  assert "Traceback" not in done.stderr

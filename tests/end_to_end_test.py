@@ -189,3 +189,17 @@ def test_many_matching_runs_of_random_halves_say_what_they_share(tmp_path):
   curve = [r["eval/running_test_accuracy"] for r in records if "eval/running_test_accuracy" in r]
   assert len(curve) == 4 and all(len(point) == 2 for point in curve)  # steps 0 1 2 5
   assert result.report["reports"]["accuracy"]["scalars"]["mlp"] is not None
+
+
+@pytest.mark.parametrize("labels,expected", [(None, "own"), ("hard", "hard")])
+def test_networks_train_on_learned_labels_as_they_are_unless_told_otherwise(
+  tmp_path, labels, expected
+):
+  config = _config("dsa.py:fake,ipc=1,steps=2", synthetic__learn_labels=True)
+  config.accuracy_evaluation.update(dict(num_epochs=2, labels=labels))
+  config.curve.models = "none"
+  config.evaluators = ("accuracy",)
+  workdir = pipeline.run(config, tmp_path).workdir
+  report = json.loads((workdir / "report.json").read_text())
+  assert report["reports"]["accuracy"]["settings"]["training"]["labels"] == expected
+  assert config.accuracy_evaluation.labels == labels  # the caller's is as it was

@@ -1,10 +1,11 @@
 """Parsing the command line so that a wrong word is one sentence, not a traceback."""
 
+import contextlib
 import pathlib
 import re
 import sys
 
-from absl import flags
+from absl import flags, logging
 
 from ddjax.config.arguments import nearest
 
@@ -21,13 +22,33 @@ def parse(argv: list[str]) -> list[str]:
   try:
     if path and not pathlib.Path(path.partition(":")[0]).is_file():
       raise OSError(f"No config file {path.partition(':')[0]!r}.")
-    return flags.FLAGS(argv)
+    with _log_held_back():
+      return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
     name = re.search(r"\w+", str(error)).group()
     print(f"Error: unknown config field {name!r}. {nearest(name, _fields(path))}", file=sys.stderr)
   except (flags.Error, ValueError, TypeError, OSError, ImportError) as error:
     print(f"Error: {str(error).strip().splitlines()[-1].strip()}", file=sys.stderr)
   sys.exit(2)
+
+
+@contextlib.contextmanager
+def _log_held_back():
+  """What configs log while flags are read is shown after it, if the flags let it."""
+  handler, records = logging.get_absl_handler(), []
+
+  def hold(record):
+    records.append(record)
+    return False
+
+  handler.addFilter(hold)
+  try:
+    yield
+  finally:
+    handler.removeFilter(hold)
+  for record in records:
+    if logging.get_absl_logger().isEnabledFor(record.levelno):
+      handler.handle(record)
 
 
 def _config_path(argv: list[str]) -> str:

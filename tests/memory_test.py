@@ -1,0 +1,54 @@
+"""The budget of memory, and that it changes how a step computes but not what."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+import pytest
+
+from ddjax import memory
+from ddjax.models import pieces
+from tests.distillers.cases import Case, make_distiller
+
+
+@pytest.mark.parametrize(
+  "wanted,stats,expected",
+  [
+    (0.5, {"bytes_limit": 2**40}, 2**29),
+    (0.0, {"bytes_limit": 2**34}, 2**32),
+    (0.0, None, 2**32),
+    (0.0, {}, 2**32),
+  ],
+)
+def test_the_budget_is_the_config_s_or_a_quarter_of_the_device(
+  monkeypatch, wanted, stats, expected
+):
+  device = SimpleNamespace(memory_stats=lambda: stats)
+  monkeypatch.setattr(jax, "local_devices", lambda: [device])
+  assert memory.budget_bytes(ConfigDict(dict(memory_budget_gb=wanted))) == expected
+
+
+def test_a_negative_budget_is_named():
+  with pytest.raises(ValueError, match=r"memory_budget_gb=-1\.0"):
+    memory.budget_bytes(ConfigDict(dict(memory_budget_gb=-1.0)))
+
+
+@pytest.mark.parametrize("method", ["dm", "dsa", "idc"])
+def test_budgets_choose_groups_of_classes_that_give_equal_steps(monkeypatch, method):
+  monkeypatch.setattr(pieces, "_GROUP_BYTES", {})  # as where no cache sets a limit
+  changes = {"network.name": "convnet(depth=1)", "synthetic.init": "noise"}
+
+  def step(budget_gb):
+    distiller, data, _ = make_distiller(
+      Case(method, method, changes | {"memory_budget_gb": budget_gb})
+    )
+    state = distiller.init(jax.random.key(0), data)
+    after, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
+    return distiller.remarks[0], metrics["loss"], after.synthetic.images
+
+  small, large = step(1e-9), step(1.0)
+  assert (small[0], large[0]) == ("1 of 4 classes at once.", "4 of 4 classes at once.")
+  np.testing.assert_allclose(small[1], large[1], rtol=1e-5)
+  np.testing.assert_allclose(small[2], large[2], rtol=1e-4, atol=1e-4)
