@@ -15,6 +15,8 @@ from ddjax.evaluators import train
 from ddjax.models.build import build
 from tests.distillers.cases import Case, make_distiller
 
+_FAST = {"augmentation": "none", "mix.probability": 0.0}  # to compile
+
 
 def _idc(**changes):
   return make_distiller(
@@ -184,27 +186,17 @@ def test_the_loss_is_that_of_a_slow_loop():
   np.testing.assert_allclose(metrics["loss"], total, rtol=1e-3)
 
 
-def test_classes_one_by_one_and_unevenly_give_what_all_give():
-  def step(at_once):
-    distiller, data, _ = _idc(classes_at_once=at_once)
-    state = distiller.init(jax.random.key(0), data)
-    return jax.jit(distiller.step)(state, data, jnp.int32(0))
-
-  (whole, metrics), others = step(4), [step(1), step(3)]
-  for other, found in others:
-    np.testing.assert_allclose(found["loss"], metrics["loss"], rtol=1e-5)
-    np.testing.assert_allclose(other.synthetic.images, whole.synthetic.images, atol=1e-5)
-
-
 def test_a_step_sees_as_many_decoded_images_as_it_may():
   """With one of a class's eight, one cell of one of its two grids moves; which one changes."""
-  changes = {"outer.synthetic_batch_size": 1, "augmentation": "none", "outer.momentum": 0.0}
-  distiller, data, _ = _idc(**changes)
+  changes = {"outer.synthetic_batch_size": 1, "outer.momentum": 0.0}
+  distiller, data, _ = _idc(**_FAST, **changes)
   assert any("1 of the 8 of a class" in remark for remark in distiller.remarks)
   state = distiller.init(jax.random.key(0), data)
+  clamped = jnp.clip(state.synthetic.images, 0.0, 1.0)  # as the first step does
+  state = state.replace(synthetic=state.synthetic.replace(images=clamped))
   step, seen = jax.jit(distiller.step), set()
   for _ in range(4):
-    before = jnp.clip(state.synthetic.images, 0.0, 1.0)
+    before = state.synthetic.images
     state, _ = step(state, data, jnp.int32(0))
     moved = np.asarray(state.synthetic.images - before).reshape(4, 2, 2, 4, 2, 4, -1)
     cells = np.abs(moved).sum(axis=(3, 5, 6)) > 0  # of each class: grid, row, column
@@ -215,7 +207,7 @@ def test_a_step_sees_as_many_decoded_images_as_it_may():
 
 def test_the_learning_rate_grows_with_the_area_of_the_images():
   def moved(base_side):
-    distiller, data, _ = _idc(**{"outer.base_side": base_side})
+    distiller, data, _ = _idc(**_FAST, **{"outer.base_side": base_side})
     state = distiller.init(jax.random.key(0), data)
     after, _ = jax.jit(distiller.step)(state, data, jnp.int32(0))
     return np.asarray(after.synthetic.images - jnp.clip(state.synthetic.images, 0.0, 1.0))
@@ -225,7 +217,7 @@ def test_the_learning_rate_grows_with_the_area_of_the_images():
 
 def test_batch_norm_takes_statistics_of_real_images():
   name = "convnet(depth=1,norm=batch)"
-  distiller, data, _ = _idc(**{"network.name": name, "augmentation": "none"})
+  distiller, data, _ = _idc(**_FAST, **{"network.name": name})
   state = distiller.init(jax.random.key(0), data)
   _, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
   keys = jax.random.split(jax.random.fold_in(state.rng, state.step), 5)
