@@ -15,6 +15,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from ddjax.config import compare
+from ddjax.evaluators import protocols
 from ddjax.io import atomic
 from ddjax.run_folder import RunFolder, steps_done
 from ddjax.stages import choose, curve, estimate, experts, present
@@ -53,7 +54,10 @@ def _steps_to_begin_with(config: ConfigDict, folder: RunFolder) -> int:
 
 def _with_learned_labels(config: ConfigDict) -> ConfigDict:
   """The config whose networks train on learned labels as they are, unless it says otherwise."""
-  if not config.synthetic.get("learn_labels") or config.accuracy_evaluation.labels is not None:
+  evaluation = config.accuracy_evaluation
+  if not config.synthetic.get("learn_labels") or evaluation.labels is not None:
+    return config
+  if protocols.find_protocol(evaluation.protocol).labels != "hard":
     return config
   config = config.copy_and_resolve_references()
   config.accuracy_evaluation.labels = "own"

@@ -31,7 +31,6 @@ class Settings(NamedTuple):
     images_at_once: real images in one piece; None for all.
     image_shape: (h, w, c).
     real_passes: real images that a step passes through a network, for each class and distillation.
-    has_statistics: whether the network normalises by statistics of real images (batch norm).
     remarks: what was chosen here, for the log.
   """
 
@@ -43,7 +42,6 @@ class Settings(NamedTuple):
   images_at_once: int | None
   image_shape: tuple[int, int, int]
   real_passes: float
-  has_statistics: bool
   remarks: tuple[str, ...]
 
   def fresh_network(self, rng: Array) -> Any:
@@ -102,7 +100,6 @@ def read_settings(
     image_shape=tuple(info.image_shape),
     real_passes=min(outer.real_batch_size, info.num_train / info.num_classes)
     * (real_copies / config.num_replicas),
-    has_statistics=has_statistics,
     remarks=(f"{at_once} of {info.num_classes} classes at once.", *_of_rate(outer, rate_scale)),
   )
 
