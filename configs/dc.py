@@ -34,7 +34,7 @@ _RECIPES = {
   ("fake", None): dict(num_networks=20, real_batch_size=16, width=4),
   ("mnist", None): dict(num_networks=300, width=32),
   ("mnist", 1): dict(),
-  ("mnist", 10): dict(num_networks=10),
+  ("mnist", 10): dict(num_networks=20, width=16, learning_rate=2.0, init="real"),
 }
 _EVALUATION = {
   (None, None): dict(augmentation="none", num_epochs=300),
