@@ -18,8 +18,8 @@ from ddjax.config import arguments, matching, tables
 # Iterations, rates and batches are those of the paper's released code; images begin as noise, and
 # nothing is augmented but the evaluation on MNIST. The rows of digits and MNIST are shortened and
 # narrowed by us, for two cores; for digits the network has two blocks, since a third would
-# normalise over 2x2 pixels. At ipc 10 they begin with real images, and that of MNIST has a rate that
-# a validation split preferred (benchmarks.matching_recipes; docs/reproduction.md).
+# normalise over 2x2 pixels. At ipc 10 they begin with real images, and MNIST has a rate that a
+# validation split preferred (benchmarks.matching_recipes; docs/reproduction.md).
 _RECIPES = {
   (None, None): dict(
     num_networks=1000,
