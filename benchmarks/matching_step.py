@@ -95,8 +95,7 @@ def _time(case: str, ipc: int, device: str, num_rounds: int) -> dict[str, harnes
 def main(_) -> None:
   """Times the cases."""
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch has the same device
-  if _DEVICE.value == "cpu":
-    jax.config.update("jax_platforms", "cpu")
+  jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[_DEVICE.value])
   cases = {}
   for name in CONFIGS:
     if _CASE.value in (None, name):

@@ -61,7 +61,7 @@ def augment(x: torch.Tensor, draw: TorchDraw) -> torch.Tensor:
 def random_draw(strategy: str) -> TorchDraw:
   """One operation with parameters of its own, as the released DSA draws them; side 32."""
   names = strategy.split("_")
-  name = names[int(torch.randint(len(names), ()))]
+  name = names[int(torch.randint(len(names), (), device="cpu"))]
   uniform = np.random.uniform
   values = {
     "is_flipped": uniform() < 0.5,

@@ -36,6 +36,7 @@ _RECIPES = {
   ("mnist", None): dict(num_networks=300, width=32),
   ("mnist", 1): dict(),
   ("mnist", 10): dict(num_networks=20, width=16, learning_rate=2.0, init="real"),
+  ("mnist", 50): dict(num_networks=10),
 }
 _EVALUATION = {
   (None, None): dict(augmentation="none", num_epochs=300),

@@ -23,7 +23,9 @@ _RECIPES = {
   ("digits", None): dict(num_steps=500, width=32, network="convnet(depth=2)"),
   ("fake", None): dict(num_steps=20, real_batch_size=16, width=4),
   ("mnist", None): dict(num_steps=500, width=32),
+  ("mnist", 1): dict(),
   ("mnist", 10): dict(num_steps=600, width=16),
+  ("mnist", 50): dict(),
 }
 _RATE_FROM_IPC_100 = 10.0
 

@@ -30,6 +30,7 @@ _RECIPES = {
   ("mnist", None): dict(num_networks=300, width=32),
   ("mnist", 1): dict(),
   ("mnist", 10): dict(num_networks=20, width=16, learning_rate=2.0),
+  ("mnist", 50): dict(num_networks=10),
 }
 
 

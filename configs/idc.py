@@ -21,9 +21,9 @@ from ddjax.config import arguments, matching, tables
 # rates, distances and what trains the network are those of the released code. The rate is for
 # ipc 10 and grows with the ipc, and with the area of the images over that of `base_side` (so that
 # of Fashion-MNIST is .77 of it). MNIST goes there without cutout and CutMix where images are grids,
-# and SVHN without CutMix in the evaluation of single images at ipc 1. The rows of digits and MNIST
-# are shortened and narrowed by us, for two cores. Digits are no grids: of 8x8 pixels a cell would
-# have 16.
+# and SVHN is evaluated with cutout in place of CutMix on single images at ipc 1. The rows of digits
+# and MNIST are shortened and narrowed by us, for two cores. Digits are no grids: of 8x8 pixels a
+# cell would have 16.
 _RECIPES = {
   (None, None): dict(
     num_networks=2000,
@@ -94,7 +94,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
   if args["factor"]:
     config.variant = "-".join(filter(None, [f"factor{args['factor']}", config.variant]))
   config.matching = ConfigDict(dict(distance=distance, only_convolutions=True))
-  if is_mnist_grids or (args["dataset"], args["ipc"], factor) == ("svhn_cropped", 1, 1):
+  if is_mnist_grids:
     config.accuracy_evaluation.mix = "none"
+  if (args["dataset"], args["ipc"], factor) == ("svhn_cropped", 1, 1):
+    config.accuracy_evaluation.mix = "none"
+    config.accuracy_evaluation.augmentation = "color_crop_cutout_scale_rotate"
   config.mix = ConfigDict(dict(probability=mix_probability, beta=1.0))  # CutMix of the training
   return config

@@ -4,13 +4,13 @@ import jax
 from ml_collections import ConfigDict
 
 _DEVICE_SHARE = 1 / 4
-"""Of a device's memory; data, results and the compiler's own choices need the rest."""
+"""Of what JAX may take of a device's memory; data, results and the compiler need the rest."""
 _UNKNOWN_GB = 4.0
 """Where the device does not say how much it has, as CPUs."""
 
 
 def budget_bytes(config: ConfigDict) -> int:
-  """`memory_budget_gb` in bytes; 0 there is a quarter of the device's memory, on CPUs 4 GiB.
+  """`memory_budget_gb` in bytes; 0 there is a quarter of what JAX may take, on CPUs 4 GiB.
 
   Raises:
     ValueError: for a negative budget.

@@ -52,10 +52,13 @@ def _steps_to_begin_with(config: ConfigDict, folder: RunFolder) -> int:
   )
 
 
-def _with_learned_labels(config: ConfigDict) -> ConfigDict:
-  """The config whose networks train on learned labels as they are, unless it says otherwise."""
+def _with_learned_labels(config: ConfigDict, label_kind: str) -> ConfigDict:
+  """The config whose networks train on learned probabilities as they are, unless it says otherwise.
+
+  Labels of kernel methods are no probabilities; a protocol with hard labels takes the largest.
+  """
   evaluation = config.accuracy_evaluation
-  if not config.synthetic.get("learn_labels") or evaluation.labels is not None:
+  if label_kind != "probabilities" or evaluation.labels is not None:
     return config
   if protocols.find_protocol(evaluation.protocol).labels != "hard":
     return config
@@ -74,14 +77,14 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   Raises:
     RunFolderError, DataError, ValueError, NonFiniteLossError, PreemptedError: see there.
   """
-  config = _with_learned_labels(config)
   with (
     precision(config),
     RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder,
   ):
-    plain = compare.plain(config)
     started = time.monotonic()
     job = prepare(config, folder.path, load(config))
+    config = _with_learned_labels(config, job.distiller.label_kind)
+    job, plain = job._replace(config=config), compare.plain(config)
     evaluators = plan(job)
     choose.check(job)
     curve.make_curve(job)  # refuses impossible settings

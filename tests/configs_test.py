@@ -147,7 +147,13 @@ _MNIST_IDC = {
     ("idc:cifar10,ipc=10", _IDC | {"outer.network_examples": 2000}),
     ("idc:cifar100,ipc=1", _IDC | {"outer.network_examples": 2000, "outer.learning_rate": 5e-4}),
     ("idc:svhn_cropped,ipc=50", _IDC | {"outer.learning_rate": 2.5e-2}),
-    ("idc:svhn_cropped,ipc=1,factor=1", {"accuracy_evaluation.mix": "none"}),
+    (
+      "idc:svhn_cropped,ipc=1,factor=1",
+      {
+        "accuracy_evaluation.mix": "none",
+        "accuracy_evaluation.augmentation": "color_crop_cutout_scale_rotate",
+      },
+    ),
     ("idc:fashion_mnist,ipc=10", _ABSOLUTE),
     (
       "idc:mnist,ipc=10",

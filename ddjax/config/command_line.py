@@ -34,7 +34,7 @@ def parse(argv: list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def _log_held_back():
-  """What configs log while flags are read is shown after it, if the flags let it."""
+  """What configs log while flags are read is shown after it, if the flags let it, or they fail."""
   handler, records = logging.get_absl_handler(), []
 
   def hold(record):
@@ -46,9 +46,9 @@ def _log_held_back():
     yield
   finally:
     handler.removeFilter(hold)
-  for record in records:
-    if logging.get_absl_logger().isEnabledFor(record.levelno):
-      handler.handle(record)
+    for record in records:
+      if logging.get_absl_logger().isEnabledFor(record.levelno):
+        handler.handle(record)
 
 
 def _config_path(argv: list[str]) -> str:

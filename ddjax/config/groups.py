@@ -30,7 +30,7 @@ def base(method: str, dataset: str) -> ConfigDict:
       resume_from=placeholder(str),  # a run folder whose last checkpoint starts this run
       precision="float32",  # or float64, for kernels without pooling
       memory_budget_gb=0.0,  # of a blocked kernel call, of classes at once, of what MTT keeps;
-      # 0: a quarter of the device's memory, on CPUs 4
+      # 0: a quarter of what JAX may take of the device, on CPUs 4
       data=data(dataset),
       trainer=trainer(),
       evaluators=("kernel", "accuracy"),
@@ -61,7 +61,7 @@ def evaluation(task: str, dataset: str) -> ConfigDict:
       seed=0,
       num_devices=0,  # 0: all there are
       precision="float32",
-      memory_budget_gb=0.0,  # 0: a quarter of the device's memory, on CPUs 4
+      memory_budget_gb=0.0,  # 0: a quarter of what JAX may take of the device, on CPUs 4
       data=data(dataset),
       evaluators=("accuracy",),
       num_random_subsets=5,
@@ -182,8 +182,8 @@ def accuracy_evaluation() -> ConfigDict:
       num_epochs=placeholder(int),  # these six: None keeps the protocol's own
       batch_size=placeholder(int),
       learning_rate=placeholder(float),
-      augmentation=placeholder(str),  # operations joined by "_", or "none": no mixing either
-      labels=placeholder(str),  # own or hard; None takes learned ones as they are
+      augmentation=placeholder(str),  # operations joined by "_", or "none", then no mixing
+      labels=placeholder(str),  # own or hard; a run that learns labels takes them as own
       mix=placeholder(str),  # none, cutmix or mixup
       ema_decay=0.0,  # of an exponential average of the weights, which is then tested; 0: none
       full_set="cached",  # networks on the full train set: cached, train (may take days), or none

@@ -10,6 +10,7 @@ import optax
 
 from ddjax.augment import siamese
 from ddjax.distillers import synthetic
+from ddjax.distillers.matching import matched_kernels
 from ddjax.distillers.updates import Optimisers
 from ddjax.memory import budget_bytes
 from ddjax.models import pieces
@@ -130,8 +131,8 @@ def check_matched(config: ConfigDict, network: nn.Module, info: DatasetInfo) -> 
   """Raises ValueError where the network has no gradient that would be matched."""
   if not config.matching.only_convolutions:
     return
-  kernels = jax.tree.leaves(_shapes(network, info)["params"])
-  if not any(kernel.ndim == 4 for kernel in kernels):
+  params = _shapes(network, info)["params"]
+  if not jax.eval_shape(lambda params: matched_kernels(params, only_convolutions=True), params):
     raise ValueError(
       f"network.name={config.network.name!r} has no convolution, and matching.only_convolutions="
       "True matches nothing else."

@@ -37,7 +37,7 @@ class Protocol(NamedTuple):
     augmentation: operations of `ddjax.augment.siamese`, parameters drawn per example; "" for none.
     augmentation_mode: how many of them apply, see there.
     mix: "", "cutmix" or "mixup".
-    mix_probability: share of the batches that are mixed.
+    mix_probability: share of the batches that are mixed; mixup mixes all.
     mix_beta: both parameters of the Beta distribution of the mixing ratio.
     labels: "hard" trains on the largest label of each example; "own" on the labels as they are.
     loss: "mse", or "" for the one that suits the labels, see `LOSSES`.
@@ -124,7 +124,7 @@ PROTOCOLS = {
 FIELDS = ("num_epochs", "batch_size", "learning_rate", "augmentation", "labels", "mix")
 """What a config may set otherwise."""
 MIXES = ("cutmix", "mixup")
-_MIX_PROBABILITY = 0.5
+_CUTMIX_PROBABILITY = 0.5
 """Share of the batches that are mixed where the protocol mixes none (IDC's)."""
 
 FALLBACK_RATE = 0.01
@@ -180,7 +180,8 @@ def configure(config: ConfigDict, use_flip: bool = True) -> Protocol:
   if given.get("mix") == "none":
     given["mix"] = ""
   elif "mix" in given:
-    given["mix_probability"] = protocol.mix_probability or _MIX_PROBABILITY
+    share = protocol.mix_probability or _CUTMIX_PROBABILITY
+    given["mix_probability"] = 1.0 if given["mix"] == "mixup" else share
   protocol = protocol._replace(ema_decay=config.ema_decay, **given)
   siamese.parse(protocol.augmentation, protocol.augmentation_mode)
   return protocol

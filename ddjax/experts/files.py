@@ -1,6 +1,6 @@
 """Files of an expert buffer: checked against their SHA-256, mapped, locked.
 
-All functions raise `ExpertBufferError`, naming the file, where it cannot be read.
+What cannot be read is an `ExpertBufferError` that names the file.
 """
 
 import fcntl
@@ -36,7 +36,10 @@ def try_to_lock(lock: IO[str]) -> bool:
 def mapped(path: Path, stamp: tuple[int, ...]) -> np.ndarray:
   """The npy file, mapped into memory; the stamp only tells one version of it from another."""
   del stamp
-  return np.load(path, mmap_mode="r", allow_pickle=False)
+  try:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+  except (OSError, ValueError) as error:
+    raise ExpertBufferError(f"{path} cannot be read: {error}.") from error
 
 
 def stamp(path: Path) -> tuple[int, ...]:

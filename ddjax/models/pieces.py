@@ -77,8 +77,8 @@ def choose_classes_at_once(
     budget_bytes: that one call may need. On CPUs small groups are at least as fast, so there the
       cache sets a limit too, as a rule the lower one.
   Returns:
-    A divisor of k, or where the largest that fits is less than half of what would, that: then the
-    last group is smaller, which compiles twice.
+    A divisor of k, or where the largest that fits is less than half of what would, groups that are
+    as even as can be: then the last one is smaller, which compiles twice.
   Raises:
     ValueError: for a number outside 0 to k.
   """
@@ -89,7 +89,8 @@ def choose_classes_at_once(
   limit = min(budget_bytes / _LIVE_ACTIVATIONS, _GROUP_BYTES.get(jax.default_backend(), math.inf))
   most = min(max(int(limit // (images_per_class * image_bytes)), 1), num_classes)
   divisor = max(d for d in range(1, most + 1) if num_classes % d == 0)
-  return divisor if 2 * divisor >= most else most
+  num_groups = -(-num_classes // most)
+  return divisor if 2 * divisor >= most else -(-num_classes // num_groups)
 
 
 def over_classes(fn: Callable[..., Any], operands: tuple[Any, ...], at_once: int) -> Any:

@@ -88,7 +88,7 @@ def _make_extra_fits(config: ConfigDict, real: RealData, options: dict[str, Any]
     changes["hard_labels"] = (("distilled",), {"labels": "hard"})
   sets = ("distilled", "random_subset")
   if own.augmentation:
-    changes["without_augmentation"] = (sets, {"augmentation": "none"})
+    changes["without_augmentation"] = (sets, {"augmentation": "none", "mix": "none"})
   else:
     dsa = protocols.DSA if options["use_flip"] else siamese.without_flip(protocols.DSA)
     changes["with_augmentation"] = (sets, {"augmentation": dsa})

@@ -102,8 +102,7 @@ def draw_member_masks(config: ConfigDict, real: RealData) -> np.ndarray | None:
       if count < needed:
         raise ValueError(
           f"member_fraction={fraction} leaves class {real.class_names[label]!r} {count} examples, "
-          f"fewer than the {needed} that ipc={config.synthetic.ipc}, synthetic.init="
-          f"{config.synthetic.get('init')!r} begin with."
+          f"fewer than the {needed} that ipc={config.synthetic.ipc} needs."
         )
       mask[rng.choice(rows, count, replace=False)] = True
   return masks if config.num_replicas > 1 else masks[0]
@@ -236,10 +235,8 @@ def precision(config: ConfigDict):
 
 
 def _examples_to_begin_with(config: ConfigDict) -> int:
-  """Of each class: ipc, as many times that as grids of real images have cells, or any at all."""
+  """Of each class: ipc, or as many times that as grids of real images have cells."""
   chosen = config.synthetic
-  if chosen.get("init") in ("noise", "saved"):
-    return 1
   return chosen.ipc * (chosen.get("factor", 1) ** 2 if chosen.get("init") == "grid" else 1)
 
 

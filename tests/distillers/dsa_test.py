@@ -174,7 +174,7 @@ def test_learned_labels_are_probabilities_that_move():
     ({"synthetic.init": "saved"}, "synthetic.init='saved'"),
     ({"synthetic.init": "grid"}, "'grid'"),
     ({"matching.distance": "l2"}, "'l2'"),
-    ({"classes_at_once": 3}, "classes_at_once=3"),
+    ({"classes_at_once": 5}, "classes_at_once=5"),
     ({"augmentation": "rotat"}, "'rotat'"),
   ],
 )

@@ -220,7 +220,7 @@ def test_batch_norm_takes_statistics_of_real_images():
   distiller, data, _ = _idc(**_FAST, **{"network.name": name})
   state = distiller.init(jax.random.key(0), data)
   _, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
-  keys = jax.random.split(jax.random.fold_in(state.rng, state.step), 5)
+  keys = jax.random.split(jax.random.fold_in(state.rng, state.step), 6)
   network = build(name, num_classes=4, width=4)
   variables = network.init(keys[0], jnp.zeros((1, 8, 8, data.images.shape[-1])))
   real = standardise(data.images, data)  # 16 of each class are all of the 64

@@ -238,8 +238,10 @@ def test_mixing_may_be_left_out_or_added():
   idc, dc = protocols.find_protocol("idc"), protocols.find_protocol("dc")
   assert protocols.configure(_config(protocol="idc", mix="none")) == idc._replace(mix="")
   assert protocols.configure(_config(protocol="idc", mix="cutmix")) == idc
-  added = dc._replace(mix="mixup", mix_probability=0.5)
+  added = dc._replace(mix="mixup", mix_probability=1.0)
   assert protocols.configure(_config(protocol="dc", mix="mixup")) == added
+  added = dc._replace(mix="cutmix", mix_probability=0.5)
+  assert protocols.configure(_config(protocol="dc", mix="cutmix")) == added
   assert protocols.configure(_config(protocol="idc", augmentation="none")).mix == ""
   kept = protocols.configure(_config(protocol="idc", augmentation="none", mix="cutmix"))
   assert (kept.augmentation, kept.mix) == ("", "cutmix")
