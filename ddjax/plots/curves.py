@@ -47,7 +47,7 @@ def training_curves(
 ) -> "Figure":
   """Loss on the left, accuracy on the right, both over the logarithm of the step.
 
-  Step 0 has its place at the left edge. Of a curve with replicas the mean is drawn, and a band from
+  Where there is no accuracy to draw, the loss stands alone. Step 0 has its place at the left edge. Of a curve with replicas the mean is drawn, and a band from
   the smallest to the largest.
 
   Args:
@@ -60,18 +60,22 @@ def training_curves(
   Raises:
     ValueError: for a curve whose values do not fit its steps.
   """
-  figure = figures.new_figure(9.6, 4.0)
-  left, right = figure.subplots(1, 2)
+  accuracies = [curve for curve in accuracies if len(curve.steps)]
+  has_accuracy = bool(accuracies or bands or references)
+  figure = figures.new_figure(9.6 if has_accuracy else 4.8, 4.0)
+  left, *others = np.ravel(figure.subplots(1, 2 if has_accuracy else 1))
   _draw(left, losses)
   _loss_axis(left, np.concatenate([np.ravel(curve.values) for curve in losses] or [[]]))
-  _draw(right, accuracies)
-  for band in bands:
-    right.axhspan(band.low, band.high, color=figures.GREY, alpha=0.25, linewidth=0)
-    right.axhline(band.value, color=figures.GREY, linewidth=1.2, label=band.label)
-  for (label, value), dashes in zip((references or {}).items(), itertools.cycle(_REFERENCE_DASHES)):
-    right.axhline(value, color=figures.BLACK, linewidth=1, linestyle=dashes, label=label)
-  right.set_ylabel("accuracy", fontsize=9)
-  for axes in (left, right):
+  for right in others:
+    _draw(right, accuracies)
+    for band in bands:
+      right.axhspan(band.low, band.high, color=figures.GREY, alpha=0.25, linewidth=0)
+      right.axhline(band.value, color=figures.GREY, linewidth=1.2, label=band.label)
+    lines = zip((references or {}).items(), itertools.cycle(_REFERENCE_DASHES))
+    for (label, value), dashes in lines:
+      right.axhline(value, color=figures.BLACK, linewidth=1, linestyle=dashes, label=label)
+    right.set_ylabel("accuracy", fontsize=9)
+  for axes in (left, *others):
     _step_axis(axes)
     figures.tidy(axes)
     if axes.get_legend_handles_labels()[0]:

@@ -45,6 +45,14 @@ def test_bands_and_references_are_in_the_legend(tmp_path):
   figures.save_figure(figure, tmp_path / "curves.png")
 
 
+def test_the_loss_stands_alone_where_there_is_no_accuracy():
+  losses = [curves.Curve("loss", np.arange(3), np.ones(3))]
+  nothing = curves.Curve("accuracy", np.zeros(0, int), np.zeros(0))
+  assert len(curves.training_curves(losses, [nothing]).axes) == 1
+  band = curves.Band("random subset", 0.5, 0.4, 0.6)
+  assert len(curves.training_curves(losses, [nothing], bands=[band]).axes) == 2
+
+
 def test_refuses_values_that_do_not_fit():
   with pytest.raises(ValueError, match=r"'loss' has values of shape \(3,\)"):
     curves.training_curves([curves.Curve("loss", _STEPS, np.zeros(3))], [])
