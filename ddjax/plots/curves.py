@@ -47,8 +47,8 @@ def training_curves(
 ) -> "Figure":
   """Loss on the left, accuracy on the right, both over the logarithm of the step.
 
-  Where there is no accuracy to draw, the loss stands alone. Step 0 has its place at the left edge. Of a curve with replicas the mean is drawn, and a band from
-  the smallest to the largest.
+  Where there is no accuracy to draw, the loss stands alone. Step 0 has its place at the left edge.
+  Of a curve with replicas the mean is drawn, and a band from the smallest to the largest.
 
   Args:
     losses: curves of the loss, drawn on a logarithmic scale where all values are positive and

@@ -213,7 +213,6 @@ def _curves(job: Job, reports: dict[str, Report]):
     curve.VALIDATION_CURVE: "running curve on the validation split",
   }
   accuracies = [curves.Curve(label, *series(records, name)) for name, label in wanted.items()]
-  accuracies = [one for one in accuracies if len(one.steps)]
   bands = []
   if "kernel" in reports and config.curve.models == "kernel":  # the models of the curve
     kernel = reports["kernel"]
