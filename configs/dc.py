@@ -35,7 +35,7 @@ _RECIPES = {
   ("fake", None): dict(num_networks=20, real_batch_size=16, width=4),
   ("mnist", None): dict(num_networks=300, width=32),
   ("mnist", 1): dict(),
-  ("mnist", 10): dict(num_networks=20, width=16, learning_rate=2.0, init="real"),
+  ("mnist", 10): dict(num_networks=40, width=16, learning_rate=2.0, init="real"),
   ("mnist", 50): dict(num_networks=10),
 }
 _EVALUATION = {
