@@ -181,6 +181,16 @@ def test_settings_are_the_published_ones(argument, published):
     assert config.network.name == "convnet" and not config.synthetic.learn_labels
 
 
+@pytest.mark.parametrize("method", ["dc", "dsa", "dm"])
+def test_what_was_found_for_mnist_at_ipc_10_is_for_that_alone(method):
+  found = get_config(f"configs/{method}.py:mnist,ipc=10")
+  assert found.network.width == 16
+  for ipc in (1, 50):
+    other = get_config(f"configs/{method}.py:mnist,ipc={ipc}")
+    assert other.network.width == other.accuracy_evaluation.width == 32
+    assert other.outer.learning_rate == (1.0 if method == "dm" else 0.1)
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dataset", sorted(set(FACTS) - {"npz", "folder"}))
 def test_builds_for_every_data_set(name, dataset):

@@ -191,15 +191,29 @@ def test_many_matching_runs_of_random_halves_say_what_they_share(tmp_path):
   assert result.report["reports"]["accuracy"]["scalars"]["mlp"] is not None
 
 
-@pytest.mark.parametrize("labels,expected", [(None, "own"), ("hard", "hard")])
-def test_networks_train_on_learned_labels_as_they_are_unless_told_otherwise(
-  tmp_path, labels, expected
-):
-  config = _config("dsa.py:fake,ipc=1,steps=2", synthetic__learn_labels=True)
-  config.accuracy_evaluation.update(dict(num_epochs=2, labels=labels))
-  config.curve.models = "none"
-  config.evaluators = ("accuracy",)
+@pytest.mark.parametrize(
+  "kind,fields,expected",
+  [
+    ("probabilities", {}, "own"),
+    ("probabilities", {"labels": "hard"}, "hard"),
+    ("probabilities", {"protocol": "quick"}, None),  # whose labels are their own
+    ("centred", {}, None),  # no probabilities
+    ("one_hot", {}, None),
+  ],
+)
+def test_networks_train_on_learned_probabilities_unless_told_otherwise(kind, fields, expected):
+  config = _config("dsa.py:fake,ipc=1")
+  config.accuracy_evaluation.update(fields)
+  found = pipeline._with_learned_labels(config, kind)
+  assert found.accuracy_evaluation.labels == expected
+  assert config.accuracy_evaluation.labels == fields.get("labels")  # the caller's is as it was
+
+
+def test_a_run_that_learns_labels_says_how_its_networks_take_them(tmp_path):
+  fast = {"network__name": "mlp", "augmentation": "none", "curve__models": "none"}
+  config = _config("dsa.py:fake,ipc=1,steps=2", synthetic__learn_labels=True, **fast)
+  config.accuracy_evaluation.update(dict(num_epochs=2, augmentation="none"))
+  config.update(dict(evaluators=("accuracy",), evaluate_initial=False, num_random_subsets=1))
   workdir = pipeline.run(config, tmp_path).workdir
   report = json.loads((workdir / "report.json").read_text())
-  assert report["reports"]["accuracy"]["settings"]["training"]["labels"] == expected
-  assert config.accuracy_evaluation.labels == labels  # the caller's is as it was
+  assert report["reports"]["accuracy"]["settings"]["training"]["labels"] == "own"
