@@ -10,8 +10,7 @@ prepare_environment requirements-dev.txt "$@"
 say "ruff check, ruff format --check, pytest ${arguments[*]-}"
 .venv/bin/python -m ruff check --quiet
 .venv/bin/python -m ruff format --check --quiet
-# What compiles most runs on one core; tests of one file share compiled programs and fixtures. In
-# order of their names: by number of tests, the few long ones would come last, on one core.
+# What compiles most runs on one core; tests of one file share compiled programs and fixtures.
 # A worker that dies ends the run: a new one in its place was seen to wait for ever.
-options=(-n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0)
+options=(-n auto --maxprocesses=4 --dist=loadfile --max-worker-restart=0)
 exec .venv/bin/python -m pytest "${options[@]}" ${arguments[@]+"${arguments[@]}"} # bash 3: empty is unset
