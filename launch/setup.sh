@@ -95,7 +95,8 @@ install() { # requirements file
     tpu) packages+=("jax[tpu]") ;;
   esac
   say "installing $1 (log: $log)"
-  if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input \
+  # Of what is installed the smaller part is ever imported: let imports compile it, not pip.
+  if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input --no-compile \
     "${packages[@]}" >"$log" 2>&1; then
     tail -n 15 "$log" >&2
     fail "installing $1 failed; all of its messages are in $log."

@@ -15,6 +15,15 @@ os.environ["XLA_FLAGS"] = " ".join(
   ]
 )
 
+# Tests build the same programs over and over; each is compiled once, for all workers and for the
+# commands that tests start. Entries are not written in one piece: who reads half of one warns
+# (pyproject.toml lets that pass) and compiles for itself. Workers inherit the folder.
+_COMPILED = None
+if "PYTEST_XDIST_WORKER" not in os.environ:
+  _COMPILED = tempfile.TemporaryDirectory(prefix="ddjax-tests-")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
 import jax  # noqa: E402  the environment above is read when JAX is imported
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -22,16 +31,11 @@ import pytest  # noqa: E402
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
-# Tests build the same programs over and over; this process compiles each once. It saved 42 % of
-# the distillers' CPU time. Set here, because JAX looks for it at the first compilation only.
-_COMPILED = tempfile.TemporaryDirectory(prefix="ddjax-tests-")
-jax.config.update("jax_compilation_cache_dir", _COMPILED.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
 
 def pytest_unconfigure():
   """Removes the compiled programs."""
-  _COMPILED.cleanup()
+  if _COMPILED is not None:
+    _COMPILED.cleanup()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from ddjax import memory
+from ddjax.distillers import settings
 from ddjax.models import pieces
 from tests.distillers.cases import Case, make_distiller
+
+_FAST = {"network.name": "convnet(depth=1)", "synthetic.init": "noise", "augmentation": "crop"}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +38,20 @@ def test_a_negative_budget_is_named():
     memory.budget_bytes(ConfigDict(dict(memory_budget_gb=-1.0)))
 
 
-_FAST = {"network.name": "convnet(depth=1)", "synthetic.init": "noise", "augmentation": "crop"}
+@pytest.mark.parametrize(
+  "axis_name,num_devices,num_replicas,expected",
+  [(None, 1, 1, 2), ("devices", 4, 1, 4), (None, 1, 4, 1), (None, 4, 4, 2)],
+  ids=["one device", "a quarter of the rows", "four replicas", "one of the four"],
+)
+def test_classes_go_by_what_one_device_holds(
+  monkeypatch, axis_name, num_devices, num_replicas, expected
+):
+  monkeypatch.setattr(pieces, "_GROUP_BYTES", {})
+  monkeypatch.setattr(settings, "budget_bytes", lambda _: 2 * 66 * pieces._LIVE_ACTIVATIONS)
+  monkeypatch.setattr(pieces, "activation_bytes", lambda *_: 1)
+  sizes = {"num_devices": num_devices, "num_replicas": num_replicas, "outer.real_batch_size": 64}
+  distiller, _, _ = make_distiller(Case("dsa", "dsa", _FAST | sizes), axis_name)  # two images each
+  assert distiller.remarks[0] == f"{expected} of 4 classes at once."
 
 
 @pytest.mark.parametrize(

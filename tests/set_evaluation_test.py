@@ -345,6 +345,20 @@ def test_a_set_of_an_older_version_is_not_distilled_again(run, tmp_path):
   assert context.run_shadows is None and "another version" in context.why_not
 
 
+def test_a_set_that_began_with_a_saved_one_is_distilled_again_from_another_start(run, tmp_path):
+  config = _config("evaluate.py:fake,audit")
+  saved = load_distilled(run[1])
+  job = prepare_saved(config, tmp_path, load_real_data(config.data), saved)
+  origin = get_config("configs/dm.py:fake,ipc=2")
+  origin.synthetic.update(dict(init="saved", init_from="/gone"))
+  context = evaluate._context(job, {}, Watch(), origin)
+  assert context.run_shadows is None and "began with a saved one" in context.why_not
+  config.privacy.init = "real"
+  assert evaluate._context(job, {}, Watch(), origin).run_shadows is not None
+  own = evaluate.shadows.shadow_config(origin, config.privacy)
+  assert (own.synthetic.init, own.synthetic.init_from) == ("real", None)
+
+
 def test_grids_are_decoded_for_the_copy_check_and_its_pictures(run, tmp_path):
   saved = load_distilled(run[1])
   info = {name: value for name, value in saved.info.items() if name != "preprocessing"}

@@ -123,8 +123,9 @@ def trainer() -> ConfigDict:
   """The loop: how often it looks up, not what it computes."""
   return ConfigDict(
     dict(
-      steps_per_call=10,
+      steps_per_call=10,  # at most; fewer where they would take more than ten seconds
       checkpoint_every_steps=200,
+      checkpoint_every_minutes=5.0,  # and where so much time went by without one
       log_every_steps=10,
       keep_checkpoints=2,
       tensorboard=True,
@@ -263,7 +264,7 @@ def matching(
     dict(
       synthetic=dict(
         ipc=ipc,
-        init=init,  # real, noise, kmeans, saved; IDC: grid too
+        init=init,  # real, noise, saved; kmeans, but for IDC; grid, of IDC alone
         init_from=placeholder(str),  # for "saved": a run folder, a `distilled` folder, or an npz
         learn_labels=False,  # networks then train on them as they are
       )

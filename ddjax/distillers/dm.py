@@ -33,6 +33,7 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
   common = settings.read_settings(
     config,
     info,
+    axis_name,
     images_per_class=ipc,
     num_networks=num_networks,
     shares_embeddings=True,  # replicas that draw alike differ in their masks alone

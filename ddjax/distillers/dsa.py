@@ -51,7 +51,7 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     ValueError: for impossible settings.
   """
   outer, ipc, num_classes = config.outer, config.synthetic.ipc, info.num_classes
-  common = settings.read_settings(config, info, images_per_class=ipc)
+  common = settings.read_settings(config, info, axis_name, images_per_class=ipc)
   network, augmentation = common.network, common.augmentation
   settings.check_matched(config, network, info)
   settings.check_positive(outer, "network_learning_rate", "network_batch_size")
@@ -162,12 +162,17 @@ def _loops(config: ConfigDict) -> tuple[int, int, str]:
     if outer[name] < 0:
       raise ValueError(f"outer.{name}={outer[name]} must be 0 (as published) or positive.")
   outer_loop, inner_loop = outer.outer_loop or published[0], outer.inner_loop or published[1]
+  if outer_loop == 1 and outer.inner_loop > 1:
+    raise ValueError(
+      f"outer.inner_loop={outer.inner_loop} trains a network between its updates of the images, of "
+      "which there is one: set outer.outer_loop too."
+    )
   is_table = ipc in _LOOPS and (outer_loop, inner_loop) == published
   is_between = (outer_loop, inner_loop) == published
   between = "interpolated" if ipc < max(_LOOPS) else f"those of {max(_LOOPS)}"
   origin = "as published" if is_table else between if is_between else "from the config"
-  remark = (
-    f"{outer_loop} updates of the images a network, {inner_loop} epochs of training between them "
-    f"({origin}, ipc {ipc})."
-  )
+  loops = f"{outer_loop} updates of the images a network, {inner_loop} epochs of training between"
+  if outer_loop == 1:
+    loops = "a fresh network for every update of the images"
+  remark = f"{loops} ({origin}, ipc {ipc})."
   return outer_loop, inner_loop, remark

@@ -91,6 +91,7 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   common = settings.read_settings(
     config,
     info,
+    axis_name,
     images_per_class=num_seen,
     rate_scale=rate_scale,
     augmentation_mode="idc",
@@ -154,7 +155,7 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
 
   def train_network(rng, extra, data):
     """The same of a network trained further, on real examples drawn anew."""
-    labels = jax.nn.one_hot(data.labels, num_classes)[None]
+    labels = jax.nn.one_hot(data.labels, num_classes, dtype=jnp.float32)[None]
     weights = data.mask.astype(jnp.float32)[None]
     source = train.Source(data.images[None], labels, data.mean, data.std, weights)
     begun = training.begin(extra.variables, rows).replace(opt_state=extra.opt_state)

@@ -15,6 +15,7 @@ from ddjax.distillers.updates import Optimisers
 from ddjax.memory import budget_bytes
 from ddjax.models import pieces
 from ddjax.models.build import build
+from ddjax.training.parallel import make_layout
 from ddjax.types import Array, DatasetInfo
 
 INITS = ("real", "noise", "kmeans", "saved")
@@ -53,6 +54,7 @@ class Settings(NamedTuple):
 def read_settings(
   config: ConfigDict,
   info: DatasetInfo,
+  axis_name: str | None,
   *,
   images_per_class: int,
   num_networks: int = 1,
@@ -66,6 +68,7 @@ def read_settings(
   Args:
     config: the whole config; its fields stand in `ddjax.config.groups.matching`.
     info: of the data set.
+    axis_name: over which real rows are split; None where each device has all of them.
     images_per_class: synthetic images of a class as the network sees them.
     num_networks: matched at once.
     shares_embeddings: whether replicas that draw alike pass one real batch through the network for
@@ -83,11 +86,14 @@ def read_settings(
   has_statistics = "batch_stats" in _shapes(network, info)
   is_shared = shares_embeddings and config.shares_draws and not has_statistics
   real_copies = 1 if is_shared else config.num_replicas
+  row_devices, replica_devices = _shares(config, axis_name)
+  replicas = config.num_replicas // replica_devices
+  real_rows = -(-outer.real_batch_size // row_devices) * (1 if is_shared else replicas)
   image_bytes = pieces.activation_bytes(network, info.image_shape)
   at_once = pieces.choose_classes_at_once(
     config.classes_at_once,
     info.num_classes,
-    outer.real_batch_size * real_copies + images_per_class * config.num_replicas,
+    real_rows + images_per_class * replicas,
     image_bytes * num_networks,
     budget_bytes(config),
   )
@@ -103,6 +109,14 @@ def read_settings(
     * (real_copies / config.num_replicas),
     remarks=(f"{at_once} of {info.num_classes} classes at once.", *_of_rate(outer, rate_scale)),
   )
+
+
+def _shares(config: ConfigDict, axis_name: str | None) -> tuple[int, int]:
+  """Over how many devices real rows are split, and over how many replicas are."""
+  num_replicas = config.num_replicas if config.num_replicas > 1 else 0
+  layout = make_layout(config.num_devices, num_replicas)
+  count = len(layout.devices)
+  return (count, 1) if axis_name else (1, count if layout.split == "replicas" else 1)
 
 
 def _of_rate(outer: ConfigDict, rate_scale: float) -> tuple[str, ...]:

@@ -172,7 +172,7 @@ def make_training(
         return total, grads
 
       total, grads = sum_over_pieces(without_statistics, (images, labels, weights), num_pieces)
-    count = jnp.maximum(weights.sum(), 1e-6)  # a batch without any member changes nothing
+    count = jnp.maximum(weights.sum(), 1e-6)
     return total / count, jax.tree.map(lambda leaf: leaf / count, grads), stats
 
   def init_one(rng, row, source):
@@ -218,7 +218,11 @@ def make_training(
       options["grad_fn"] = lambda params, _: gradient({"params": params, **others}, *batch)[1]
     updates, opt_state = optimizer.update(grads, opt_state, variables["params"], **options)
     params = optax.apply_updates(variables["params"], updates)
-    variables = {"params": params, **stats}
+    trained = {"params": params, **stats}, opt_state
+    if source.weights is not None:  # a batch without any member changes nothing
+      is_any = weights.sum() > 0
+      trained = jax.tree.map(lambda new, old: jnp.where(is_any, new, old), trained, carry[:2])
+    variables, opt_state = trained
     if protocol.ema_decay:
       decay = jnp.minimum(protocol.ema_decay, (1.0 + step) / (10.0 + step))
       average = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, average, variables)

@@ -70,6 +70,7 @@ def distill(job: Job, stop_request=False) -> tuple[DistilledSet, float]:
         num_steps=job.num_steps,
         steps_per_call=settings.steps_per_call,
         checkpoint_every_steps=settings.checkpoint_every_steps,
+        checkpoint_every_minutes=settings.checkpoint_every_minutes,
         checkpoints=checkpoints,
         stops=stops,
         hooks=trainer.Hooks(on_metrics, on_stop),

@@ -13,7 +13,7 @@ import numpy as np
 
 from ddjax import registry
 from ddjax.augment import siamese
-from ddjax.config import compare
+from ddjax.config import compare, groups
 from ddjax.config.arguments import nearest
 from ddjax.data.batches import standardise
 from ddjax.data.facts import get_facts
@@ -268,12 +268,20 @@ def _context(
   origin = origin.copy_and_resolve_references().unlock()
   for field in ("num_devices", "memory_budget_gb"):  # of this machine
     origin[field] = config[field]
+  fields = origin.get("trainer", {})
+  origin.trainer = {**groups.trainer(), **fields}  # with those that are newer than the set
   try:
     own = shadows.shadow_config(origin, config.privacy)
     if registry.DISTILLERS[own.method](own, job.real.info).experts is not None:
       experts.protocol_of(own)
   except (AttributeError, KeyError) as error:
     reason = f"the set's config is of another version of ddjax: {error}"
+    return EvaluationContext(sets, None, reason, feature_fn)
+  if own.synthetic.get("init") == "saved":
+    reason = (
+      "the set began with a saved one, which knows more than the members of a split; name another "
+      "start, such as --config.privacy.init=real"
+    )
     return EvaluationContext(sets, None, reason, feature_fn)
 
   def run_shadows():

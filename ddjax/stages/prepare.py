@@ -65,6 +65,9 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
   for field in ("steps_per_call", "checkpoint_every_steps", "log_every_steps", "keep_checkpoints"):
     if config.trainer[field] < 1:
       raise ValueError(f"trainer.{field}={config.trainer[field]} must be at least 1.")
+  minutes = config.trainer.checkpoint_every_minutes
+  if not minutes > 0:
+    raise ValueError(f"trainer.checkpoint_every_minutes={minutes} must be positive.")
   num_replicas = config.num_replicas if config.num_replicas > 1 else 0
   layout = parallel.make_layout(config.num_devices, num_replicas, config.shares_draws)
   distiller = make(config, real.info, axis_name=layout.axis_name)

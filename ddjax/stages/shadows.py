@@ -61,12 +61,15 @@ def shadow_config(config: ConfigDict, settings: ConfigDict) -> ConfigDict:
     config: of a distillation; resolved.
     settings: the group `privacy`.
   Raises:
-    ValueError: for fewer than 4 splits, or a fraction outside (0, 1).
+    ValueError: for fewer than 4 splits, a fraction outside (0, 1), or splits that all begin with
+      the same saved set.
   """
   if settings.num_splits < 4:
     raise ValueError(f"privacy.num_splits={settings.num_splits} must be at least 4.")
   if not 0 < settings.member_fraction < 1:
     raise ValueError(f"privacy.member_fraction={settings.member_fraction} must lie in (0, 1).")
+  if settings.init == "saved":
+    raise ValueError("privacy.init='saved' would begin every split with the same images.")
   config = config.copy_and_resolve_references().unlock()
   config.num_replicas = settings.num_splits
   config.member_fraction = settings.member_fraction
@@ -77,6 +80,7 @@ def shadow_config(config: ConfigDict, settings: ConfigDict) -> ConfigDict:
     config.synthetic.ipc = settings.ipc
   if settings.init:
     config.synthetic.init = settings.init
+    config.synthetic.init_from = None
   limit = settings.max_steps.get(config.method, 0)
   if "outer" in config and settings.num_steps:
     config.outer.num_steps = settings.num_steps
@@ -192,6 +196,7 @@ def _distill(job: Job, watch: Watch) -> DistilledSet:
         num_steps=job.num_steps,
         steps_per_call=settings.steps_per_call,
         checkpoint_every_steps=settings.checkpoint_every_steps,
+        checkpoint_every_minutes=settings.checkpoint_every_minutes,
         checkpoints=checkpoints,
         hooks=trainer.Hooks(progress.show_rows),
         stop_request=watch.stop_request,

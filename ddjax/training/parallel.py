@@ -162,6 +162,14 @@ def any_process(flag: bool) -> bool:
   return bool(multihost_utils.process_allgather(np.array(bool(flag))).any())
 
 
+def of_main_process(numbers: Sequence[int]) -> list[int]:
+  """What the first host says, such as what it read from its clock; all hosts must ask together."""
+  if jax.process_count() == 1:
+    return [int(number) for number in numbers]
+  said = multihost_utils.broadcast_one_to_all(np.array(numbers, np.int32))
+  return np.asarray(said).tolist()
+
+
 def place_state(state: DistillState, layout: Layout) -> DistillState:
   """Places a state for `make_program`; replicas are dealt out where they are what is split."""
   if layout.split == "rows":

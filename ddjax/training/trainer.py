@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from typing import Any, Callable, Iterable, NamedTuple, Sequence
 
 from absl import logging
@@ -11,6 +12,9 @@ import numpy as np
 from ddjax.training import parallel
 from ddjax.training.checkpoints import Checkpoints
 from ddjax.types import DataSplit, Distiller, DistillState
+
+_CALL_SECONDS = 10.0
+"""How long a compiled call may take, so that nobody who asks for a stop waits long."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -83,6 +87,7 @@ def train(
   steps_per_call: int,
   checkpoint_every_steps: int,
   checkpoints: Checkpoints,
+  checkpoint_every_minutes: float = float("inf"),
   stops: Iterable[int] = (),
   hooks: Hooks = Hooks(),
   stop_request: Any = False,
@@ -94,7 +99,10 @@ def train(
   Args:
     data: the real set, placed or not.
     state: as from `initialise` or a checkpoint; its buffers are used up.
-    steps_per_call: the most steps in one compiled call.
+    steps_per_call: the most steps in one compiled call; fewer, once they are seen to take more than
+      ten seconds together.
+    checkpoint_every_steps: the state is saved at multiples of it, and at the end.
+    checkpoint_every_minutes: and where so much time went by since the last one.
     stops: steps at which `hooks.on_stop` looks at the state (0 included, if not yet passed).
     stop_request: read as a bool between calls; true saves and raises.
     program: from `parallel.make_program`, where the step is compiled already.
@@ -118,18 +126,25 @@ def train(
   seeds = seeds_of(state) if is_host_fed else None
   state = parallel.place_state(state, layout)
   pending = None
+  finished = saved = time.monotonic()
+  at_once = steps_per_call
 
   def emit():
-    nonlocal pending
+    nonlocal pending, finished, at_once
     if pending is not None:
-      first_step, count, metrics = pending
+      first_step, count, metrics, started = pending
       metrics = {name: np.asarray(rows)[:count] for name, rows in metrics.items()}
+      started, finished = max(started, finished), time.monotonic()
+      at_once = _CALL_SECONDS * count // max(finished - started, 1e-9)
+      at_once = int(np.clip(at_once, 1, steps_per_call))
       _check_finite(first_step, metrics, checkpoints)
       hooks.on_metrics(first_step, metrics)
     pending = None
 
   def save():
+    nonlocal saved
     checkpoints.save(step, parallel.collect_state(state, layout))
+    saved = time.monotonic()
 
   if step in stops:
     hooks.on_stop(step, parallel.collect_state(state, layout))
@@ -139,13 +154,19 @@ def train(
       save()
       checkpoints.wait()
       raise PreemptedError(step)
+    is_late = time.monotonic() - saved > 60 * checkpoint_every_minutes
+    is_late, most = parallel.of_main_process((is_late, at_once))
+    if is_late:
+      emit()
+      save()
     boundary = int(boundaries[np.searchsorted(boundaries, step, side="right")])
-    count = min(steps_per_call, boundary - step)
+    count = min(most, boundary - step)
     if is_host_fed:
       shard = host_batches(distiller, host_data, seeds, step, count, steps_per_call, layout)
+    started = time.monotonic()
     state, metrics = program(state, data, count, shard)
     emit()  # reads the call before this one, while this one runs
-    pending = (step + 1, count, metrics)
+    pending = (step + 1, count, metrics, started)
     step += count
     if step == boundary:
       emit()

@@ -75,7 +75,9 @@ def test_the_network_is_trained_on_real_examples_and_its_momentum_lives_on():
   images = standardise(data.images, data)[np.asarray(data.mask)]
   labels = jax.nn.one_hot(np.asarray(data.labels)[np.asarray(data.mask)], 4)
 
-  def loss(params):
+  @jax.jit
+  @jax.grad
+  def network_gradient(params):
     logits = network.apply({"params": params}, images)
     return optax.softmax_cross_entropy(logits, labels).mean()
 
@@ -87,7 +89,7 @@ def test_the_network_is_trained_on_real_examples_and_its_momentum_lives_on():
       params = network.init(rng, jnp.zeros((1, *info.image_shape)))["params"]
       velocity = jax.tree.map(jnp.zeros_like, params)
     else:
-      gradient = jax.tree.map(lambda g, p: g + 5e-4 * p, jax.grad(loss)(params), params)
+      gradient = jax.tree.map(lambda g, p: g + 5e-4 * p, network_gradient(params), params)
       velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradient)
       params = jax.tree.map(lambda p, v: p - 0.01 * v, params, velocity)
     state, _ = step(state, data, jnp.int32(0))
@@ -128,11 +130,15 @@ def test_the_network_sees_real_examples_augmented_and_mixed(mix):
 
     return jax.grad(loss)(params)
 
+  @jax.jit
+  def augmented(rng, images):
+    return siamese.augment(rng, images, augmentation, per_example=True)
+
   for number in range(2):
     rows = order[32 * number : 32 * number + 32]
     augment_rng, mix_rng = jax.random.split(jax.random.fold_in(drawing, number))
     images = standardise(data.images[rows], data)
-    images = np.array(siamese.augment(augment_rng, images, augmentation, per_example=True))
+    images = np.array(augmented(augment_rng, images))
     labels = np.eye(4, dtype=np.float32)[data.labels[rows]]
     if mix:
       everyone = jnp.ones(32, bool)

@@ -133,6 +133,21 @@ def test_together_equals_a_plain_loop(kind):
     assert max(jax.tree.leaves(gap)) > 5e-4  # above the tolerance: not one for the other
 
 
+def test_a_batch_of_absent_examples_changes_nothing():
+  """It has no statistics for batch norm, and neither momentum nor decay go on without it."""
+  kind = KINDS[0]
+  _, _, init, advance = _compiled(kind)
+  rng, rows = jax.random.key(0), _rows_of(kind)
+  source = _source(kind).replace(weights=jnp.ones((2, 12)))
+  before, _ = advance(init(rng, rows, source), rng, rows, source, np.int32(2))
+  absent = source.replace(weights=jnp.zeros((2, 12)))
+  after, _ = advance(before, rng, rows, absent, np.int32(1))
+  _assert_equal((after.variables, after.opt_state), (before.variables, before.opt_state))
+  other, _ = advance(before, rng, rows, source, np.int32(1))
+  for old, new in zip(jax.tree.leaves(before.variables), jax.tree.leaves(other.variables)):
+    assert (old != new).any() and np.isfinite(new).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_call_length_changes_no_bit(kind):
   _assert_equal(_train(kind)[1:], _train(kind, (1, 4, 7))[1:])

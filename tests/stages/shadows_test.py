@@ -119,6 +119,9 @@ def test_factors_reach_the_distillation(parts):
   assert (own.synthetic.ipc, own.synthetic.init, own.outer.num_steps) == (3, "noise", 7)
   assert own.shares_draws and own.num_replicas == _SPLITS
   assert config.synthetic.ipc == 1
+  changed.init = "saved"
+  with pytest.raises(ValueError, match="every split with the same images"):
+    shadows.shadow_config(config, changed)
 
 
 def test_costly_methods_are_cut_short_and_the_report_says_so(parts, run):

@@ -93,6 +93,26 @@ def test_metrics_come_once_a_step_and_in_order(tmp_path):
   assert stopped == [(0, 0), (4, 4), (10, 10)]
 
 
+def test_slow_steps_are_called_one_by_one_and_end_on_the_same_bits(tmp_path, monkeypatch):
+  whole, lengths = _train(tmp_path / "whole"), []
+  monkeypatch.setattr(trainer, "_CALL_SECONDS", 0.0)
+  hooks = trainer.Hooks(on_metrics=lambda _, metrics: lengths.append(len(metrics["loss"])))
+  slow = _train(tmp_path / "slow", hooks=hooks)
+  assert lengths[0] == 3 and lengths[2:] == [1] * (10 - sum(lengths[:2]))
+  np.testing.assert_array_equal(slow.synthetic.images, whole.synthetic.images)
+
+
+def test_the_state_is_saved_once_so_much_time_went_by(tmp_path):
+  for minutes, last in ((60.0, 5), (1e-9, 8)):  # calls end at steps 3, 5, 8 and 10
+    folder = tmp_path / str(last)
+    with pytest.raises(
+      trainer.NonFiniteLossError, match=f"step 9. Last good checkpoint: step {last}"
+    ):
+      _train(folder, fails_at=9, checkpoint_every_minutes=minutes)
+    with Checkpoints(folder) as checkpoints:
+      assert checkpoints.latest_step() == last
+
+
 def test_a_loss_that_is_not_finite_stops_with_step_and_last_good_checkpoint(tmp_path):
   with pytest.raises(trainer.NonFiniteLossError, match="'loss' is nan at step 7.*step 5 in"):
     _train(tmp_path, fails_at=7)
