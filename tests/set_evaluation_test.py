@@ -353,9 +353,9 @@ def test_a_set_that_began_with_a_saved_one_is_distilled_again_from_another_start
   origin.synthetic.update(dict(init="saved", init_from="/gone"))
   context = evaluate._context(job, {}, Watch(), origin)
   assert context.run_shadows is None and "began with a saved one" in context.why_not
-  config.privacy.init = "real"
+  job.config.privacy.init = "real"
   assert evaluate._context(job, {}, Watch(), origin).run_shadows is not None
-  own = evaluate.shadows.shadow_config(origin, config.privacy)
+  own = evaluate.shadows.shadow_config(origin, job.config.privacy)
   assert (own.synthetic.init, own.synthetic.init_from) == ("real", None)
 
 
