@@ -2,7 +2,7 @@
 
   python -m ddjax.main --config=configs/dsa.py                       digits, ipc 1
   python -m ddjax.main --config=configs/dsa.py:cifar10,ipc=10        the published settings
-  python -m ddjax.main --config=configs/dsa.py:cifar10,ipc=1,steps=300  as far as two cores come
+  python -m ddjax.main --config=configs/dsa.py:cifar10,ipc=1,steps=400  as far as two cores come
   python -m ddjax.main --config=configs/dsa.py:mnist,ipc=1,width=128 the published width
 
 Words behind the colon: data set, `ipc=N`, `seed=N`, `steps=N` (updates of the images), `width=N`
