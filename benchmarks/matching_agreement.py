@@ -4,11 +4,13 @@
 
 Both sides begin with the same images; at every step PyTorch gets our network's weights, our real
 batch and our siamese draws, and moves its own images by its own optimiser. What is compared is the
-loss of every step and, after the first and the last, by what the images moved. Published settings;
-the data come through TFDS.
+loss of every step and, after the last, the images. The gradient of the first step is held against
+the same in PyTorch's float64 too: how far rounding carries either side. Published settings; the
+data come through TFDS.
 """
 
 import functools
+import itertools
 import json
 
 from absl import app, flags
@@ -50,25 +52,32 @@ def _torch_draws(draws: siamese.Draws, augmentation: siamese.Augmentation) -> li
 class _Theirs:
   """The PyTorch side of a method: its images, its optimiser, its loss."""
 
-  def __init__(self, case, config, images, data, max_value):
+  def __init__(self, case, config, images, data, max_value, dtype="float32"):
     torch = torch_matching.torch
-    self._case, self._config = case, config
+    self._case, self._config, self._dtype = case, config, getattr(torch, dtype)
     self._mean, self._std = (
-      torch_matching.to_torch(np.asarray(x)[None, None] / max_value) for x in (data.mean, data.std)
+      self._to_torch(np.asarray(x)[None, None] / max_value) for x in (data.mean, data.std)
     )
     learned = images.reshape(data.class_index.shape[0], -1, *images.shape[1:])
-    self.images = torch_matching.to_torch(learned).requires_grad_()
+    self.images = self._to_torch(learned).requires_grad_()
     outer = config.outer
     self._optimizer = torch.optim.SGD(
       [self.images], lr=outer.learning_rate, momentum=outer.momentum
     )
-    self._network = torch_matching.TorchConvNet(10, config.network.width)
+    self._network = torch_matching.TorchConvNet(10, config.network.width).to(self._dtype)
+
+  def _to_torch(self, images):
+    return torch_matching.to_torch(images).to(self._dtype)
+
+  def gradient(self) -> np.ndarray:
+    """Of the images in the last step, f[k n h w c]."""
+    return np.moveaxis(self.images.grad.numpy(), -3, -1)
 
   def step(self, params, real, draws, is_first: bool) -> float:
     """One update; the loss before it."""
     torch = torch_matching.torch
     torch_matching.load_parameters(self._network, params)
-    batches = list(torch_matching.to_torch(real))
+    batches = list(self._to_torch(real))
     images = self.images
     if self._case == "idc":
       if is_first:
@@ -127,14 +136,6 @@ def _compare(case: str, num_steps: int, ipc: int, width: int) -> dict[str, objec
   step = jax.jit(distiller.step)
   draws_of_step = functools.partial(_draws_of_step, case, config, real.info, network)
   losses = []
-
-  def difference_over_change():
-    """Of the images after this step; after the first it is that of the gradient."""
-    own = np.asarray(state.synthetic.images).reshape(len(theirs.images), ipc, *start.shape[1:])
-    other = np.moveaxis(theirs.images.detach().numpy(), -3, -1)
-    change = np.linalg.norm(own - start.reshape(own.shape))
-    return float(np.linalg.norm(own - other) / change)
-
   for number in range(num_steps):
     after, metrics = step(state, data, 0)
     params, batch, draws = draws_of_step(state, after, data)
@@ -143,16 +144,34 @@ def _compare(case: str, num_steps: int, ipc: int, width: int) -> dict[str, objec
     losses.append((float(metrics["loss"]), theirs.step(params, seen, draws, is_first)))
     state = after
     if number == 0:
-      of_gradient = difference_over_change()
+      exact = _Theirs(case, config, start, data, real.max_value, "float64")
+      exact.step(params, seen, draws, is_first)
+      moved = np.asarray(after.synthetic.images) - start
+      rounding = _of_first_gradient(-moved / config.outer.learning_rate, theirs, exact)
     print(f"{case} step {number + 1}: ours {losses[-1][0]:.6g}, PyTorch {losses[-1][1]:.6g}")
   own, other = np.array(losses).T
+  moved = np.asarray(state.synthetic.images).reshape(theirs.images.shape[0], ipc, *start.shape[1:])
+  moved_there = np.moveaxis(theirs.images.detach().numpy(), -3, -1)
+  change = np.linalg.norm(moved - start.reshape(moved.shape))
   return {
     "num_steps": num_steps,
     "first_loss": float(own[0]),
     "last_loss": float(own[-1]),
     "largest_relative_difference_of_loss": float(np.max(np.abs(own - other) / other)),
-    "relative_difference_of_first_gradient": of_gradient,
-    "difference_of_images_over_change": difference_over_change(),
+    "difference_of_images_over_change": float(np.linalg.norm(moved - moved_there) / change),
+    "relative_difference_of_first_gradient": rounding,
+  }
+
+
+def _of_first_gradient(ours: np.ndarray, theirs: _Theirs, exact: _Theirs) -> dict[str, float]:
+  """How far the gradients f[k n h w c] in float32 lie from each other, and from float64's."""
+  gradients = {"ours": ours, "PyTorch": theirs.gradient(), "float64": exact.gradient()}
+  size = np.linalg.norm(gradients["float64"])
+  return {
+    f"{a} from {b}": float(
+      np.linalg.norm(gradients[a].reshape(-1) - gradients[b].reshape(-1)) / size
+    )
+    for a, b in itertools.combinations(gradients, 2)
   }
 
 

@@ -190,15 +190,14 @@ def _flip(x, values):
 
 def _scale(x, values):
   rows, columns = (float(v) for v in values["scale"])
-  return torch_training._resample(
-    x, torch.tensor([[columns, 0.0], [0.0, rows]]).expand(len(x), 2, 2)
-  )
+  linear = torch.tensor([[columns, 0.0], [0.0, rows]], dtype=x.dtype)
+  return torch_training._resample(x, linear.expand(len(x), 2, 2))
 
 
 def _rotate(x, values):
   angle = float(values["angle"])
   cos, sin = np.cos(angle), np.sin(angle)
-  linear = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float32)
+  linear = torch.tensor([[cos, -sin], [sin, cos]], dtype=x.dtype)
   return torch_training._resample(x, linear.expand(len(x), 2, 2))
 
 
