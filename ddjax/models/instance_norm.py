@@ -70,9 +70,15 @@ _instance_norm.defvjp(_forward, _backward)
 
 
 def _pixel_mean(x: Array) -> Array:
-  """Mean over the pixels, f32[b 1 1 c]; on CPUs as a product, which is several times faster."""
+  """Mean over the pixels, f32[b 1 1 c]; on CPUs as products, which is several times faster.
+
+  One along the rows and one along the columns: a single one over a thousand pixels rounds some five
+  times as much, enough to turn ReLUs and the gradients that are matched.
+  """
   if jax.default_backend() != "cpu":
     return x.mean((1, 2), keepdims=True)
   batch, height, width, channels = x.shape
-  ones = jnp.full((batch, 1, height * width), 1 / (height * width), x.dtype)
-  return (ones @ x.reshape(batch, height * width, channels)).reshape(batch, 1, 1, channels)
+  of_row = jnp.full((batch * height, 1, width), 1 / width, x.dtype)
+  rows = of_row @ x.reshape(batch * height, width, channels)
+  of_column = jnp.full((batch, 1, height), 1 / height, x.dtype)
+  return (of_column @ rows.reshape(batch, height, channels)).reshape(batch, 1, 1, channels)

@@ -60,3 +60,13 @@ def test_a_small_spread_about_a_large_mean_keeps_its_digits():
   )
   y = jax.jit(lambda x: instance_norm(x, jnp.ones(1), 1e-5))(x)
   np.testing.assert_allclose(y, expected, atol=2e-3)
+
+
+def test_a_thousand_pixels_are_averaged_to_the_last_digits():
+  """Products that add them up one by one round by 2e-5 here, and turn ReLUs."""
+  x = draw((4, 32, 32, 8), 0) ** 2 + 30
+  values = np.float64(x)
+  expected = values - values.mean((1, 2), keepdims=True)
+  expected /= np.sqrt(values.var((1, 2), keepdims=True) + 1e-5)
+  ours = jax.jit(lambda x: instance_norm(x, jnp.ones(8), 1e-5))(x)
+  assert np.abs(ours - expected).max() < 1e-5
