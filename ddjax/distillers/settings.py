@@ -85,7 +85,6 @@ def read_settings(
   network = build_network(config, info)
   has_statistics = "batch_stats" in _shapes(network, info)
   is_shared = shares_embeddings and config.shares_draws and not has_statistics
-  real_copies = 1 if is_shared else config.num_replicas
   row_devices, replica_devices = _shares(config, axis_name)
   replicas = config.num_replicas // replica_devices
   real_rows = -(-outer.real_batch_size // row_devices) * (1 if is_shared else replicas)
@@ -106,7 +105,7 @@ def read_settings(
     images_at_once=pieces.best_images_at_once(network, info.image_shape),
     image_shape=tuple(info.image_shape),
     real_passes=min(outer.real_batch_size, info.num_train / info.num_classes)
-    * (real_copies / config.num_replicas),
+    / (config.num_replicas if is_shared else 1),
     remarks=(f"{at_once} of {info.num_classes} classes at once.", *_of_rate(outer, rate_scale)),
   )
 
