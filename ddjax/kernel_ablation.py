@@ -146,7 +146,7 @@ def _unaffordable(
 
 def _minutes(job: Job) -> float:
   """Estimated minutes of one cell."""
-  return sum(estimate.estimate(job).seconds.values()) / 60
+  return estimate.estimate(job).total_seconds / 60
 
 
 def _transfer(config: ConfigDict, real, sets, names, not_run) -> list[Cell]:

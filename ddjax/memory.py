@@ -1,7 +1,8 @@
 """How much memory one compiled call may take for what it computes on the way."""
 
-import jax
 from ml_collections import ConfigDict
+
+from ddjax import backend
 
 _DEVICE_SHARE = 1 / 4
 """Of what JAX may take of a device's memory; data, results and the compiler need the rest."""
@@ -20,5 +21,5 @@ def budget_bytes(config: ConfigDict) -> int:
     raise ValueError(f"memory_budget_gb={wanted} must not be negative.")
   if wanted:
     return int(wanted * 2**30)
-  limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+  limit = backend.memory_limit()
   return int(limit * _DEVICE_SHARE if limit else _UNKNOWN_GB * 2**30)

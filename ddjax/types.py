@@ -139,6 +139,8 @@ class Distiller(NamedTuple):
     num_steps: the natural length where the method has one (Label Solve: one pass), else None.
     decode_factor: cells a side of the grid that a published image is; 1 for whole images.
     image_passes: cost of a step, in passes of one image forward through `config.network`.
+    forward_passes: those of them whose activations no gradient needs.
+    passes_in_a_row: of a network in a step, one after another, however many images each takes.
     step_bytes: memory that a step needs besides the data and its networks, where that is known.
     remarks: sentences for the log, on what the method chose itself.
   """
@@ -153,6 +155,8 @@ class Distiller(NamedTuple):
   num_steps: int | None = None
   decode_factor: int = 1
   image_passes: float = 0.0
+  forward_passes: float = 0.0
+  passes_in_a_row: float = 1.0
   step_bytes: int = 0
   remarks: tuple[str, ...] = ()
 

@@ -1,5 +1,6 @@
 """The budget of memory, and that it changes how a step computes but not what."""
 
+import math
 from types import SimpleNamespace
 
 import jax
@@ -8,12 +9,17 @@ from ml_collections import ConfigDict
 import numpy as np
 import pytest
 
-from ddjax import memory
+from ddjax import backend, memory
 from ddjax.distillers import settings
 from ddjax.models import pieces
 from tests.distillers.cases import Case, make_distiller
 
 _FAST = {"network.name": "convnet(depth=1)", "synthetic.init": "noise", "augmentation": "crop"}
+
+
+def _take_any_group(monkeypatch):
+  """As where no cache sets a limit."""
+  monkeypatch.setitem(backend.TRAITS, "cpu", backend.traits()._replace(group_bytes=math.inf))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +52,7 @@ def test_a_negative_budget_is_named():
 def test_classes_go_by_what_one_device_holds(
   monkeypatch, axis_name, num_devices, num_replicas, expected
 ):
-  monkeypatch.setattr(pieces, "_GROUP_BYTES", {})
+  _take_any_group(monkeypatch)
   monkeypatch.setattr(settings, "budget_bytes", lambda _: 2 * 66 * pieces._LIVE_ACTIVATIONS)
   monkeypatch.setattr(pieces, "activation_bytes", lambda *_: 1)
   sizes = {"num_devices": num_devices, "num_replicas": num_replicas, "outer.real_batch_size": 64}
@@ -59,7 +65,7 @@ def test_classes_go_by_what_one_device_holds(
   [("dm", {}), ("dsa", {"outer.outer_loop": 1}), ("idc", {"mix.probability": 0.0})],
 )
 def test_budgets_choose_groups_of_classes_that_give_equal_steps(monkeypatch, method, changes):
-  monkeypatch.setattr(pieces, "_GROUP_BYTES", {})  # as where no cache sets a limit
+  _take_any_group(monkeypatch)
 
   def step(budget_gb):
     budget = {"memory_budget_gb": budget_gb}

@@ -5,6 +5,8 @@ step draws a fresh network that is never trained; its features are the flattened
 linear layer.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -90,5 +92,7 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
     extract,
     batch_sizes={"outer.real_batch_size": common.real_batch_size},
     image_passes=num_networks * num_classes * (common.real_passes + 3 * ipc),
+    forward_passes=num_networks * num_classes * common.real_passes,
+    passes_in_a_row=4 * math.ceil(num_classes / common.classes_at_once),
     remarks=common.remarks,
   )

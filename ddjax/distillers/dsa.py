@@ -7,6 +7,8 @@ updates of the images; between two of them the network is trained on the images 
 epochs. One step here is one such update, so that a run can stop after any of them.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -150,6 +152,8 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     batch_sizes={"outer.real_batch_size": common.real_batch_size},
     image_passes=num_classes * (3 * common.real_passes + 9 * ipc)
     + trained_share * 3 * inner_loop * num_images,
+    passes_in_a_row=12 * math.ceil(num_classes / common.classes_at_once)
+    + trained_share * 3 * training.num_steps,
     remarks=(*common.remarks, remark),
   )
 

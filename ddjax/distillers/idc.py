@@ -223,6 +223,7 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     batch_sizes={"outer.real_batch_size": common.real_batch_size},
     decode_factor=factor,
     image_passes=num_classes * (3 * common.real_passes + 9 * num_seen) + 3 * num_real,
+    passes_in_a_row=12 * math.ceil(num_classes / common.classes_at_once) + 3 * network_steps,
     remarks=(*common.remarks, *_remarks(num_classes * num_decoded, num_seen, num_decoded)),
   )
 

@@ -20,11 +20,10 @@ from ddjax.attacks.carlini_wagner import carlini_wagner
 from ddjax.attacks.deepfool import deepfool
 from ddjax.attacks.gradient import ascend
 from ddjax.attacks.square import square
+from ddjax.backend import traits
 from ddjax.models.pieces import map_each
 from ddjax.types import Array, Models
 
-_NETWORKS_AT_ONCE = {"cpu": 1}
-"""Networks vmapped, by backend; elsewhere all: a CPU is filled by the images of one."""
 _HOST_STREAM = 0x686F7374
 _APGD_OBJECTIVES = ("cross_entropy", "dlr", "targeted_dlr")
 _LEAST_CLASSES = {"apgd_dlr": 3, "apgd_t": 4}
@@ -183,7 +182,7 @@ def run_trial(
     rngs = jax.vmap(functools.partial(jax.random.split, num=pieces))(rngs)
     blocks = pixels[rows], labels[rows]
     runs = []
-    step = _NETWORKS_AT_ONCE.get(jax.default_backend(), len(order))
+    step = traits().attacked_at_once or len(order)
     for start in range(0, len(order), step):
       check_stop()
       own = jax.tree.map(operator.itemgetter(slice(start, start + step)), (params, rngs))

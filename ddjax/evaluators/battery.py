@@ -3,13 +3,13 @@
 import collections
 from concurrent import futures
 import hashlib
-import os
 from typing import Any, Callable, Mapping, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 import numpy as np
 
+from ddjax import backend
 from ddjax.attacks import corruptions
 from ddjax.evaluators import attack_runs
 from ddjax.evaluators.attack_runs import Outcome, Trial
@@ -182,8 +182,7 @@ def _side_by_side(
       failures.append(error)
       raise
 
-  num_workers = os.cpu_count() if jax.default_backend() == "cpu" else 1
-  with futures.ThreadPoolExecutor(num_workers) as pool:
+  with futures.ThreadPoolExecutor(backend.host_workers()) as pool:
     try:
       runs = [pool.submit(of_form, attacks) for attacks in by_form.values()]
       futures.wait(runs)

@@ -18,14 +18,11 @@ import numpy as np
 import optax
 
 from ddjax.augment import mix, siamese
+from ddjax.backend import traits
 from ddjax.evaluators import protocols
 from ddjax.models.pieces import activation_bytes, best_images_at_once, sum_over_pieces
 from ddjax.types import Array
 
-_VMAP_BYTES = {"cpu": 1 << 20}
-"""Networks are vmapped while the largest activation of each is smaller, by backend."""
-_MOST_AT_ONCE = {"cpu": 8}
-"""The most vmapped networks a device, by backend; elsewhere 64."""
 _AUGMENT_STREAM = 0x617567
 
 
@@ -142,8 +139,8 @@ def make_training(
     images_at_once = best_images_at_once(network, image_shape) or batch_size
   num_pieces = 1 if has_batch_norm else math.ceil(batch_size / images_at_once)
   if networks_at_once is None:
-    is_small = batch_size * image_bytes < _VMAP_BYTES.get(jax.default_backend(), math.inf)
-    networks_at_once = _MOST_AT_ONCE.get(jax.default_backend(), 64) if is_small else 1
+    is_small = batch_size * image_bytes < traits().vmapped_bytes
+    networks_at_once = traits().networks_at_once if is_small else 1
 
   def own_key(rng, seed):
     return jax.random.fold_in(jax.random.fold_in(rng, seed[0]), seed[1])

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from ddjax.backend import traits
 from ddjax.kernels import cost
 from ddjax.kernels.make import Kernel, make_kernel
 from ddjax.memory import budget_bytes
 from ddjax.types import Array
-
-_CACHE_BYTES = 16 * 2**20  # CPU caches; blocks of pixel covariances that fit run twice as fast
 
 
 def make_blocked_kernel(
@@ -56,8 +55,8 @@ def rows_in_blocks(
       f"One pair of images needs {smallest / 2**20:.3g} MiB under the kernel {kernel.name}, more "
       f"than the memory budget of {budget / 2**20:.3g} MiB."
     )
-  if kernel.has_pixels and not kernel.has_pooling and jax.default_backend() == "cpu":
-    budget = min(budget, max(smallest, _CACHE_BYTES))
+  if kernel.has_pixels and not kernel.has_pooling:  # in a CPU's cache, twice as fast
+    budget = min(budget, max(smallest, traits().kernel_block_bytes))
 
   def kernel_fn(x1: Array, x2: Array) -> Array:
     num_rows, num_columns = x1.shape[0], x2.shape[0]

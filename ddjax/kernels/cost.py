@@ -7,13 +7,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ddjax import costs
+from ddjax.backend import traits
 from ddjax.kernels.make import Kernel
 
 _PROBE = 64  # images a side of the block whose operations are counted
 _LIVE_ARRAYS = 20  # covariances alive at the peak, gradient included, by the compiler's own figures
 # Share of a matrix product's speed that a kernel reaches without and with its gradient, measured on
-# two CPU cores: products of images, of pixels one by one, and of all pairs of pixels.
-_EFFICIENCY = {"images": (0.4, 0.5), "pixels": (0.01, 0.01), "pixel pairs": (0.008, 0.009)}
+# two CPU cores: of pixels one by one, and of all pairs of pixels; of whole images by backend.
+_EFFICIENCY = {"pixels": (0.01, 0.01), "pixel pairs": (0.008, 0.009)}
 _CLOSED_FORM_PIXELS = (0.05, 0.02)
 
 
@@ -70,13 +72,13 @@ def _efficiency(kernel: Kernel) -> tuple[float, float]:
   if kernel.has_pixels:
     is_closed_form = kernel.engine == "closed_form"
     return _CLOSED_FORM_PIXELS if is_closed_form else _EFFICIENCY["pixels"]
-  return _EFFICIENCY["images"]
+  return traits().kernel_efficiency
 
 
 @functools.cache
 def matmul_flops_per_second() -> float:
   """Floating point operations per second of a float32 matrix product, measured once."""
-  size = 1024 if jax.default_backend() == "cpu" else 8192
+  size = traits().probe_size
   square = jnp.ones((size, size), jnp.float32)
   with jax.default_matmul_precision("highest"):
     product = jax.jit(lambda x: x @ x)
@@ -93,11 +95,11 @@ def matmul_flops_per_second() -> float:
 def _flops_per_pair(
   kernel: Kernel, image_shape: tuple[int, int, int], with_gradient: bool
 ) -> float:
-  """From the compiler's count for a square block, before it optimises."""
+  """By tracing a square block."""
   images = jax.ShapeDtypeStruct((_PROBE, *image_shape), kernel.precision)
 
   def total(x1, x2):
     return jnp.sum(kernel.kernel_fn(x1, x2))
 
   fn = jax.value_and_grad(total, argnums=1) if with_gradient else total
-  return jax.jit(fn).lower(images, images).cost_analysis()["flops"] / _PROBE**2
+  return costs.count(fn, images, images).flops / _PROBE**2

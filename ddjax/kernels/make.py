@@ -6,6 +6,7 @@ from typing import Callable, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from ddjax.backend import traits
 from ddjax.config.arguments import nearest
 from ddjax.kernels import classical
 from ddjax.kernels.architectures import FAMILIES as NETWORKS
@@ -112,7 +113,7 @@ def _check(config: ConfigDict, precision: str) -> None:
   if precision == "float64" and not jax.config.jax_enable_x64:
     raise ValueError("precision='float64' needs JAX's 64-bit mode: set JAX_ENABLE_X64=1.")
   is_crashing = precision == "float64" and config.engine == "neural_tangents"
-  if is_crashing and config.family in ("convnet", "myrtle") and jax.default_backend() == "cpu":
+  if is_crashing and config.family in ("convnet", "myrtle") and traits().has_float64_crash:
     raise ValueError(
       f"kernel.family={config.family!r} in float64 on the CPU: neural-tangents' pooled kernels run "
       "into a crash of XLA's float64 convolution there. Use kernel.engine='closed_form'."

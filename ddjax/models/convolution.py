@@ -18,14 +18,11 @@ from jax.custom_batching import custom_vmap
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from ddjax.backend import traits
 from ddjax.types import Array
 
 CHECKPOINT_NAME = "convolution"
 """Of what convolutions and their gradients give, for a policy of `jax.checkpoint` to keep."""
-_FEW_NUMBERS = 64
-"""Up to so many numbers in a window, the patches are cheaper than the convolution (CPU)."""
-_FEW_VALUES = 1 << 15
-"""Up to this many input values a network, vmapped networks share one batched product of patches."""
 
 
 def conv(
@@ -45,7 +42,7 @@ def conv(
     f32[b y x o], y = (h + 2 padding - s) // stride + 1, x likewise.
   """
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-  if jax.default_backend() != "cpu":
+  if traits().convolution == "primitive":
     return conv_primitive(x, kernel, padding, stride)
   if stride == 1 and x.dtype == jnp.float32:
     return conv_ordered(x, kernel, padding)
@@ -119,9 +116,9 @@ def _input_gradient(cotangent: Array, kernel: Array, padding: int) -> Array:
 
 def _conv(x: Array, kernel: Array, padding: int) -> Array:
   size, _, channels, outputs = kernel.shape
-  if size * size * channels <= _FEW_NUMBERS:
+  if size * size * channels <= traits().patch_numbers:
     return conv_patches(x, kernel, padding)
-  if size * size * outputs <= _FEW_NUMBERS:
+  if size * size * outputs <= traits().patch_numbers:
     return _conv_of_products(x, kernel, padding)
   return conv_primitive(x, kernel, padding)
 
@@ -179,7 +176,7 @@ def _over_networks(fn, small_fn, padding: int, by_row: bool = False):
     )
     if axis_size == 1:
       return mapped(*(array[0] for array in arrays))[None], True
-    if arrays[0][0].size <= _FEW_VALUES:
+    if arrays[0][0].size <= traits().batched_values:
       return jax.vmap(small_fn)(*arrays), True
     return lax.map(lambda pair: mapped(*pair), arrays), True
 

@@ -16,6 +16,7 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from ddjax.backend import traits
 from ddjax.types import Array
 
 
@@ -75,7 +76,7 @@ def _pixel_mean(x: Array) -> Array:
   One along the rows and one along the columns: a single one over a thousand pixels rounds some five
   times as much, enough to turn ReLUs and the gradients that are matched.
   """
-  if jax.default_backend() != "cpu":
+  if not traits().means_as_products:
     return x.mean((1, 2), keepdims=True)
   batch, height, width, channels = x.shape
   of_row = jnp.full((batch * height, 1, width), 1 / width, x.dtype)

@@ -11,10 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-_PIECE_BYTES = {"cpu": 6 << 20}
-"""Largest activation of one piece of a batch, by backend; elsewhere a batch is one piece."""
-_GROUP_BYTES = {"cpu": 32 << 20}
-"""Most activations of classes taken together, by backend, whatever the budget of memory."""
+from ddjax.backend import traits
+
 _LIVE_ACTIVATIONS = 8
 """Bytes that a gradient keeps of one image, in its largest activations (measured: 6 to 8)."""
 
@@ -32,7 +30,7 @@ def activation_bytes(network: nn.Module, image_shape: tuple[int, int, int]) -> i
 
 def best_images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
   """Images whose activations stay in the cache of this backend; None where it does not matter."""
-  piece_bytes = _PIECE_BYTES.get(jax.default_backend())
+  piece_bytes = traits().piece_bytes
   return piece_bytes and max(1, piece_bytes // activation_bytes(network, image_shape))
 
 
@@ -86,7 +84,7 @@ def choose_classes_at_once(
     raise ValueError(f"classes_at_once={wanted} must lie between 0 and the {num_classes} classes.")
   if wanted:
     return wanted
-  limit = min(budget_bytes / _LIVE_ACTIVATIONS, _GROUP_BYTES.get(jax.default_backend(), math.inf))
+  limit = min(budget_bytes / _LIVE_ACTIVATIONS, traits().group_bytes)
   most = min(max(int(limit // (images_per_class * image_bytes)), 1), num_classes)
   divisor = max(d for d in range(1, most + 1) if num_classes % d == 0)
   num_groups = -(-num_classes // most)

@@ -1,11 +1,21 @@
-"""What a run will cost, said before it starts."""
+"""What a run will cost, said before it starts.
 
-from typing import NamedTuple, Sequence
+Operations are counted in the traced program (`ddjax.costs`), seconds follow from the speed of a
+product on this machine and from what the backend's passes cost beside arithmetic
+(`ddjax.backend`). An estimate only informs: what cannot be counted is "not known", and the run goes
+on.
+"""
 
+import functools
+import math
+from typing import Any, Callable, NamedTuple, Sequence
+
+from absl import logging
 import flax.linen as nn
 import jax
 import numpy as np
 
+from ddjax import backend, costs
 from ddjax.evaluators import protocols
 from ddjax.kernels import cost
 from ddjax.kernels.make import make_kernel
@@ -17,30 +27,53 @@ from ddjax.training.progress import duration
 
 _NOT_ESTIMATED = {"privacy": "distillation of the splits", "robustness": "attacks"}
 _LARGE_FLOPS = 1e7  # of one image forward; ConvNet-3 of width 128 has ten times as many
-_EFFICIENCY = {True: 0.5, False: 0.15}  # by size: share of a product's speed, two CPU cores
+_ROWS_PER_CALL = 1000  # test images that a network takes in one pass
+_COMPILATION = "compilation"
 
 
 class Estimate(NamedTuple):
   """The cost of a run.
 
   Attributes:
-    flops: floating point operations, by stage.
-    seconds: on this machine, by stage.
-    memory_bytes: the peak of one call and the data.
+    flops: floating point operations, by stage; None where they are not known.
+    seconds: on this machine, by stage; the stage "compilation" is what a first start pays besides.
+    memory_bytes: the peak of one call and the data; None likewise.
     text: a sentence for people.
   """
 
-  flops: dict[str, float]
-  seconds: dict[str, float]
-  memory_bytes: int
+  flops: dict[str, float | None]
+  seconds: dict[str, float | None]
+  memory_bytes: int | None
   text: str
 
+  @property
+  def total_seconds(self) -> float:
+    """Of all stages that are known, compilation apart."""
+    parts = (value for name, value in self.seconds.items() if name != _COMPILATION)
+    return sum(value for value in parts if value is not None)
 
+
+def _only_informs(fn: Callable[..., Estimate]) -> Callable[..., Estimate]:
+  """The same function, which says "not known" with the reason where it fails."""
+
+  @functools.wraps(fn)
+  def guarded(*args, **kwargs) -> Estimate:
+    try:
+      return fn(*args, **kwargs)
+    except Exception as error:  # whatever a backend, its plugin or a library raises
+      reason = f"{type(error).__name__}: {error}".splitlines()[0]
+      logging.warning("The cost of this run is not known (%s).", reason)
+      return Estimate({}, {}, None, f"not known ({reason}).")
+
+  return guarded
+
+
+@_only_informs
 def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
   """Estimates a run: the distillation, its running curve, and the evaluators of the config.
 
   `experts` are [flops, seconds, 0] of what has to be trained before, see `ddjax.stages.experts`.
-  Kernels by `ddjax.kernels.cost`; networks by the compiler's count for one image.
+  Kernels by `ddjax.kernels.cost`; networks by the operations of one image.
   """
   config = job.config
   if job.distiller.image_passes:
@@ -64,6 +97,7 @@ def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
   return of_stages(job, stages, apart)
 
 
+@_only_informs
 def estimate_full(job: Job) -> Estimate:
   """Estimates training networks on the full set, and testing them."""
   return of_stages(job, {"train": _full_set(job)})
@@ -90,23 +124,43 @@ def _full_set(job: Job) -> np.ndarray:
   return _networks(job, job.real.info.num_train, config.full_seeds, own)
 
 
+@_only_informs
 def of_stages(job: Job, stages: dict[str, np.ndarray], apart: Sequence[str] = ()) -> Estimate:
   """The sum of the stages, each [flops, seconds, bytes of one call].
 
   `apart` names what the run does besides, in words.
   """
-  flops = {name: float(one[0]) for name, one in stages.items()}
-  seconds = {name: float(one[1]) for name, one in stages.items()}
-  peak = max((one[2] for one in stages.values()), default=0)
+  flops = {name: _known(one[0]) for name, one in stages.items()}
+  seconds = {name: _known(one[1]) for name, one in stages.items()}
+  peak = max((one[2] for one in stages.values() if math.isfinite(one[2])), default=0)
   memory = int(peak) + sum(leaf.nbytes for leaf in jax.tree.leaves(job.data))
-  others = ", ".join(["compilation", *apart])
-  text = f"{sum(flops.values()) / 1e12:.3g} TFLOP, {memory / 2**30:.2g} GiB, about "
-  text += f"{duration(sum(seconds.values()))} ("
-  text += ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
-  text += f"; {others} apart)."
   if not stages:
-    text = f"{memory / 2**30:.2g} GiB of data; no estimate of {others}."
-  return Estimate(flops, seconds, memory, text)
+    others = ", ".join(["compilation", *apart])
+    return Estimate(
+      flops, seconds, memory, f"{memory / 2**30:.2g} GiB of data; no estimate of {others}."
+    )
+  others = [name for name, value in seconds.items() if value is None] + list(apart)
+  seconds[_COMPILATION] = _compile_seconds(stages)
+  found = Estimate(flops, seconds, memory, "")
+  text = f"{sum(value or 0 for value in flops.values()) / 1e12:.3g} TFLOP, "
+  text += f"{memory / 2**30:.2g} GiB, about {duration(found.total_seconds)} ("
+  known = {name: value for name, value in seconds.items() if value is not None}
+  text += ", ".join(
+    f"{name} {duration(value)}" for name, value in known.items() if name != _COMPILATION
+  )
+  text += f"; compilation at a first start up to {duration(seconds[_COMPILATION])} more"
+  text += f"; {', '.join(others)} not counted)." if others else ")."
+  return found._replace(text=text)
+
+
+def _known(value: float) -> float | None:
+  return float(value) if math.isfinite(value) else None
+
+
+def _compile_seconds(stages: dict[str, Any]) -> float:
+  """Of the programs of these stages, where the cache of compiled programs has none of them."""
+  of_networks, of_kernels = backend.traits().compile_seconds
+  return sum(of_kernels if "kernel" in name else of_networks for name in stages)
 
 
 def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
@@ -117,7 +171,8 @@ def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
 
   def of_pairs(num_pairs: int, with_gradient: bool = False) -> np.ndarray:
     one = cost.estimate(kernel, num_pairs, info.image_shape, with_gradient)
-    return np.array([one.flops, one.seconds, min(one.bytes, budget_bytes(config))])
+    seconds = one.seconds + backend.traits().step_seconds
+    return np.array([one.flops, seconds, min(one.bytes, budget_bytes(config))])
 
   batch = job.distiller.batch_sizes["outer.target_batch_size"]
   step_pairs = (batch + num_support) * num_support * config.num_replicas
@@ -157,11 +212,14 @@ def _networks(
   config, info = job.config.accuracy_evaluation, job.real.info
   batch = min(protocol.batch_size, num_examples)
   num_steps = protocols.length(protocol._replace(batch_size=batch), num_examples).num_steps
-  num_passes = 3 * num_steps * batch + len(job.real.test_labels)
+  num_test = len(job.real.test_labels)
+  num_calls = math.ceil(num_networks / backend.traits().networks_at_once)
+  in_a_row = 3 * num_steps * num_calls + num_networks * math.ceil(num_test / _ROWS_PER_CALL)
   total = np.zeros(3)
   for name in config.networks:
     network = build(name, num_classes=info.num_classes, width=config.width or None)
-    total += _passes(network, job, num_networks * num_passes)
+    passes = num_networks * (3 * num_steps * batch + num_test)
+    total += _passes(network, job, passes, num_networks * num_test, in_a_row)
   return total
 
 
@@ -176,8 +234,9 @@ def _curve(job: Job) -> np.ndarray:
     width=job.config.accuracy_evaluation.width or None,
   )
   num_test = min(curve.num_test or len(job.real.test_labels), len(job.real.test_labels))
-  passes = num_looks * curve.num_networks * (3 * curve.num_epochs * num_images + num_test)
-  return _passes(network, job, passes)
+  forward = num_looks * curve.num_networks * num_test
+  passes = num_looks * curve.num_networks * 3 * curve.num_epochs * num_images + forward
+  return _passes(network, job, passes, forward, num_looks * 3 * curve.num_epochs)
 
 
 def _matching(job: Job) -> np.ndarray:
@@ -186,22 +245,50 @@ def _matching(job: Job) -> np.ndarray:
   network = build(
     config.network.name, num_classes=job.real.info.num_classes, width=config.network.width or None
   )
-  passes = job.num_steps * config.num_replicas * job.distiller.image_passes
-  cost_of_steps = _passes(network, job, passes)
+  num_steps, method = job.num_steps * config.num_replicas, job.distiller
+  cost_of_steps = _passes(
+    network,
+    job,
+    num_steps * method.image_passes,
+    num_steps * method.forward_passes,
+    job.num_steps * method.passes_in_a_row,
+  )
   cost_of_steps[2] = job.distiller.step_bytes * config.num_replicas
   return cost_of_steps
 
 
-def _passes(network: nn.Module, job: Job, num_passes: float) -> np.ndarray:
-  return passes_cost(network, job.real.info.image_shape, num_passes)
+def _passes(
+  network: nn.Module, job: Job, passes: float, forward_passes: float, in_a_row: float
+) -> np.ndarray:
+  return passes_cost(network, job.real.info.image_shape, passes, forward_passes, in_a_row)
 
 
 def passes_cost(
-  network: nn.Module, image_shape: tuple[int, int, int], num_passes: float
+  network: nn.Module,
+  image_shape: tuple[int, int, int],
+  passes: float,
+  forward_passes: float = 0.0,
+  in_a_row: float = 0.0,
 ) -> np.ndarray:
-  """[flops, seconds, 0] of so many passes of one image forward through a network."""
-  image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
-  params = jax.eval_shape(network.init, jax.random.key(0), image)
-  forward = jax.jit(network.apply).lower(params, image).cost_analysis()["flops"]
-  speed = _EFFICIENCY[forward > _LARGE_FLOPS] * cost.matmul_flops_per_second()
-  return np.array([num_passes * forward, num_passes * forward / speed, 0.0])
+  """What passes of single images through a network cost.
+
+  Args:
+    network: from `build`.
+    image_shape: (h, w, c).
+    passes: of one image forward, or of the same work.
+    forward_passes: those of them that no gradient needs, which are faster.
+    in_a_row: passes of batches, one after another, each of which is launched.
+  Returns:
+    [flops, seconds, 0]; NaN where they are not known.
+  """
+  try:
+    image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+    params = jax.eval_shape(network.init, jax.random.key(0), image)
+    flops, traits = costs.count(network.apply, params, image).flops, backend.traits()
+    speed = traits.efficiency[flops > _LARGE_FLOPS] * cost.matmul_flops_per_second()
+  except Exception as error:  # an estimate only informs
+    logging.warning("The cost of a network is not known (%s: %s).", type(error).__name__, error)
+    return np.full(3, np.nan)
+  slow = passes - forward_passes + forward_passes / traits.forward_gain
+  seconds = flops * slow / speed + in_a_row * traits.pass_seconds
+  return np.array([passes * flops, seconds, 0.0])

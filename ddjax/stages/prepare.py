@@ -10,7 +10,7 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from ddjax import registry
+from ddjax import backend, registry
 from ddjax.data.load import RealData, load_real_data, make_data_split
 from ddjax.io.distilled import load_distilled
 from ddjax.random_streams import replica_streams, stream
@@ -261,10 +261,4 @@ def check_ipc(ipc: int, real: RealData, needed: int = 0) -> None:
 
 def hardware(layout: parallel.Layout) -> dict[str, object]:
   """What the run computes on."""
-  device = layout.devices[0]
-  return {
-    "platform": device.platform,
-    "device": device.device_kind,
-    "num_devices": len(layout.devices),
-    "num_hosts": jax.process_count(),
-  }
+  return backend.hardware() | {"num_devices": len(layout.devices)}

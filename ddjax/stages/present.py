@@ -4,8 +4,9 @@ from importlib import metadata
 import platform
 import re
 from types import MappingProxyType
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
+from absl import logging
 import numpy as np
 
 import ddjax
@@ -49,9 +50,16 @@ class Evaluated(NamedTuple):
 
 
 def versions() -> dict[str, str]:
-  """Versions of Python, ddjax and the packages that bear on the numbers."""
-  packages = {name: metadata.version(name) for name in _PACKAGES}
+  """Versions of Python, ddjax and the packages that bear on the numbers; "unknown" without one."""
+  packages = {name: _version(name) for name in _PACKAGES}
   return {"python": platform.python_version(), "ddjax": ddjax.__version__, **packages}
+
+
+def _version(name: str) -> str:
+  try:
+    return metadata.version(name)
+  except metadata.PackageNotFoundError:
+    return "unknown"
 
 
 def write_versions(job: Job) -> None:
@@ -107,8 +115,8 @@ def present(
   sets = {label: reports, **further} if others else {}
   if is_main_process():
     paths = {}
-    figures_of = _figures(job, distilled, initial, reports)
-    figures_of |= _audit_figures(job, distilled, reports, others) | dict(drawn)
+    figures_of = _drawn(_figures, job, distilled, initial, reports)
+    figures_of |= _drawn(_audit_figures, job, distilled, reports, others) | dict(drawn)
     for name, figure in figures_of.items():
       is_exact = name != "images" or job.real.preprocessing.is_exactly_invertible
       path = job.workdir / "figures" / f"{_UNFIT.sub('-', name)}.png"
@@ -120,33 +128,46 @@ def present(
   return report_to_json(facts, reports, sets)
 
 
+def _drawn(draw: Callable[..., dict[str, Any]], *args) -> dict[str, Any]:
+  """What `draw` returns; none where it fails: the figures of a finished run must not lose it."""
+  try:
+    return draw(*args)
+  except Exception as error:  # Matplotlib's, or of figures that nobody foresaw
+    reason = f"{type(error).__name__}: {error}"
+    logging.warning("Some figures could not be drawn (%s); the report goes without them.", reason)
+    return {}
+
+
 def _figures(
   job: Job,
   distilled: DistilledSet | None,
   initial: DistilledSet | None,
   reports: dict[str, Report],
 ) -> dict[str, Any]:
-  names = job.real.class_names
-  inverse = job.real.preprocessing.inverse
-  drawn = {}
+  names, drawn = job.real.class_names, {}
   if distilled is not None:
-    classes = np.repeat(np.arange(len(names)), job.config.synthetic.ipc)
-    if not job.num_steps or len(classes) != len(distilled.labels[0]):  # from disk: in any order
-      classes = distilled.labels[0].argmax(axis=-1)
-    pixels = np.asarray(inverse(distilled.images[0]))
-    if initial is None:
-      drawn["images"] = grids.image_grid(pixels, classes, names)
-    else:
-      before = np.asarray(inverse(initial.images[0]))
-      drawn["images"] = grids.before_after(before, pixels, classes, names)
+    drawn |= _drawn(_images, job, distilled, initial)
   if job.num_steps:
-    drawn["curves"] = _curves(job, reports)
+    drawn |= _drawn(lambda: {"curves": _curves(job, reports)})
   if "kernel" in reports:
     counts = np.array(reports["kernel"].settings["confusion"])
-    drawn["confusion"] = confusion.confusion_matrix(counts, names)
+    drawn |= _drawn(lambda: {"confusion": confusion.confusion_matrix(counts, names)})
   if "accuracy" in reports and len(reports["accuracy"].settings["architectures"]) > 1:
-    drawn["architectures"] = architectures.draw(reports["accuracy"])
+    drawn |= _drawn(lambda: {"architectures": architectures.draw(reports["accuracy"])})
   return drawn
+
+
+def _images(job: Job, distilled: DistilledSet, initial: DistilledSet | None) -> dict[str, Any]:
+  """The set's images, beside those that it began with where they are known."""
+  names, inverse = job.real.class_names, job.real.preprocessing.inverse
+  classes = np.repeat(np.arange(len(names)), job.config.synthetic.ipc)
+  if not job.num_steps or len(classes) != len(distilled.labels[0]):  # from disk: in any order
+    classes = distilled.labels[0].argmax(axis=-1)
+  pixels = np.asarray(inverse(distilled.images[0]))
+  if initial is None:
+    return {"images": grids.image_grid(pixels, classes, names)}
+  before = np.asarray(inverse(initial.images[0]))
+  return {"images": grids.before_after(before, pixels, classes, names)}
 
 
 def _audit_figures(
@@ -159,13 +180,13 @@ def _audit_figures(
   drawn = {}
   further = {label: one.reports for label, one in others.items()}
   if "robustness" in reports:
-    drawn |= robustness.draw(
-      reports["robustness"], {label: one["robustness"] for label, one in further.items()}
-    )
+    others_of = {label: one["robustness"] for label, one in further.items()}
+    drawn |= _drawn(robustness.draw, reports["robustness"], others_of)
   if "privacy" in reports:
     curves_of = {label: one["privacy"].settings.get("roc", {}) for label, one in further.items()}
     if "roc" in reports["privacy"].settings:
-      drawn["membership"] = privacy.draw_roc(reports["privacy"].settings["roc"], curves_of)
+      roc = reports["privacy"].settings["roc"]
+      drawn |= _drawn(lambda: {"membership": privacy.draw_roc(roc, curves_of)})
   drawn |= _figures_of_set(job.real, distilled, job.real.preprocessing, reports)
   for label, one in others.items():
     own = _figures_of_set(job.real, one.distilled, one.distilled.info["preprocessing"], one.reports)
@@ -182,9 +203,9 @@ def _figures_of_set(
   """Those that show one set alone."""
   drawn, names = {}, real.class_names
   if "fairness" in reports:
-    drawn |= fairness.draw(reports["fairness"], names)
+    drawn |= _drawn(fairness.draw, reports["fairness"], names)
   if "features" in reports:
-    drawn |= features.draw(reports["features"], names)
+    drawn |= _drawn(features.draw, reports["features"], names)
   settings = reports["privacy"].settings if "privacy" in reports else {}
   for name, space in (("closest_pairs", "pixels"), ("closest_pairs_in_features", "features")):
     if (pairs := settings.get(f"closest_pairs_{space}")) is None:

@@ -117,7 +117,9 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-  """A time in words: `0.4 s`, `48 s`, `3 min 20 s`, `2 h 05 min`."""
+  """A time in words: `0.4 s`, `48 s`, `3 min 20 s`, `2 h 05 min`; NaN is `not known`."""
+  if seconds != seconds:
+    return "not known"
   if seconds < 9.95:
     return f"{seconds:.1f} s"
   whole = round(seconds)

@@ -1,0 +1,180 @@
+"""What differs by backend, and why: the one module that asks JAX where it computes.
+
+Methods, networks and evaluators read `traits()` while they are traced. A program that is traced
+again under another backend takes the other form; all forms give the same numbers to rounding.
+"""
+
+import contextlib
+import math
+import os
+from typing import Any, Iterator, NamedTuple
+
+import jax
+
+_overrides: dict[str, Any] = {}
+
+
+class Traits(NamedTuple):
+  """What a backend wants, by measurement where no other reason is given.
+
+  Attributes:
+    convolution: "ordered", whose gradients are written out so that XLA's CPU backend finds its fast
+      form and whose vmapped networks are `vmapped_convolution`; or "primitive", XLA's own.
+    vmapped_convolution: of networks that are vmapped and "ordered": "products" of patches in one
+      batch, or "apart", one network after another where their images are large.
+    patch_numbers: up to so many numbers in a window, patches are cheaper than the convolution.
+    batched_values: up to so many input values a network, vmapped networks share one product.
+    means_as_products: whether means over pixels are products of matrices. XLA's reductions on CPUs
+      are several times slower than its products.
+    piece_bytes: largest activation of one piece of a batch, so that a layer reads its input from
+      the cache; None takes a batch whole.
+    group_bytes: most activations of classes that are taken together, whatever the memory.
+    kernel_block_bytes: most temporary memory of a block of a kernel over pixels.
+    vmapped_bytes: networks are vmapped while the largest activation of each is smaller.
+    networks_at_once: the most vmapped networks a device.
+    attacked_at_once: networks that one call attacks; None for all. A CPU is filled by one.
+    is_shared_by_threads: whether threads that each run a program fill the machine better.
+    has_float64_crash: XLA's float64 convolution with one channel ends the process (JAX 0.10.2).
+    probe_size: side of the matrices that the speed of products is measured by.
+    efficiency: share of that speed that passes of small and of large networks reach.
+    forward_gain: by how much a pass without a gradient is faster than its share of one with.
+    kernel_efficiency: the same of kernels over images, without and with gradient.
+    pass_seconds: that a pass of a network takes however small it is: launches of its programs.
+    step_seconds: likewise a step of a kernel method.
+    compile_seconds: of one program of networks, of kernels; a first start pays them.
+  """
+
+  convolution: str
+  vmapped_convolution: str
+  patch_numbers: int
+  batched_values: float
+  means_as_products: bool
+  piece_bytes: int | None
+  group_bytes: float
+  kernel_block_bytes: float
+  vmapped_bytes: float
+  networks_at_once: int
+  attacked_at_once: int | None
+  is_shared_by_threads: bool
+  has_float64_crash: bool
+  probe_size: int
+  efficiency: tuple[float, float]
+  forward_gain: float
+  kernel_efficiency: tuple[float, float]
+  pass_seconds: float
+  step_seconds: float
+  compile_seconds: tuple[float, float]
+
+
+_CPU = Traits(
+  convolution="ordered",
+  vmapped_convolution="apart",
+  patch_numbers=64,
+  batched_values=1 << 15,
+  means_as_products=True,
+  piece_bytes=6 << 20,
+  group_bytes=32 << 20,
+  kernel_block_bytes=16 << 20,
+  vmapped_bytes=1 << 20,
+  networks_at_once=8,
+  attacked_at_once=1,
+  is_shared_by_threads=True,
+  has_float64_crash=True,
+  probe_size=1024,
+  efficiency=(0.15, 0.5),
+  forward_gain=1.0,
+  kernel_efficiency=(0.4, 0.5),
+  pass_seconds=0.0,
+  step_seconds=0.0,
+  compile_seconds=(6.0, 2.0),
+)
+_ACCELERATOR = Traits(
+  convolution="primitive",
+  vmapped_convolution="products",
+  patch_numbers=0,
+  batched_values=math.inf,
+  means_as_products=False,
+  piece_bytes=None,
+  group_bytes=math.inf,
+  kernel_block_bytes=math.inf,
+  vmapped_bytes=math.inf,
+  networks_at_once=64,
+  attacked_at_once=None,
+  is_shared_by_threads=False,
+  has_float64_crash=False,
+  probe_size=8192,
+  efficiency=(0.05, 0.35),
+  forward_gain=2.5,
+  kernel_efficiency=(0.4, 0.5),
+  pass_seconds=3e-4,
+  step_seconds=5e-4,
+  compile_seconds=(12.0, 5.0),
+)
+TRAITS = {"cpu": _CPU, "gpu": _ACCELERATOR, "tpu": _ACCELERATOR}
+"""By the names that JAX gives its backends. TPUs were never measured: as GPUs."""
+
+
+def name() -> str:
+  """Where JAX computes: "cpu", "gpu" or "tpu"."""
+  return jax.default_backend()
+
+
+def traits() -> Traits:
+  """Of the backend at hand; an unknown one is taken for an accelerator."""
+  return TRAITS.get(name(), _ACCELERATOR)._replace(**_overrides)
+
+
+@contextlib.contextmanager
+def changed_traits(**fields: Any) -> Iterator[None]:
+  """Other traits for what is traced inside: for measuring one form against another.
+
+  Args:
+    **fields: of `Traits`.
+  Raises:
+    ValueError: for a field that there is not.
+  """
+  global _overrides
+  if unknown := set(fields) - set(Traits._fields):
+    raise ValueError(f"Traits has no field {min(unknown)!r}.")
+  before, _overrides = _overrides, _overrides | fields
+  try:
+    yield
+  finally:
+    _overrides = before
+
+
+def host_workers() -> int:
+  """How many threads should run programs side by side."""
+  return (os.cpu_count() or 1) if traits().is_shared_by_threads else 1
+
+
+def memory_limit() -> int | None:
+  """Bytes of a device's memory that JAX may take; None where the device does not say."""
+  try:
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    return int(limit) if limit else None
+  except Exception:  # whatever a backend's plugin raises where it keeps no statistics
+    return None
+
+
+def peak_memory() -> int | None:
+  """Most bytes in use on a device so far; None where the device does not say."""
+  try:
+    peak = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    return int(peak) if peak else None
+  except Exception:  # as above
+    return None
+
+
+def hardware() -> dict[str, Any]:
+  """What JAX computes on, in words: platform, device, how many. What is not known is None."""
+  facts: dict[str, Any] = dict(platform=None, device=None, num_devices=None, num_hosts=None)
+  for field, read in (
+    ("platform", lambda: jax.devices()[0].platform),
+    ("device", lambda: jax.devices()[0].device_kind),
+    ("num_devices", jax.device_count),
+    ("num_hosts", jax.process_count),
+  ):
+    with contextlib.suppress(Exception):  # only informs
+      facts[field] = read()
+  return facts
