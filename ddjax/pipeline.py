@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from absl import logging
 from ml_collections import ConfigDict
 
+from ddjax import compilation
 from ddjax.config import compare
 from ddjax.evaluators import protocols
 from ddjax.io import atomic
@@ -80,6 +81,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   with (
     precision(config),
     RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder,
+    compilation.counted() as compiled,
   ):
     started = time.monotonic()
     job = prepare(config, folder.path, load(config))
@@ -129,6 +131,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       )
     seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
     facts = {"seconds": seconds, "estimates": planned._asdict()}
+    facts["compilation"] = compiled.facts()
     if (known := experts.known_facts(folder.path, config.resume_from)) is not None:
       facts["experts"] = known
     if job.layout.shares_draws:
