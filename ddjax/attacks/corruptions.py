@@ -14,7 +14,7 @@ from typing import Callable
 from jaxtyping import Float
 import numpy as np
 from PIL import Image
-from scipy import ndimage
+import scipy  # its parts, which take a second, load on first use
 
 from ddjax.config.arguments import nearest
 
@@ -69,7 +69,7 @@ def _impulse_noise(pixels: Images, level: int, rng: np.random.Generator) -> Imag
 
 def _blur(pixels: Images, level: int, rng: np.random.Generator) -> Images:
   std = _BLUR_STD[level] * max(1.0, min(pixels.shape[1:3]) / _PUBLISHED_SIDE)  # less does nothing
-  return ndimage.gaussian_filter(pixels, (0, std, std, 0), mode="nearest")
+  return scipy.ndimage.gaussian_filter(pixels, (0, std, std, 0), mode="nearest")
 
 
 def _brightness(pixels: Images, level: int, rng: np.random.Generator) -> Images:

@@ -18,7 +18,7 @@ from typing import Callable
 
 from jaxtyping import Bool, Float, Integer
 import numpy as np
-from scipy import special
+import scipy  # its parts, which take a second, load on first use
 
 SIGNALS = ("loss", "confidence", "entropy", "modified_entropy")
 LIRA = ("lira", "lira_offline", "lira_fixed", "lira_offline_fixed")
@@ -41,10 +41,10 @@ def signals(
     (1 - p_y) log p_y + sum_{j != y} p_j log(1 - p_j), "logit": log p_y - log sum_{j != y} p_j}.
     The last is the statistic of LiRA. Each is high where a model is sure of the true class.
   """
-  logs = special.log_softmax(np.asarray(logits, np.float64), axis=-1)
+  logs = scipy.special.log_softmax(np.asarray(logits, np.float64), axis=-1)
   own = np.take_along_axis(logs, labels[..., None], axis=-1)[..., 0]
   is_own = np.arange(logits.shape[-1]) == labels[..., None]
-  others = special.logsumexp(np.where(is_own, -np.inf, logs), axis=-1)  # log(1 - p_y)
+  others = scipy.special.logsumexp(np.where(is_own, -np.inf, logs), axis=-1)  # log(1 - p_y)
   p = np.exp(logs)
   log_rest = np.log(np.maximum(-np.expm1(logs), _TINY))  # log(1 - p_j)
   rest = np.where(is_own, 0.0, p * log_rest).sum(axis=-1)
@@ -142,7 +142,7 @@ def shadow_classifier(
   if num_splits < 2:
     raise ValueError(f"A shadow-model attack needs at least 2 splits, not {num_splits}.")
   every = np.broadcast_to(labels, (num_splits, num_examples))
-  parts = [np.sort(special.log_softmax(np.asarray(logits, np.float64), axis=-1), axis=-1)]
+  parts = [np.sort(scipy.special.log_softmax(np.asarray(logits, np.float64), axis=-1), axis=-1)]
   parts += [score[..., None] for score in signals(logits, every).values()]
   parts += [np.eye(num_classes)[every]]
   features = np.concatenate(parts, axis=-1)
@@ -180,4 +180,6 @@ def _learn(kind: str, inputs: np.ndarray, targets: np.ndarray, seed: int) -> Cal
     random_state=seed,
   )
   model = make_pipeline(StandardScaler(), network).fit(inputs, targets)
-  return lambda rows: special.logit(np.clip(model.predict_proba(rows)[:, 1], _TINY, 1 - _TINY))
+  return lambda rows: scipy.special.logit(
+    np.clip(model.predict_proba(rows)[:, 1], _TINY, 1 - _TINY)
+  )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from jaxtyping import Float, Integer
 import numpy as np
+import scipy  # its parts, which take a second, load on first use
 
 from ddjax.evaluators.membership_statistics import clopper_pearson
 
@@ -84,10 +85,8 @@ def _nearest(distances: np.ndarray) -> Nearest:
 
 def _distances(images: np.ndarray, references: np.ndarray) -> np.ndarray:
   """Root mean square differences f64[n N], zero for equal rows."""
-  from scipy.spatial.distance import cdist
-
   rows = [
-    cdist(images[start : start + _ROWS_AT_ONCE], references)
+    scipy.spatial.distance.cdist(images[start : start + _ROWS_AT_ONCE], references)
     for start in range(0, len(images), _ROWS_AT_ONCE)
   ]
   return np.concatenate(rows) / np.sqrt(images.shape[1])

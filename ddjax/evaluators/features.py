@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
-from scipy import stats
-from scipy.spatial.distance import cdist
+import scipy  # its parts, which take a second, load on first use
 
 from ddjax.data.load import RealData
 from ddjax.data.preprocess import as_pixels
@@ -202,7 +201,7 @@ def _mean_interval(values: list[float]) -> list[float] | None:
   """Student's 95 % interval of a mean; None for fewer than two values."""
   if len(values) < 2:
     return None
-  half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+  half = scipy.stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
   return [float(np.mean(values) - half), float(np.mean(values) + half)]
 
 
@@ -273,5 +272,5 @@ def _within_class_std(features: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def _is_none_of(real: np.ndarray, images: np.ndarray) -> np.ndarray:
   """Whether each real image is none of the images, bool[q]."""
-  distances = cdist(real, images) / np.sqrt(real.shape[1])
+  distances = scipy.spatial.distance.cdist(real, images) / np.sqrt(real.shape[1])
   return distances.min(axis=1) > _SAME

@@ -13,7 +13,7 @@ from typing import Any, Mapping, MutableMapping, NamedTuple, Sequence
 
 from jaxtyping import Bool, Float
 import numpy as np
-from scipy import special, stats
+import scipy  # its parts, which take a second, load on first use
 
 FPR_LEVELS = {"tpr_at_0.1_percent_fpr": 1e-3, "tpr_at_1_percent_fpr": 1e-2}
 FIGURES = ("auc", "balanced_accuracy", *FPR_LEVELS)
@@ -176,8 +176,10 @@ def is_estimable(scores: Scores) -> bool:
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
   """The exact interval of a proportion (Clopper, Pearson 1934), for independent trials."""
   tail = (1 - confidence) / 2
-  low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
-  high = stats.beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+  low = scipy.stats.beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
+  high = (
+    scipy.stats.beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+  )
   return float(low), float(high)
 
 
@@ -306,6 +308,6 @@ def _estimate(value, replicates: np.ndarray, by_split: np.ndarray, least: float)
     degrees = 1e6
     if len(by_split) > 1 and (own := by_split.var(ddof=1) / len(by_split)) > 0:
       degrees = min((variance / own) ** 2 * (len(by_split) - 1), 1e6)
-    half = special.stdtrit(degrees, 0.975) * np.sqrt(variance)
+    half = scipy.special.stdtrit(degrees, 0.975) * np.sqrt(variance)
   low, high = np.clip([value - half, value + half], least, 1.0)
   return Estimate(float(value), float(low), float(high))

@@ -12,7 +12,7 @@ from typing import Mapping, NamedTuple, Sequence
 
 from jaxtyping import Bool, Float, Integer
 import numpy as np
-from scipy import special
+import scipy  # its parts, which take a second, load on first use
 
 from ddjax.config.arguments import nearest
 
@@ -341,7 +341,7 @@ def _estimate(
       if len(means) > 1
     )
     degrees = min(variance**2 / by_units, 1e6) if by_units > 0 else 1e6
-    half = special.stdtrit(degrees, 0.975) * np.sqrt(variance)
+    half = scipy.special.stdtrit(degrees, 0.975) * np.sqrt(variance)
   std = None if per_model is None or len(per_model) < 2 else float(per_model.std(ddof=1))
   low, high = np.clip([mean - half, mean + half], *limits)
   return Estimate(float(mean), std, float(low), float(high), over)

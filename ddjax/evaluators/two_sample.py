@@ -10,7 +10,7 @@ import math
 
 from jaxtyping import Float
 import numpy as np
-from scipy.spatial.distance import cdist
+import scipy  # its parts, which take a second, load on first use
 
 
 def energy_test(
@@ -31,7 +31,7 @@ def energy_test(
     one; None where the fewest distinct relabellings could not bring it to .05.
   """
   pooled = np.concatenate([first, second]).astype(np.float64)
-  distances = cdist(pooled, pooled)
+  distances = scipy.spatial.distance.cdist(pooled, pooled)
   n, total = len(first), len(pooled)
   num_distinct = math.comb(total, n)
   if num_distinct <= num_permutations:
