@@ -20,10 +20,10 @@ class Traits(NamedTuple):
   Attributes:
     convolution: "ordered", whose gradients are written out so that XLA's CPU backend finds its fast
       form and whose vmapped networks are `vmapped_convolution`; or "primitive", XLA's own.
-    vmapped_convolution: of networks that are vmapped and "ordered": "products" of patches in one
-      batch, or "apart", one network after another where their images are large.
+    has_fast_gradients: whether XLA's convolution is fast whatever the order of its axes.
     patch_numbers: up to so many numbers in a window, patches are cheaper than the convolution.
-    batched_values: up to so many input values a network, vmapped networks share one product.
+    batched_values: up to so many input values a network, vmapped networks that are "ordered" share
+      one batched product of patches; above, they go one after another.
     means_as_products: whether means over pixels are products of matrices. XLA's reductions on CPUs
       are several times slower than its products.
     piece_bytes: largest activation of one piece of a batch, so that a layer reads its input from
@@ -45,7 +45,7 @@ class Traits(NamedTuple):
   """
 
   convolution: str
-  vmapped_convolution: str
+  has_fast_gradients: bool
   patch_numbers: int
   batched_values: float
   means_as_products: bool
@@ -68,7 +68,7 @@ class Traits(NamedTuple):
 
 _CPU = Traits(
   convolution="ordered",
-  vmapped_convolution="apart",
+  has_fast_gradients=False,
   patch_numbers=64,
   batched_values=1 << 15,
   means_as_products=True,
@@ -90,7 +90,7 @@ _CPU = Traits(
 )
 _ACCELERATOR = Traits(
   convolution="primitive",
-  vmapped_convolution="products",
+  has_fast_gradients=True,
   patch_numbers=0,
   batched_values=math.inf,
   means_as_products=False,

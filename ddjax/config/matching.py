@@ -14,6 +14,10 @@ from ddjax.evaluators.protocols import DSA
 ARGUMENTS = dict(dataset="digits", ipc=1, seed=0, steps=0, width=0)
 """What may stand behind the colon, with its defaults; 0 steps or width take the table's."""
 
+_QUICK_KERNELS = ("digits", "fake")
+"""Data sets on which kernel regression takes under a second: there it is a second opinion on what
+methods without a kernel made; elsewhere `--config.evaluators` asks for it."""
+
 
 def make_config(
   method: str,
@@ -102,6 +106,8 @@ def _with_evaluation(
   if args["smoke"]:
     recipe["num_steps"] = 5
   config.update(make_groups(ipc=args["ipc"], augmentation=augmentation, **recipe))
+  if args["dataset"] not in _QUICK_KERNELS:
+    config.evaluators = ("accuracy",)
   config.curve = groups.curve("networks")
   evaluation = config.accuracy_evaluation
   network = recipe.get("network", "convnet")

@@ -73,9 +73,10 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
 
   def measure(models, dataset: RealData, rng=None, context=None) -> Report:
     del rng, context
+    images = jnp.asarray(dataset.test_images)
     predicted = {
       name: predict_classes(
-        of_set[PREDICTOR], dataset.test_images, dataset.max_value, rows_per_block=ROWS_PER_BLOCK
+        of_set[PREDICTOR], images, dataset.max_value, rows_per_block=ROWS_PER_BLOCK
       )
       for name, of_set in models.items()
     }

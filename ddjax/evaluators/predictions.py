@@ -16,25 +16,28 @@ def num_models(models: Models) -> int:
 
 
 def predict_classes(
-  models: Models, images: np.ndarray, max_value: int, *, rows_per_block: int = 1000
+  models: Models, images: np.ndarray | Array, max_value: int, *, rows_per_block: int = 1000
 ) -> np.ndarray:
   """The class that each model gives each image: i32[m T].
 
   Args:
     models: m models.
-    images: u8[T h w c]; a pixel is `images / max_value`.
+    images: u8[T h w c]; a pixel is `images / max_value`. Who asks for several sets of models places
+      them on the device first, so that they are sent once.
     max_value: of the data set.
-    rows_per_block: images in one call; the last block is filled up, so one shape is compiled.
+    rows_per_block: images in one call; all blocks are of one size, so one program is compiled.
   """
-  predict = jax.jit(models.predict_fn)
-  rows_per_block = min(rows_per_block, len(images))
-  blocks = []
-  for start in range(0, len(images), rows_per_block):
-    rows = np.minimum(np.arange(start, start + rows_per_block), len(images) - 1)
-    pixels = jnp.asarray(images[rows], jnp.float32) / max_value
-    logits = [predict(_model(models, i), pixels) for i in range(num_models(models))]
-    blocks.append(np.stack([np.asarray(jnp.argmax(rows, axis=1)) for rows in logits]))
-  return np.concatenate(blocks, axis=1)[:, : len(images)].astype(np.int32)
+  num_images = len(images)
+  size = min(rows_per_block, num_images)
+  placed, params = jax.tree.map(jnp.asarray, (images, models.params))
+  scale = np.float32(max_value)
+  options = dict(predict_fn=models.predict_fn, size=size)
+  starts = [min(start, num_images - size) for start in range(0, num_images, size)]
+  blocks = [_classes(params, placed, np.int32(start), scale, **options) for start in starts]
+  classes = np.zeros((num_models(models), num_images), np.int32)
+  for start, block in zip(starts, blocks):  # all are under way before the first is waited for
+    classes[:, start : start + size] = block
+  return classes
 
 
 def predict_logits(
@@ -80,5 +83,11 @@ def _logits(params: Any, pixels: Array, *, predict_fn: Callable) -> Array:
   return jax.lax.map(lambda one: predict_fn(one, pixels), params)
 
 
-def _model(models: Models, index: int):
-  return jax.tree.map(lambda leaf: leaf[index], models.params)
+@functools.partial(jax.jit, static_argnames=("predict_fn", "size"))
+def _classes(
+  params: Any, images: Array, start: Array, max_value: Array, *, predict_fn: Callable, size: int
+) -> Array:
+  """Classes [m b] that m models give to `size` images from `start` on."""
+  block = jax.lax.dynamic_slice_in_dim(images, start, size)
+  pixels = block.astype(jnp.float32) / max_value
+  return jax.lax.map(lambda one: jnp.argmax(predict_fn(one, pixels), axis=1), params)

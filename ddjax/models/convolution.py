@@ -6,7 +6,9 @@ compiled loops it does not, and the gradients, whose operands automatic differen
 other orders, run up to a hundred times slower. `conv_ordered` therefore writes the gradient of the
 images as a convolution in that order, and that of the kernel as products of matrices. `vmap` over
 networks would make grouped convolutions, which are slow too; there the networks are taken one after
-another, or, where they are small, as one batched product of patches.
+another, or, where they are small, as one batched product of patches. On accelerators XLA's own
+convolution is fast for one network, and grouped for several (`ddjax.backend` says which form is
+taken where).
 """
 
 import functools
@@ -136,7 +138,12 @@ def _conv_of_products(x: Array, kernel: Array, padding: int) -> Array:
 
 
 def _kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:
-  """One product for each row of the kernel, with the windows of a row side by side."""
+  """One product for each row of the kernel, with the windows of a row side by side.
+
+  Where XLA's convolutions are fast in any order of axes, its own gradient.
+  """
+  if traits().has_fast_gradients:
+    return _kernel_gradient_primitive(x, cotangent, padding)
   size = x.shape[1] + 2 * padding - cotangent.shape[1] + 1
   height, width, outputs = cotangent.shape[1:]
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -146,6 +153,14 @@ def _kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:
     windows[:, i : i + height].reshape(-1, windows.shape[-1]).T @ cotangent for i in range(size)
   ]
   return jnp.stack(rows).reshape(size, size, -1, outputs)
+
+
+def _kernel_gradient_primitive(x: Array, cotangent: Array, padding: int) -> Array:
+  """As the convolution of the images with the cotangent, batch and channels exchanged."""
+  pads = [(padding, padding)] * 2
+  return lax.conv_general_dilated(
+    x, cotangent, (1, 1), pads, dimension_numbers=("CHWN", "IHWO", "HWNC")
+  )
 
 
 def _kernel_gradient_of_patches(x: Array, cotangent: Array, padding: int) -> Array:

@@ -83,10 +83,18 @@ def test_patch_form_is_xlas_to_the_second_order(stride):
 IN_AXES = [(0, None), (None, 0), (0, 0)]
 
 
-@pytest.mark.parametrize("few_values", [0, 1 << 20], ids=["one after another", "together"])
-def test_networks_side_by_side_are_each_their_own(few_values, monkeypatch):
+FORMS = {
+  "one after another": {"batched_values": 0},
+  "together": {"batched_values": 1 << 20},
+  "accelerator": {"batched_values": 1 << 20, "has_fast_gradients": True, "patch_numbers": 0},
+  "accelerator, one after another": {"batched_values": 0, "has_fast_gradients": True},
+}
+
+
+@pytest.mark.parametrize("traits", FORMS.values(), ids=FORMS)
+def test_networks_side_by_side_are_each_their_own(traits, monkeypatch):
   """vmap of gradients and gradients of vmap, whichever of images and kernels are mapped."""
-  monkeypatch.setitem(backend.TRAITS, "cpu", backend.traits()._replace(batched_values=few_values))
+  monkeypatch.setitem(backend.TRAITS, "cpu", backend.traits()._replace(**traits))
   x, kernel = _arrays(3, 3, batch=3, networks=(2,))
 
   def mapped(arrays, axes):
@@ -125,10 +133,10 @@ def test_small_networks_share_one_product(few_values, has_convolution, monkeypat
   assert ("conv_general_dilated" in program) == has_convolution
 
 
-@pytest.mark.parametrize("few_values", [0, 1 << 20], ids=["one after another", "together"])
-def test_gradient_through_an_unrolled_training_of_networks(few_values, monkeypatch):
+@pytest.mark.parametrize("traits", FORMS.values(), ids=FORMS)
+def test_gradient_through_an_unrolled_training_of_networks(traits, monkeypatch):
   """Inside scan, jit and two vmaps: three steps on the kernel, differentiated by the images."""
-  monkeypatch.setitem(backend.TRAITS, "cpu", backend.traits()._replace(batched_values=few_values))
+  monkeypatch.setitem(backend.TRAITS, "cpu", backend.traits()._replace(**traits))
   x, kernel = _arrays(2, 3, batch=3, networks=(2, 1))
 
   def trained(form, x, kernel):
