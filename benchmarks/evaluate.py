@@ -1,6 +1,6 @@
-"""The `dc` evaluation of five ConvNet-3 networks: ours against a plain PyTorch loop, on the CPU.
+"""The `dc` evaluation of five ConvNet-3 networks: ours against a plain PyTorch loop.
 
-  python -m benchmarks.evaluate [--case=ipc1|ipc10] [--rounds=N]
+  python -m benchmarks.evaluate [--case=ipc1|ipc10] [--rounds=N] [--device=cpu|gpu|tpu]
 
 Width 128, ten classes, random 32x32x3 images: time does not depend on content. A figure is seconds
 per network and epoch of trainings that have begun, so what a fit costs once (compilation, initial
@@ -15,7 +15,8 @@ from absl import app, flags
 import jax
 import numpy as np
 
-from benchmarks import harness, torch_training
+from benchmarks import harness
+from ddjax import costs
 from ddjax.evaluators import fit, protocols, train
 from ddjax.training import fitting, parallel
 
@@ -101,10 +102,13 @@ def _ours(program: fitting.Program, num_examples: int, num_epochs: int):
   return call
 
 
-def _theirs(num_examples: int, num_epochs: int, keeps_freed_memory: bool):
+def _theirs(num_examples: int, num_epochs: int, device: str, keeps_freed_memory: bool):
   """The same call of the PyTorch loop, for a process of its own."""
+  from benchmarks import torch_training
+
   torch = torch_training.torch
   torch.set_num_threads(len(os.sched_getaffinity(0)))
+  torch.set_default_device(device)
   if keeps_freed_memory:
     torch_training.keep_freed_memory()
   images = torch.randn(num_examples, SHAPE[2], *SHAPE[:2])
@@ -115,34 +119,43 @@ def _theirs(num_examples: int, num_epochs: int, keeps_freed_memory: bool):
   def call():
     for network, optimizer in zip(networks, optimizers):
       torch_training.train_epochs(network, optimizer, images, labels, num_epochs)
+    next(networks[-1].parameters()).reshape(-1)[0].item()  # waits for the device
 
   return call
 
 
-def _time(num_examples: int, num_epochs: int, num_rounds: int) -> list[harness.Timing]:
-  """Ours against PyTorch as installed, and against PyTorch that keeps freed memory."""
+def _epoch_cost(program: fitting.Program, num_examples: int) -> costs.Cost:
+  """What a network and epoch computes, counted."""
+  training, row = program.training, jax.tree.map(lambda leaf: leaf[:1], _rows())
+  args = jax.random.key(0), row, _source(num_examples, 0)
+  state = jax.eval_shape(training.init, *args)
+  steps = training.steps_per_epoch
+  return costs.count(training.advance, state, *args, np.int32(steps), loop_steps=steps)
+
+
+def _time(name: str, num_examples: int, num_epochs: int, num_rounds: int):
+  """{case: Timing} against PyTorch as installed and keeping freed memory; the cost of an epoch."""
   program = _program(num_examples, num_epochs)
   _check_second_fit(program, num_examples)
   ours = _ours(program, num_examples, num_epochs)
-  with (
-    harness.other_process(_theirs, num_examples, num_epochs, False) as installed,
-    harness.other_process(_theirs, num_examples, num_epochs, True) as keeping,
-  ):
-    runs = {"ours": ours, "installed": installed, "keeping": keeping}
-    seconds = harness.take_turns(runs, num_rounds)
-  each = {name: np.array(row) / (NUM_NETWORKS * num_epochs) for name, row in seconds.items()}
-  return [harness.compare(each["ours"], each[name]) for name in ("installed", "keeping")]
+  device = harness.torch_device()
+  with harness.torch_baselines(_theirs, num_examples, num_epochs, device) as baselines:
+    seconds = harness.take_turns({"ours": ours, **baselines}, num_rounds)
+  each = {kind: np.array(row) / (NUM_NETWORKS * num_epochs) for kind, row in seconds.items()}
+  found = harness.compare_with(each, {name: "installed", f"{name} keeping memory": "keeping"})
+  found = {case: one for case, one in found.items() if case == name or one.theirs}
+  return found, _epoch_cost(program, num_examples)
 
 
 def main(_) -> None:
   """Checks and times the cases."""
-  jax.config.update("jax_platforms", "cpu")
-  cases = {}
+  harness.use_device()
+  cases, epoch_costs = {}, {}
   for name, (num_examples, num_epochs) in CASES.items():
     if _CASE.value in (None, name):
-      installed, keeping = _time(num_examples, num_epochs, _ROUNDS.value)
-      cases |= {name: installed, f"{name} keeping memory": keeping}
-  harness.report(cases, "ddjax", "PyTorch")
+      found, epoch_costs[name] = _time(name, num_examples, num_epochs, _ROUNDS.value)
+      cases |= found
+  harness.report(cases, "ddjax", "PyTorch", epoch_costs)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Eight experts trained together against eight one after another, one epoch each.
 
   python -m benchmarks.experts_together [--dataset=digits|mnist|cifar10] [--width=N] [--rounds=N]
+      [--device=cpu|gpu|tpu]
 
 `together` vmaps all eight on a device (the form for GPUs), `chosen` takes as many at once as
 `ddjax.evaluators.train` would on this backend; both over eight calls of one expert each. Images are
@@ -65,6 +66,7 @@ def _make_calls(dataset: str, width: int):
 
 def main(_) -> None:
   """Times the forms."""
+  harness.use_device()
   calls, chosen = _make_calls(_DATASET.value, _WIDTH.value)
   seconds = harness.take_turns(calls, _ROUNDS.value)
   timings = {

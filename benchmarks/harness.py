@@ -1,27 +1,60 @@
 """Times A against B in one run, alternating, because a machine's speed drifts."""
 
 import contextlib
+import importlib.util
 import json
 import multiprocessing
+import os
 import statistics
+import sys
 import time
-from typing import Callable, Hashable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Hashable, Mapping, NamedTuple, Sequence
 
+from absl import flags
 import jax
 import numpy as np
 
 from ddjax.data.splits import rows_by_class
 from ddjax.types import DatasetInfo, DataSplit
 
+DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu", "tpu"], "Of both sides.")
+"""The flag of every benchmark."""
+_PLATFORMS = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
+
+
+def use_device() -> str:
+  """Computes where `--device` says; before JAX first computes. The process ends where it is not.
+
+  Returns:
+    "cpu", "gpu" or "tpu".
+  """
+  name = DEVICE.value
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch has the same device
+  jax.config.update("jax_platforms", _PLATFORMS[name])
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:
+    reason = str(error).splitlines()[0] if str(error) else "no such backend"
+    sys.exit(f"Error: --device={name}, but JAX finds none: {reason}")
+  return name
+
+
+def torch_device() -> str:
+  """The same in PyTorch's words."""
+  return "cuda" if DEVICE.value == "gpu" else "cpu"
+
 
 class Timing(NamedTuple):
-  """Medians of a case in seconds, the median of the pairwise ratios, and their quartiles."""
+  """Medians of a case in seconds, the median of the pairwise ratios, and their quartiles.
+
+  Without a baseline all but `ours` is None.
+  """
 
   ours: float
-  theirs: float
-  ratio: float
-  low: float
-  high: float
+  theirs: float | None = None
+  ratio: float | None = None
+  low: float | None = None
+  high: float | None = None
 
 
 def alternate(
@@ -59,15 +92,73 @@ def compare(ours: Sequence[float], theirs: Sequence[float]) -> Timing:
   )
 
 
-def report(cases: dict[str, Timing], ours: str, theirs: str) -> None:
-  """Prints the table, and as the last line the JSON of the cases."""
+def compare_with(seconds: Mapping[Hashable, Sequence[float]], names: Mapping[str, str]):
+  """{case: Timing} of "ours" against each baseline that ran.
+
+  Args:
+    seconds: from `take_turns`, "ours" among them.
+    names: {case: name of its baseline in `seconds`}.
+  """
+  return {
+    case: compare(seconds["ours"], seconds[name])
+    if name in seconds
+    else Timing(statistics.median(seconds["ours"]))
+    for case, name in names.items()
+  }
+
+
+def report(
+  cases: Mapping[str, Timing], ours: str, theirs: str, costs: Mapping[str, Any] | None = None
+) -> None:
+  """Prints the table, and as the last line the JSON of the cases.
+
+  Args:
+    cases: {case: Timing}.
+    ours: heading.
+    theirs: heading of the baseline.
+    costs: {case: ddjax.costs.Cost} of what `ours` times, for the floor; where it is known.
+  """
   print(f"{'case':24}{ours:>22}{theirs:>22}{'ratio':>8}  quartiles")
+  found = {}
   for name, timing in cases.items():
-    print(
-      f"{name:24}{timing.ours:>20.4f} s{timing.theirs:>20.4f} s{timing.ratio:>8.2f}"
-      f"  {timing.low:.2f} to {timing.high:.2f}"
-    )
-  print(json.dumps({name: timing._asdict() for name, timing in cases.items()}))
+    row = f"{name:24}{timing.ours:>20.4f} s"
+    if timing.ratio is not None:
+      row += f"{timing.theirs:>20.4f} s{timing.ratio:>8.2f}  {timing.low:.2f} to {timing.high:.2f}"
+    print(row)
+    found[name] = timing._asdict()
+    if costs and name in costs:
+      found[name] |= {"flops": costs[name].flops, "bytes": costs[name].bytes}
+  print(json.dumps(found))
+
+
+@contextlib.contextmanager
+def torch_baselines(make_call: Callable[..., Callable[[], object]], *args):
+  """{"installed": call, "keeping": call} of PyTorch, each in a process of its own.
+
+  "keeping" is PyTorch whose freed memory glibc keeps, on CPUs. Without PyTorch there is none, and a
+  line says so.
+
+  Args:
+    make_call: (*args, keeps_freed_memory) -> call, of a module's top level.
+    *args: picklable.
+  """
+  if importlib.util.find_spec("torch") is None:
+    print("PyTorch is not installed: no baseline (see requirements-bench.txt).")
+    yield {}
+    return
+  kinds = {"installed": False} | ({"keeping": True} if DEVICE.value == "cpu" else {})
+  with contextlib.ExitStack() as stack:
+    calls = {}
+    for name, keeps in kinds.items():
+      try:
+        calls[name] = stack.enter_context(other_process(make_call, *args, keeps))
+      except BaselineError as error:
+        print(f"PyTorch's baseline does not start: {error}")
+    yield calls
+
+
+class BaselineError(RuntimeError):
+  """The process of a baseline could not make its call."""
 
 
 @contextlib.contextmanager
@@ -89,15 +180,32 @@ def other_process(make_call: Callable[..., Callable[[], object]], *args):
     pipe.recv()
 
   try:
+    if (problem := _first_answer(pipe)) is not None:
+      raise BaselineError(problem)
     yield call
   finally:
     pipe.close()
     process.join()
 
 
+def _first_answer(pipe) -> str | None:
+  try:
+    return pipe.recv()
+  except EOFError:
+    return "its process ended"
+
+
 def _answer(pipe, make_call: Callable[..., Callable[[], object]], args: tuple) -> None:
-  """Calls at every message and answers it, until the other end is closed."""
-  call = make_call(*args)
+  """Calls at every message and answers it, until the other end is closed.
+
+  First it says None, or why there is no call.
+  """
+  try:
+    call = make_call(*args)
+  except Exception as error:  # whatever the baseline's library raises
+    pipe.send(f"{type(error).__name__}: {error}".splitlines()[0])
+    return
+  pipe.send(None)
   with contextlib.suppress(EOFError):
     while True:
       pipe.recv()

@@ -1,6 +1,6 @@
 """One KIP step against its own two matrix products: support x targets, and back.
 
-  python -m benchmarks.kip_step
+  python -m benchmarks.kip_step [--rounds=N] [--device=cpu|gpu|tpu]
 
 The step is the whole of it, at 100 support images, 5000 targets, 3072 values: drawing and
 standardising the batch, the NTK, the solve, the gradient and Adam. The products are the ones that
@@ -9,6 +9,7 @@ no kernel of inner products can do without: K = X_t X_s' and the gradient G' X_t
 
 import itertools
 
+from absl import app, flags
 import jax
 import jax.numpy as jnp
 
@@ -20,6 +21,8 @@ from ddjax.training import parallel, trainer
 SHAPE = (32, 32, 3)
 NUM_TARGETS = 5000
 NUM_STEPS = 10
+
+_ROUNDS = flags.DEFINE_integer("rounds", 15, "Rounds of each case.", lower_bound=2)
 
 
 def _steps(depth: int, engine: str):
@@ -58,8 +61,9 @@ def _products(support, targets):
   return jax.lax.fori_loop(0, NUM_STEPS, both, support)
 
 
-def main() -> None:
+def main(_) -> None:
   """Times FC-1, FC-2 and FC-3 under both kernel engines."""
+  harness.use_device()
   size = SHAPE[0] * SHAPE[1] * SHAPE[2]
   support = jax.random.normal(jax.random.key(1), (100, size), jnp.float32)
   targets = jax.random.normal(jax.random.key(2), (NUM_TARGETS, size), jnp.float32)
@@ -67,10 +71,12 @@ def main() -> None:
   for depth, engine in itertools.product((1, 2, 3), ("neural_tangents", "closed_form")):
     name = f"fc{depth}" + (" closed form" if engine == "closed_form" else "")
     cases[name] = harness.alternate(
-      _steps(depth, engine), lambda: jax.block_until_ready(_products(support, targets))
+      _steps(depth, engine),
+      lambda: jax.block_until_ready(_products(support, targets)),
+      _ROUNDS.value,
     )
   harness.report(cases, "10 KIP steps", "20 matrix products")
 
 
 if __name__ == "__main__":
-  main()
+  app.run(main)

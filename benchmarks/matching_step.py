@@ -1,6 +1,6 @@
 """A step of DM and of DSA: ours against the plain PyTorch step, at published sizes.
 
-  python -m benchmarks.matching_step [--case=dm|dsa] [--rounds=N] [--device=cpu|gpu]
+  python -m benchmarks.matching_step [--case=dm|dsa] [--rounds=N] [--device=cpu|gpu|tpu]
 
 ConvNet-3 of width 128, ten classes, 256 real 32x32x3 images of each, ipc 1, a fresh network and
 siamese draws every step; images are random: time does not depend on content. PyTorch has processes
@@ -9,21 +9,20 @@ turns. Both sides multiply as they do unless told: on GPUs, JAX may round produc
 those of convolutions.
 """
 
-import contextlib
 import os
 
 from absl import app, flags
 import jax
 
-from benchmarks import harness, torch_matching
+from benchmarks import harness
 from configs import dm, dsa
+from ddjax import costs
 from ddjax.evaluators.protocols import DSA
 from ddjax.registry import DISTILLERS
 from ddjax.training import parallel, trainer
 
 _CASE = flags.DEFINE_enum("case", None, ["dm", "dsa"], "Which case; both by default.")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "Rounds of each case.", lower_bound=2)
-_DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "Of both sides.")
 _IPC = flags.DEFINE_integer("ipc", 1, "Images per class.", lower_bound=1)
 
 CONFIGS = {"dm": dm, "dsa": dsa}
@@ -32,7 +31,7 @@ SHAPE = (32, 32, 3)
 
 
 def _ours(case: str, ipc: int):
-  """A call that goes one step further, on one device, as the trainer makes it."""
+  """A call that goes one step further on one device, as the trainer makes it; and its cost."""
   config = CONFIGS[case].get_config(f"cifar10,ipc={ipc}")
   info, data = harness.random_split(NUM_TRAIN, SHAPE, NUM_CLASSES)
   layout = parallel.make_layout(1)
@@ -48,14 +47,16 @@ def _ours(case: str, ipc: int):
     state, metrics = program(state, data, 1, numbers)
     jax.block_until_ready(metrics)
 
-  return call
+  return call, costs.count(distiller.step, state, data, 0)
 
 
 def _theirs(case: str, ipc: int, device: str, keeps_freed_memory: bool):
   """The same call of the PyTorch step, for a process of its own."""
+  from benchmarks import torch_matching
+
   torch = torch_matching.torch
   torch.set_num_threads(len(os.sched_getaffinity(0)))
-  torch.set_default_device("cuda" if device == "gpu" else "cpu")
+  torch.set_default_device(device)
   if keeps_freed_memory:
     torch_matching.torch_training.keep_freed_memory()
   real = torch.randn(NUM_CLASSES, NUM_TRAIN // NUM_CLASSES, SHAPE[2], *SHAPE[:2])
@@ -80,27 +81,25 @@ def _theirs(case: str, ipc: int, device: str, keeps_freed_memory: bool):
   return call
 
 
-def _time(case: str, ipc: int, device: str, num_rounds: int) -> dict[str, harness.Timing]:
-  """Ours against PyTorch as installed and, on the CPU, against PyTorch that keeps freed memory."""
-  names = {case: False} | ({f"{case} keeping memory": True} if device == "cpu" else {})
-  runs = {"ours": _ours(case, ipc)}
-  with contextlib.ExitStack() as processes:
-    for name, keeps_freed_memory in names.items():
-      theirs = harness.other_process(_theirs, case, ipc, device, keeps_freed_memory)
-      runs[name] = processes.enter_context(theirs)
-    seconds = harness.take_turns(runs, num_rounds)
-  return {name: harness.compare(seconds["ours"], seconds[name]) for name in names}
+def _time(case: str, ipc: int, num_rounds: int):
+  """{case: Timing} against PyTorch as installed and, on CPUs, keeping freed memory; the cost."""
+  ours, cost = _ours(case, ipc)
+  with harness.torch_baselines(_theirs, case, ipc, harness.torch_device()) as baselines:
+    seconds = harness.take_turns({"ours": ours, **baselines}, num_rounds)
+  names = {case: "installed", f"{case} keeping memory": "keeping"}
+  found = harness.compare_with(seconds, names)
+  return {name: one for name, one in found.items() if name == case or one.theirs}, cost
 
 
 def main(_) -> None:
   """Times the cases."""
-  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch has the same device
-  jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[_DEVICE.value])
-  cases = {}
+  harness.use_device()
+  cases, step_costs = {}, {}
   for name in CONFIGS:
     if _CASE.value in (None, name):
-      cases |= _time(name, _IPC.value, _DEVICE.value, _ROUNDS.value)
-  harness.report(cases, "ddjax", "PyTorch")
+      timings, step_costs[name] = _time(name, _IPC.value, _ROUNDS.value)
+      cases |= timings
+  harness.report(cases, "ddjax", "PyTorch", step_costs)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A step of MTT: ours against the plain PyTorch unroll, at published width.
 
   python -m benchmarks.mtt_step [--case=ipc1|ipc10] [--rounds=N] [--unroll=NAME] [--policy=NAME]
-      [--device=cpu|gpu]
+      [--device=cpu|gpu|tpu]
 
 ConvNet-3 of width 128, ten classes of 32x32x3 images, all of them in every student step, one
 segment; `ipc1` takes 50 student steps, `ipc10` 10 (the published 30 would need some 10 GB in
@@ -15,15 +15,15 @@ import os
 from absl import app, flags
 import jax
 
-from benchmarks import harness, torch_matching
+from benchmarks import harness
 from benchmarks.mtt_cases import CASES, NUM_CLASSES, SHAPE, WIDTH, RandomExperts, make_config
+from ddjax import costs
 from ddjax.evaluators.protocols import DSA
 from ddjax.registry import DISTILLERS
 from ddjax.training import parallel, trainer
 
 _CASE = flags.DEFINE_enum("case", None, list(CASES), "Which case; both by default.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each case.", lower_bound=2)
-_DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "Of both sides.")
 _UNROLL = flags.DEFINE_enum("unroll", "checkpoint", ["checkpoint", "plain", "constant"], "Ours.")
 _POLICY = flags.DEFINE_string("policy", "", "Ours, of `checkpoint`; empty as the config chooses.")
 
@@ -49,11 +49,23 @@ def make_call(config):
   return call
 
 
+def step_cost(config) -> costs.Cost:
+  """What a step of ours computes, counted."""
+  info, data = harness.random_split(1000, SHAPE, NUM_CLASSES)
+  layout = parallel.make_layout(1)
+  distiller = DISTILLERS["mtt"](config, info, axis_name=None)
+  state = trainer.initialise(distiller, data, jax.random.key(0), layout)
+  batch = distiller.batch_at(RandomExperts(), trainer.seeds_of(state)[0], 0)
+  return costs.count(distiller.step, state, data, batch)
+
+
 def _theirs(case: str, device: str, keeps_freed_memory: bool):
   """The same call of the PyTorch step, for a process of its own."""
+  from benchmarks import torch_matching
+
   torch = torch_matching.torch
   torch.set_num_threads(len(os.sched_getaffinity(0)))
-  torch.set_default_device("cuda" if device == "gpu" else "cpu")
+  torch.set_default_device(device)
   if keeps_freed_memory:
     torch_matching.torch_training.keep_freed_memory()
   ipc, num_steps = CASES[case]
@@ -83,22 +95,19 @@ def _theirs(case: str, device: str, keeps_freed_memory: bool):
 
 def main(_) -> None:
   """Times the cases."""
-  if _DEVICE.value == "cpu":
-    jax.config.update("jax_platforms", "cpu")
-  timings = {}
+  harness.use_device()
+  timings, step_costs = {}, {}
   for case in CASES:
     if _CASE.value not in (None, case):
       continue
-    ours = make_call(make_config(case, _UNROLL.value, _POLICY.value))
-    with (
-      harness.other_process(_theirs, case, _DEVICE.value, False) as installed,
-      harness.other_process(_theirs, case, _DEVICE.value, True) as keeping,
-    ):
-      runs = {"ours": ours, "installed": installed, "keeping": keeping}
-      seconds = harness.take_turns(runs, _ROUNDS.value)
-    timings[case] = harness.compare(seconds["ours"], seconds["installed"])
-    timings[f"{case} keeping memory"] = harness.compare(seconds["ours"], seconds["keeping"])
-  harness.report(timings, "ddjax", "PyTorch")
+    config = make_config(case, _UNROLL.value, _POLICY.value)
+    ours, step_costs[case] = make_call(config), step_cost(config)
+    with harness.torch_baselines(_theirs, case, harness.torch_device()) as baselines:
+      seconds = harness.take_turns({"ours": ours, **baselines}, _ROUNDS.value)
+    names = {case: "installed", f"{case} keeping memory": "keeping"}
+    found = harness.compare_with(seconds, names)
+    timings |= {name: one for name, one in found.items() if name == case or one.theirs}
+  harness.report(timings, "ddjax", "PyTorch", step_costs)
 
 
 if __name__ == "__main__":
