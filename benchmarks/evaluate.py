@@ -1,6 +1,7 @@
 """The `dc` evaluation of five ConvNet-3 networks: ours against a plain PyTorch loop.
 
   python -m benchmarks.evaluate [--case=ipc1|ipc10] [--rounds=N] [--device=cpu|gpu|tpu]
+      [--convolution=ordered|primitive]
 
 Width 128, ten classes, random 32x32x3 images: time does not depend on content. A figure is seconds
 per network and epoch of trainings that have begun, so what a fit costs once (compilation, initial
@@ -16,11 +17,14 @@ import jax
 import numpy as np
 
 from benchmarks import harness
-from ddjax import costs
+from ddjax import backend, costs
 from ddjax.evaluators import fit, protocols, train
 from ddjax.training import fitting, parallel
 
 _CASE = flags.DEFINE_enum("case", None, ["ipc1", "ipc10"], "Which case; both by default.")
+_CONVOLUTION = flags.DEFINE_enum(
+  "convolution", None, ["ordered", "primitive"], "Ours; by default that of the backend."
+)
 _ROUNDS = flags.DEFINE_integer("rounds", 12, "Rounds of each case.", lower_bound=2)
 
 CASES = {"ipc1": (10, 25), "ipc10": (100, 2)}  # name: (examples, epochs a round)
@@ -151,10 +155,12 @@ def main(_) -> None:
   """Checks and times the cases."""
   harness.use_device()
   cases, epoch_costs = {}, {}
-  for name, (num_examples, num_epochs) in CASES.items():
-    if _CASE.value in (None, name):
-      found, epoch_costs[name] = _time(name, num_examples, num_epochs, _ROUNDS.value)
-      cases |= found
+  form = {"convolution": _CONVOLUTION.value} if _CONVOLUTION.value else {}
+  with backend.changed_traits(**form):
+    for name, (num_examples, num_epochs) in CASES.items():
+      if _CASE.value in (None, name):
+        found, epoch_costs[name] = _time(name, num_examples, num_epochs, _ROUNDS.value)
+        cases |= found
   harness.report(cases, "ddjax", "PyTorch", epoch_costs)
 
 

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# What to run on a borrowed accelerator:
+#   bash launch/accelerator.sh [--minutes=9] [--out=DIR] [--only=check,speed,reproduce]
+# Further arguments are those of `python -m benchmarks.accelerator`. Started again, it goes on.
+#
+# Where `python3` (or $PYTHON) can already import what ddjax needs, it is taken as it is; else
+# launch/setup.sh makes `.venv` first, which needs a package index.
+
+set -euo pipefail
+# shellcheck source=launch/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+python="${PYTHON:-python3}"
+needs='import jax, flax, optax, orbax.checkpoint, ml_collections, neural_tangents, jaxtyping, filelock
+import numpy, scipy, sklearn, matplotlib, jinja2, rich, absl, tensorboardX'
+[[ -x .venv/bin/python ]] && python=.venv/bin/python
+if ! "$python" -c "$needs" >/dev/null 2>&1; then
+  accelerator_flags=()
+  for argument in "$@"; do
+    [[ "$argument" == --accelerator=c* || "$argument" == --accelerator=t* ]] &&
+      accelerator_flags+=("$argument")
+  done
+  prepare_environment requirements.txt ${accelerator_flags[@]+"${accelerator_flags[@]}"}
+  python=.venv/bin/python
+fi
+exec "$python" -m benchmarks.accelerator "$@"
