@@ -159,7 +159,7 @@ def _result(row: Row, folder: Path, ended) -> dict[str, Any]:
   """The row's figure with its interval; what a run that did not finish has done."""
   facts = _facts(row) | {"seconds": ended.seconds}
   if ended.code:
-    state = f"{steps_done(folder)} of {row.steps} steps"
+    state = f"{steps_done(folder)} of {row.steps or 'its'} steps"
     problem = "" if ended.is_late else ended.last_line
     return facts | {"state": state, "problem": problem, "done": False}
   report = json.loads((folder / "report.json").read_text())

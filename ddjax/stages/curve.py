@@ -8,7 +8,7 @@ from ddjax.config.arguments import nearest
 from ddjax.data.facts import get_facts
 from ddjax.evaluators.accuracy import predicted_classes
 from ddjax.evaluators.fit import make_fit
-from ddjax.evaluators.kernel import PREDICTOR, make_kernel_fit
+from ddjax.evaluators.kernel import PREDICTOR, ROWS_PER_BLOCK, make_kernel_fit
 from ddjax.evaluators.predictions import predict_classes
 from ddjax.random_streams import stream
 from ddjax.stages.prepare import Job
@@ -73,8 +73,10 @@ def _kernel(job: Job):
 
   def predict(distilled, images):
     models = fit({"running": distilled})["running"][PREDICTOR]
+    # In the blocks of the evaluator, whose program this then is.
+    rows, scale = ROWS_PER_BLOCK, job.real.max_value
     return {
-      name: (predict_classes(models, one, job.real.max_value), np.asarray(models.group))
+      name: (predict_classes(models, one, scale, rows_per_block=rows), np.asarray(models.group))
       for name, one in images.items()
     }
 
