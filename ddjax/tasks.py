@@ -13,6 +13,7 @@ from ddjax import (
   registry,
   set_evaluation,
 )
+from ddjax.data.pack import run_pack
 from ddjax.io.export import run_export
 from ddjax.io.report import HTML_NAME, summary_text
 from ddjax.run_folder import default_workdir
@@ -85,6 +86,10 @@ def _export(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
   return run_export(config, workdir, overwrite=overwrite)
 
 
+def _pack(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
+  return run_pack(config, workdir, overwrite=overwrite)
+
+
 def _full_set(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> str:
   report = set_evaluation.run_full(config, workdir, overwrite=overwrite)
   return f"{summary_text(report)}\nReport: {workdir / HTML_NAME}"
@@ -101,6 +106,7 @@ TASKS = {
   "evaluate": Task(_evaluate, set_evaluation.estimate_saved),
   "experts": Task(_experts, expert_run.estimate_experts),
   "export": Task(_export, lambda config: f"seconds, to write {config.format}"),
+  "pack": Task(_pack, lambda config: "a minute at most, to read and write the set"),
   "full_set": Task(_full_set, set_evaluation.estimate_full),
   "privacy_study": Task(_privacy_study, privacy_study.estimate_text),
   "kernel_ablation": Task(_kernel_ablation, kernel_ablation.estimate_text),

@@ -13,9 +13,9 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from ddjax.data import colour, fake, own, tfds_source
+from ddjax.data import colour, fake, own, pack, tfds_source
 from ddjax.data.cache import cached, folder_stamp
-from ddjax.data.facts import Facts, get_facts
+from ddjax.data.facts import get_facts
 from ddjax.data.preprocess import Preprocessing, as_pixels, fit_preprocessing
 from ddjax.data.source import DataError, Source
 from ddjax.data.splits import rows_by_class, stratified_rows, without_rows
@@ -77,7 +77,7 @@ def load_real_data(config: ConfigDict) -> RealData:
     ValueError: if a cut or the preprocessing is impossible, naming the field and its value.
   """
   facts = get_facts(config.name)
-  source = _first_classes(_read(config, facts), config.num_classes)
+  source = _first_classes(read_source(config), config.num_classes)
   groups = test_groups = None
   if config.colour_bias is not None:
     source, groups, test_groups = colour.colour_source(
@@ -171,11 +171,20 @@ def make_data_split(
   )
 
 
-def _read(config: ConfigDict, facts: Facts) -> Source:
-  """The set as published, from the cache where it has been decoded before."""
-  name = config.name
+def read_source(config: ConfigDict) -> Source:
+  """The set as published: packed, or from the cache where it has been decoded before.
+
+  Args:
+    config: the group `ddjax.config.groups.data`. A packed file in its `data_dir` comes before what
+      TFDS has there.
+  Raises:
+    DataError: if it cannot be read.
+  """
+  name, facts = config.name, get_facts(config.name)
+  data_dir = tfds_source.tfds_dir(config.data_dir)
+  if facts.image_shape and (packed := pack.packed_path(data_dir, name)).exists():
+    return pack.read(packed, name, facts)
   if facts.tfds_name:
-    data_dir = tfds_source.tfds_dir(config.data_dir)
     folder = tfds_source.find_prepared(facts, data_dir)
     if folder is None:
       folder = tfds_source.prepare(name, facts, data_dir, config.download)

@@ -1,0 +1,78 @@
+"""Compiled programs kept between processes: a second start compiles nothing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from ddjax import compilation
+
+_PROGRAM = """
+import json
+from ddjax import compilation
+folder = compilation.use_cache()
+import jax, jax.numpy as jnp
+with compilation.counted() as count:
+  jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((4, 4))).block_until_ready()
+print(json.dumps(count.facts() | {"folder": folder and str(folder)}))
+"""
+
+
+def _start(cache, **environment):
+  own = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+  own |= {"JAX_PLATFORMS": "cpu", "DDJAX_CACHE_DIR": str(cache)} | environment
+  run = subprocess.run(
+    [sys.executable, "-c", _PROGRAM], env=own, capture_output=True, text=True, timeout=120
+  )
+  assert run.returncode == 0, run.stderr
+  return json.loads(run.stdout.splitlines()[-1]), run.stderr
+
+
+def test_a_second_start_compiles_nothing_and_halves_are_removed(tmp_path):
+  first, _ = _start(tmp_path)
+  assert first["programs_compiled"] > 0 and first["folder"].startswith(str(tmp_path / "compiled"))
+  second, _ = _start(tmp_path)
+  assert second["programs_compiled"] == 0
+  assert second["programs_from_cache"] == first["programs_compiled"]
+  folder = os.path.join(tmp_path, "compiled", os.listdir(tmp_path / "compiled")[0])
+  times = [name for name in os.listdir(folder) if name.endswith("-atime")]
+  for name in times:  # as a process leaves them that was killed while it wrote
+    os.remove(os.path.join(folder, name))
+    with open(os.path.join(folder, name.replace("-atime", "-cache")), "r+b") as file:
+      file.truncate(10)
+  third, messages = _start(tmp_path)
+  assert third["programs_compiled"] == first["programs_compiled"]
+  assert "Error reading" not in messages
+
+
+def test_it_can_be_turned_off(tmp_path):
+  found, _ = _start(tmp_path, DDJAX_COMPILATION_CACHE="0")
+  assert found["folder"] is None and not (tmp_path / "compiled").exists()
+  assert found["programs_compiled"] > 0
+
+
+def test_a_wrong_word_is_refused(monkeypatch):
+  monkeypatch.setenv("DDJAX_COMPILATION_CACHE", "off")
+  with pytest.raises(ValueError, match="DDJAX_COMPILATION_CACHE='off' must be 0 or 1"):
+    compilation.use_cache()
+
+
+def test_a_folder_that_cannot_be_made_costs_time_only(tmp_path, monkeypatch):
+  monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+  (tmp_path / "file").write_text("")
+  monkeypatch.setenv("DDJAX_CACHE_DIR", str(tmp_path / "file"))
+  assert compilation.use_cache() is None
+
+
+def test_counts_begin_and_end_with_the_block():
+  with compilation.counted() as count:
+    jax.jit(lambda x: x * time.monotonic())(jnp.ones(3))
+  before = count.facts()
+  assert before["programs_compiled"] + before["programs_from_cache"] > 0
+  jax.jit(lambda x: x + time.monotonic())(jnp.ones(3))
+  assert count.facts() == before

@@ -1,0 +1,139 @@
+"""Packed data sets: equal in every byte, and refused by name where they are not what they say."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ddjax.api import get_config
+from ddjax.config import groups
+from ddjax.data import load, pack
+from ddjax.data.facts import get_facts
+from ddjax.data.source import DataError, Source
+from ddjax.tasks import start
+
+
+@pytest.fixture
+def packed(tmp_path):
+  """The digits in a folder of packed sets."""
+  start(get_config("configs/pack.py:digits"), workdir=str(tmp_path))
+  return tmp_path
+
+
+def _config(name, folder):
+  config = groups.data(name)
+  config.data_dir = str(folder)
+  config.download = False
+  return config
+
+
+def _assert_equal(one: Source, other: Source):
+  for field in Source._fields:
+    a, b = (np.asarray(getattr(source, field)) for source in (one, other))
+    assert a.dtype == b.dtype and a.tobytes() == b.tobytes() and a.shape == b.shape, field
+
+
+def _coloured(seed=0):
+  rng = np.random.default_rng(seed)
+  images = rng.integers(0, 256, (30, 32, 32, 3)).astype(np.uint8)
+  labels = (np.arange(30) % 10).astype(np.int32)
+  names = ("Flugzeug", "été", *map(str, range(8)))
+  return Source(images[:20], labels[:20], images[20:], labels[20:], names, "3.0.2")
+
+
+def test_the_digits_come_back_in_every_byte(packed):
+  direct = load.read_source(groups.data("digits"))
+  _assert_equal(direct, pack.read(packed / "digits.npz", "digits", get_facts("digits")))
+  _assert_equal(direct, load.read_source(_config("digits", packed)))
+  facts = json.loads(str(np.load(packed / "digits.npz")["facts"]))
+  assert facts["sha256"] == pack.content_hash(direct) and facts["num_test"] == 450
+
+
+def test_a_tfds_set_is_read_without_tfds_and_whitened_under_the_same_key(tmp_path):
+  source = _coloured()
+  facts = pack.write(tmp_path / "cifar10.npz", "cifar10", source, 255)
+  assert facts["num_train"] == 20 and facts["sha256"] == pack.content_hash(source)
+  config = _config("cifar10", tmp_path)
+  _assert_equal(source, load.read_source(config))
+  assert load.load_real_data(config).fingerprint == load.fingerprint(
+    source.train_images, source.train_labels
+  )
+
+
+def test_the_environment_names_the_folder_too(tmp_path, monkeypatch):
+  pack.write(tmp_path / "cifar10.npz", "cifar10", _coloured(), 255)
+  monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+  _assert_equal(_coloured(), load.read_source(groups.data("cifar10")))
+
+
+def test_again_it_is_there_and_another_set_is_refused(packed, tmp_path, capsys):
+  config = get_config("configs/pack.py:digits")
+  start(config, workdir=str(packed))
+  assert "there already, with the same content" in capsys.readouterr().out
+  pack.write(packed / "digits.npz", "digits", _grey(1), 16)
+  with pytest.raises(DataError, match="holds other images of 'digits'; --overwrite"):
+    pack_config = get_config("configs/pack.py:digits")
+    pack_config.data.data_dir = str(tmp_path / "empty")
+    start(pack_config, workdir=str(packed))
+
+
+def _grey(seed):
+  rng = np.random.default_rng(seed)
+  images = rng.integers(0, 17, (30, 8, 8, 1)).astype(np.uint8)
+  labels = (np.arange(30) % 10).astype(np.int32)
+  return Source(images, labels, images[:10], labels[:10], tuple(map(str, range(10))), "1")
+
+
+def _change(path, **changes):
+  arrays = dict(np.load(path))
+  facts = json.loads(str(arrays.pop("facts")))
+  facts |= {name: value for name, value in changes.items() if name in facts}
+  arrays |= {name: value for name, value in changes.items() if name in arrays}
+  np.savez(path, **arrays, facts=np.array(json.dumps(facts)))
+
+
+@pytest.mark.parametrize(
+  "changes,message",
+  [
+    ({"format": 2}, "version 2; this is version 1"),
+    ({"name": "mnist"}, "holds the data set 'mnist', not 'digits'"),
+    ({"sha256": "0" * 64}, "does not have the hash"),
+    ({"labels": np.zeros(1347, np.int32)}, "does not have the hash"),
+    ({"max_value": 255}, r"up to 255; digits has \(8, 8, 1\) up to 16"),
+  ],
+)
+def test_what_is_not_what_it_says(packed, changes, message):
+  path = packed / "digits.npz"
+  _change(path, **changes)
+  with pytest.raises(DataError, match=message) as error:
+    load.read_source(_config("digits", packed))
+  assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_cut_short_or_of_something_else(packed):
+  path = packed / "digits.npz"
+  whole = path.read_bytes()
+  for content in (whole[: len(whole) // 2], whole[:-30], b"", b"PK\x03\x04"):
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="digits.npz"):
+      load.read_source(_config("digits", packed))
+  np.savez(path, images=np.zeros((1, 8, 8, 1), np.uint8))
+  with pytest.raises(DataError, match="is no packed data set: it has no 'facts'"):
+    load.read_source(_config("digits", packed))
+
+
+def test_a_flipped_byte_is_found(packed):
+  path = packed / "digits.npz"
+  content = bytearray(path.read_bytes())
+  content[len(content) // 3] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(DataError, match="digits.npz"):
+    load.read_source(_config("digits", packed))
+
+
+def test_a_folder_of_ones_own_becomes_what_npz_reads(tmp_path):
+  source = _grey(0)
+  pack.write(tmp_path / "folder.npz", "folder", source, 255)
+  config = groups.data("npz")
+  config.path = str(tmp_path / "folder.npz")
+  _assert_equal(source._replace(version="own"), load.read_source(config))
