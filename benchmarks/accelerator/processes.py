@@ -64,9 +64,10 @@ class Running:
       )
 
     def read():
-      for line in self._process.stdout:
-        self._lines.append(line.rstrip("\n"))
-        on_line(line.rstrip("\n"))
+      with self._process.stdout as output:
+        for line in output:
+          self._lines.append(line.rstrip("\n"))
+          on_line(line.rstrip("\n"))
 
     self._reader = threading.Thread(target=read, daemon=True)
     self._reader.start()

@@ -83,8 +83,8 @@ def read(path: Path, name: str, facts: Facts) -> Source:
     version = stored["format"]
   except KeyError as error:
     raise DataError(f"{path} is no packed data set: it has no {error}.") from error
-  except (OSError, ValueError, TypeError) as error:
-    raise DataError(f"{path} cannot be read: {error}") from error
+  except (OSError, ValueError, TypeError) as error:  # the message names the file
+    raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
   if version != FORMAT:
     raise DataError(f"{path} is a packed set of version {version}; this is version {FORMAT}.")
   if stored.get("name") != name:
