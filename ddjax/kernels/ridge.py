@@ -41,8 +41,10 @@ def coefficients(kernel_fn: KernelFn, images: Array, labels: Array, ridge: float
   """
   check_ridge(ridge)
   with jax.default_matmul_precision("highest"):
-    factor = jax.scipy.linalg.cho_factor(regularised(kernel_fn(images, images), ridge))
-    return jax.scipy.linalg.cho_solve(factor, labels)
+    # By Cholesky. Its gradient is one more solution with the same factor: differentiating the
+    # factor itself takes several times as long.
+    matrix = regularised(kernel_fn(images, images), ridge)
+    return jax.scipy.linalg.solve(matrix, labels, assume_a="pos")
 
 
 def predict(kernel_fn: KernelFn, support: Any, images: Array, ridge: float) -> Array:
