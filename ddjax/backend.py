@@ -143,6 +143,20 @@ def changed_traits(**fields: Any) -> Iterator[None]:
     _overrides = before
 
 
+def idle_accelerator() -> str | None:
+  """A sentence where the machine has an accelerator and JAX computes on the CPU unasked."""
+  if "cpu" in os.environ.get("JAX_PLATFORMS", "").split(","):
+    return None
+  for path, kind in (("/dev/nvidia0", "cuda"), ("/dev/accel0", "tpu")):
+    if os.path.exists(path) and name() == "cpu":
+      return (
+        f"This machine has {path}, but JAX computes on the CPU: its {kind} build is not installed "
+        f"or does not fit the driver. `bash launch/setup.sh --accelerator={kind}` installs it; "
+        "JAX_PLATFORMS=cpu says that the CPU is meant."
+      )
+  return None
+
+
 def host_workers() -> int:
   """How many threads should run programs side by side."""
   return (os.cpu_count() or 1) if traits().is_shared_by_threads else 1

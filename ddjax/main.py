@@ -27,7 +27,12 @@ def main(argv: list[str]) -> int:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}; settings are given as flags.")
   if _CONFIG.value is None:
     raise app.UsageError("--config is missing, for example --config=configs/kip.py.")
-  from ddjax import compilation, errors, tasks  # here, so that --help does not wait for JAX
+  from ddjax import (
+    backend,
+    compilation,
+    errors,
+    tasks,
+  )  # here, so that --help does not wait for JAX
 
   if os.environ.get("DDJAX_MULTIHOST") == "1":  # set by launch/slurm.sh and launch/tpu_vm.sh
     import jax
@@ -36,6 +41,8 @@ def main(argv: list[str]) -> int:
   overridden = list(config_flags.get_override_values(flags.FLAGS["config"]))
   try:
     compilation.use_cache()
+    if (problem := backend.idle_accelerator()) is not None:
+      logging.warning("%s", problem)
     tasks.start(
       _CONFIG.value,
       workdir=_WORKDIR.value,

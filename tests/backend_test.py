@@ -43,6 +43,18 @@ def test_hardware_that_cannot_be_named(monkeypatch):
   assert found["platform"] is None and found["device"] is None and found["num_devices"] >= 1
 
 
+@pytest.mark.parametrize(
+  "platforms,has_device,is_said",
+  [("", True, True), ("cpu", True, False), ("cuda,cpu", True, False), ("", False, False)],
+)
+def test_a_gpu_that_jax_does_not_see_is_named(monkeypatch, platforms, has_device, is_said):
+  monkeypatch.setenv("JAX_PLATFORMS", platforms)
+  monkeypatch.setattr(backend.os.path, "exists", lambda path: has_device and "nvidia" in path)
+  said = backend.idle_accelerator()
+  assert bool(said) == is_said
+  assert not is_said or "/dev/nvidia0" in said and "--accelerator=cuda" in said
+
+
 def test_an_unknown_backend_is_taken_for_an_accelerator(monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: "metal")
   assert backend.traits() == backend.TRAITS["gpu"]

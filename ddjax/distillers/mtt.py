@@ -145,7 +145,7 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     batch_sizes={"outer.num_segments": outer.num_segments},
     step_bytes=outer.num_segments * kept_bytes,
     image_passes=outer.num_segments * student.num_steps * student.batch_size * per_step,
-    passes_in_a_row=student.num_steps * per_step,
+    passes_in_a_row=4 * student.num_steps,  # forward, back, and both once more in reverse
     remarks=(
       f"{student.num_steps} student steps on {student.batch_size} of {student.num_images} images, "
       f"{outer.expert_epochs} expert epochs, gradient by {student.unroll}, which keeps {keeps}: "
