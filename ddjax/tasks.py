@@ -13,10 +13,10 @@ from ddjax import (
   registry,
   set_evaluation,
 )
-from ddjax.data.pack import run_pack
 from ddjax.io.export import run_export
 from ddjax.io.report import HTML_NAME, summary_text
 from ddjax.run_folder import default_workdir
+from ddjax.stages.pack import run_pack
 from ddjax.training.parallel import is_main_process
 
 

@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.data.facts import Facts
@@ -105,30 +104,6 @@ def read(path: Path, name: str, facts: Facts) -> Source:
       f"to {facts.max_value}."
     )
   return source
-
-
-def run_pack(config: ConfigDict, workdir: Path, *, overwrite: bool = False) -> str:
-  """The task "pack": see `configs/pack.py`. Returns a summary.
-
-  Raises:
-    DataError: if the set cannot be read, or the file is there with other content.
-  """
-  from ddjax.data.facts import get_facts
-  from ddjax.data.load import read_source  # which reads packed sets by this module
-
-  name = config.data.name
-  facts, path = get_facts(name), packed_path(workdir, name)
-  source = read_source(config.data)
-  if path.exists() and not overwrite:
-    if content_hash(read(path, name, facts)) != content_hash(source):
-      raise DataError(f"{path} holds other images of {name!r}; --overwrite replaces it.")
-    return f"{path} is there already, with the same content."
-  made = write(path, name, source, facts.max_value)
-  return (
-    f"{name} {made['version']}: {made['num_train']} train and {made['num_test']} test images, "
-    f"sha256 {made['sha256']}\n{path}, {path.stat().st_size / 2**20:.1f} MiB. To read it: "
-    f"--config.data.data_dir={workdir}"
-  )
 
 
 def _arrays(source: Source) -> dict[str, np.ndarray]:
