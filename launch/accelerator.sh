@@ -11,8 +11,9 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 python="${PYTHON:-python3}"
-needs='import jax, flax, optax, orbax.checkpoint, ml_collections, neural_tangents, jaxtyping, filelock
-import numpy, scipy, sklearn, matplotlib, jinja2, rich, absl, tensorboardX'
+needs='import importlib.util, sys
+import flax, jax, jinja2, matplotlib, orbax.checkpoint, rich, sklearn, tensorboardX, ddjax.tasks
+sys.exit(importlib.util.find_spec("neural_tangents") is None)' # it is imported by way of ddjax only
 [[ -x .venv/bin/python ]] && python=.venv/bin/python
 if ! "$python" -c "$needs" >/dev/null 2>&1; then
   accelerator_flags=()

@@ -22,12 +22,12 @@ try() { # Python, JAX
   mkdir -p .versions
   log="$folder.log"
   if [[ ! -f "$folder/done" ]]; then
-    "$python" -m venv --clear "$folder" &&
-      "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
-        -r requirements-dev.txt "jax==$2.*" "jaxlib==$2.*" >"$log" 2>&1 || {
+    if ! "$python" -m venv --clear "$folder" ||
+      ! "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
+        -r requirements-dev.txt "jax==$2.*" "jaxlib==$2.*" >"$log" 2>&1; then
       echo "cannot be installed; see $log"
       return 1
-    }
+    fi
     touch "$folder/done"
   fi
   DDJAX_CACHE_DIR="$(mktemp -d)"
