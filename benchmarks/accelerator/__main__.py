@@ -77,9 +77,12 @@ def _run() -> None:
     ),
   }
   try:
-    for name in [name for name in PARTS if name in _ONLY.value]:
+    wanted = [name for name in PARTS if name in _ONLY.value]
+    for name in wanted:
       left = end - time.monotonic()
-      limit = min(left * _MOST_SHARE.get(name, 1.0), _MOST_SECONDS.get(name, left))
+      limit = left  # the last part has all that is left
+      if name != wanted[-1]:
+        limit = min(left * _MOST_SHARE[name], _MOST_SECONDS[name])
       begun = time.monotonic()
       parts[name](begun + limit)
       print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)

@@ -23,6 +23,7 @@ import ddjax
 from ddjax import compilation, pipeline, registry
 from ddjax.config import audit
 from ddjax.stages.evaluate import EVALUATORS
+from ddjax.training import trainer
 
 REFERENCE = Path(__file__).with_name("reference.json")
 TOLERANCES = {"loss": 0.01, "change": 0.02, "norm": 0.01, "accuracy": 0.1}
@@ -116,6 +117,8 @@ def run_row(name: str, expected: dict[str, float] | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, compilation.counted() as compiled:
       result = pipeline.run(make(argument), Path(folder))
       figures = _figures(Path(folder), result.report)
+  except trainer.PreemptedError:
+    return {"ok": False, "problem": "stopped: out of time", "done": False}
   except Exception as error:  # one that fails does not stop the others
     logging.debug("%s", traceback.format_exc())
     where = traceback.extract_tb(error.__traceback__)[-1]
