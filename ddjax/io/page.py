@@ -41,7 +41,9 @@ _CAPTIONS = {
 }
 _NUM_CARDS = 3
 _MAX_SETTING = 280  # characters; longer ones stand in report.json alone
-_FIELDS_ELSEWHERE = ("config", "versions", "seconds", "estimates", "class_names")
+_FIELDS_ELSEWHERE = (
+  "config", "versions", "seconds", "estimates", "compilation", "class_names"
+)  # fmt: skip
 _ROLES = {"distilled": "distilled", "random subset": "random", "step 0": "initial"}
 
 
@@ -258,9 +260,13 @@ def _class_rows(names: Sequence[Any], columns: Sequence[Sequence[float]], num_cl
 
 
 def _times(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-  """(stage, estimated, taken), with a dash where one is not known, and the total."""
+  """(stage, estimated, taken), with a dash where one is not known, the total, and compilation.
+
+  Compilation is a part of the stages' seconds, and of none of their estimates.
+  """
   taken = run.get("seconds") or {}
-  estimated = (run.get("estimates") or {}).get("seconds") or {}
+  estimated = dict((run.get("estimates") or {}).get("seconds") or {})
+  compiling = estimated.pop("compilation", None), (run.get("compilation") or {}).get("seconds")
   stages = [*taken, *(stage for stage in estimated if stage not in taken)]
 
   def text(seconds: float | None) -> str:
@@ -268,8 +274,11 @@ def _times(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
   rows = [(stage, text(estimated.get(stage)), text(taken.get(stage))) for stage in stages]
   if len(taken) > 1:
-    whole = sum(estimated.values()) if estimated.keys() >= taken.keys() else None
+    is_known = estimated.keys() >= taken.keys() and None not in estimated.values()
+    whole = sum(estimated.values()) if is_known else None
     rows.append(("total", text(whole), text(sum(taken.values()))))
+  if any(seconds is not None for seconds in compiling):
+    rows.append(("compilation, in the above", *map(text, compiling)))
   return rows
 
 

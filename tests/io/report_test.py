@@ -244,3 +244,17 @@ def test_checks_and_exact_rates_of_every_set_are_in_sight(tmp_path):
   lines = report.summary_text(written).splitlines()
   assert lines.index("mine") < lines.index("privacy: lira was left out.")
   assert lines.index("theirs") < lines.index("privacy: loss was left out.")
+
+
+def test_times_say_what_is_not_known_and_what_compilation_took():
+  run = {
+    "seconds": {"data": 1.0, "distill": 20.0},
+    "estimates": {"seconds": {"data": 1.0, "distill": 15.0, "compilation": 6.0}},
+    "compilation": {"seconds": 4.0},
+  }
+  assert page._times(run)[2:] == [
+    ("total", "16 s", "21 s"),
+    ("compilation, in the above", "6.0 s", "4.0 s"),
+  ]
+  run["estimates"]["seconds"]["distill"] = None  # where a backend could not count
+  assert page._times(run)[1:3] == [("distill", "–", "20 s"), ("total", "–", "21 s")]
