@@ -32,8 +32,8 @@ def conv(
 ) -> Float[Array, "b y x o"]:
   """Convolution (cross-correlation, as in every network library).
 
-  All forms, and their gradients of first and second order, are equal to rounding. On CPUs it has
-  no forward-mode derivative.
+  All forms, and their gradients of first and second order, are equal to rounding. It has no
+  forward-mode derivative.
 
   Args:
     x: f32[b h w c].
@@ -57,12 +57,102 @@ def conv_patches(x: Array, kernel: Array, padding: int, stride: int = 1) -> Arra
   return patches @ kernel.reshape(-1, kernel.shape[-1])
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv_primitive(x: Array, kernel: Array, padding: int, stride: int = 1) -> Array:
-  """`conv` through XLA's convolution."""
+  """`conv` through XLA's convolution.
+
+  Its gradients are those that JAX would take, written out: within a program for several devices
+  JAX's own say where their result lies, and a convolution that does cannot be vmapped twice with
+  one operand shared (NotImplementedError, JAX 0.10.2). Replicas that share their draws ask for it.
+  """
   pads = [(padding, padding)] * 2
   return lax.conv_general_dilated(
     x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
   )
+
+
+def _primitive_forward(x, kernel, padding, stride):
+  y = conv_primitive(x, kernel, padding, stride)
+  return checkpoint_name(y, CHECKPOINT_NAME), (x, kernel)
+
+
+def _primitive_backward(padding, stride, saved, cotangent):
+  x, kernel = saved
+  return (
+    _images_primitive(cotangent, kernel, padding, stride, x.shape[1:3]),
+    _kernel_primitive(x, cotangent, padding, stride, kernel.shape[0]),
+  )
+
+
+conv_primitive.defvjp(_primitive_forward, _primitive_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _images_primitive(cotangent, kernel, padding, stride, sides):
+  """Gradient of <conv_primitive(x, kernel), cotangent> with respect to x f32[b sides c]."""
+  size = kernel.shape[0]
+  low = size - 1 - padding
+  pads = [
+    (low, side - (outputs - 1) * stride + padding - 1)
+    for side, outputs in zip(sides, cotangent.shape[1:3], strict=True)
+  ]
+  return lax.conv_general_dilated(
+    cotangent,
+    kernel[::-1, ::-1],
+    (1, 1),
+    pads,
+    lhs_dilation=(stride, stride),
+    dimension_numbers=("NHWC", "HWOI", "NHWC"),
+  )
+
+
+def _images_forward(cotangent, kernel, padding, stride, sides):
+  x = _images_primitive(cotangent, kernel, padding, stride, sides)
+  return checkpoint_name(x, CHECKPOINT_NAME), (cotangent, kernel)
+
+
+def _images_backward(padding, stride, sides, saved, x):
+  cotangent, kernel = saved
+  return (
+    conv_primitive(x, kernel, padding, stride),
+    _kernel_primitive(x, cotangent, padding, stride, kernel.shape[0]),
+  )
+
+
+_images_primitive.defvjp(_images_forward, _images_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _kernel_primitive(x, cotangent, padding, stride, size):
+  """Likewise with respect to the kernel f32[size size c o]: batch and channels exchanged."""
+  pads = [
+    (padding, size + (outputs - 1) * stride - side - padding)
+    for side, outputs in zip(x.shape[1:3], cotangent.shape[1:3], strict=True)
+  ]
+  return lax.conv_general_dilated(
+    x,
+    cotangent,
+    (1, 1),
+    pads,
+    rhs_dilation=(stride, stride),
+    dimension_numbers=("CHWN", "IHWO", "HWNC"),
+  )
+
+
+def _kernel_forward(x, cotangent, padding, stride, size):
+  kernel = _kernel_primitive(x, cotangent, padding, stride, size)
+  return checkpoint_name(kernel, CHECKPOINT_NAME), (x, cotangent)
+
+
+def _kernel_backward(padding, stride, size, saved, kernel):
+  x, cotangent = saved
+  return (
+    _images_primitive(cotangent, kernel, padding, stride, x.shape[1:3]),
+    conv_primitive(x, kernel, padding, stride),
+  )
+
+
+_kernel_primitive.defvjp(_kernel_forward, _kernel_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -142,9 +232,9 @@ def _kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:
 
   Where XLA's convolutions are fast in any order of axes, its own gradient.
   """
-  if traits().has_fast_gradients:
-    return _kernel_gradient_primitive(x, cotangent, padding)
   size = x.shape[1] + 2 * padding - cotangent.shape[1] + 1
+  if traits().has_fast_gradients:
+    return _kernel_primitive(x, cotangent, padding, 1, size)
   height, width, outputs = cotangent.shape[1:]
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   windows = jnp.concatenate([x[:, :, j : j + width] for j in range(size)], axis=-1)
@@ -153,14 +243,6 @@ def _kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:
     windows[:, i : i + height].reshape(-1, windows.shape[-1]).T @ cotangent for i in range(size)
   ]
   return jnp.stack(rows).reshape(size, size, -1, outputs)
-
-
-def _kernel_gradient_primitive(x: Array, cotangent: Array, padding: int) -> Array:
-  """As the convolution of the images with the cotangent, batch and channels exchanged."""
-  pads = [(padding, padding)] * 2
-  return lax.conv_general_dilated(
-    x, cotangent, (1, 1), pads, dimension_numbers=("CHWN", "IHWO", "HWNC")
-  )
 
 
 def _kernel_gradient_of_patches(x: Array, cotangent: Array, padding: int) -> Array:

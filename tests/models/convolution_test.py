@@ -57,6 +57,20 @@ def test_conv_is_a_sum_over_the_window():
   np.testing.assert_allclose(out[0, 1, 2], expected, rtol=1e-5)
 
 
+def _xlas(x, kernel, padding, stride=1):
+  pads = [(padding, padding)] * 2
+  axes = "NHWC", "HWIO", "NHWC"
+  return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=axes)
+
+
+@pytest.mark.parametrize("size,padding,stride", [(3, 1, 1), (3, 0, 2), (4, 2, 3), (5, 6, 1)])
+def test_primitive_form_is_xlas_to_the_second_order(size, padding, stride):
+  x, kernel = _arrays(2, size, batch=2)
+  forms = (functools.partial(form, stride=stride) for form in (PRIMITIVE, _xlas))
+  ours, theirs = (jax.jit(_derivatives(form, padding))(x, kernel) for form in forms)
+  _assert_close(ours, theirs)
+
+
 # With one channel all convolutions go through patches, in the other cases none.
 @pytest.mark.parametrize(
   "size,channels,paddings", [(3, 1, (1, 3)), (3, 8, (0, 1, 2, 3)), (5, 3, (0, 1, 2, 3))]
