@@ -20,7 +20,7 @@ from ddjax.training.fitting import Watch
 
 CONFIGS = sorted(path.name for path in pathlib.Path("configs").glob("*.py"))
 EVALUATIONS = ["evaluate.py", "full_set.py"]  # they make no set; tests/set_evaluation_test.py
-STUDIES = ["export.py", "privacy.py"]  # of sets and methods that there are
+STUDIES = ["export.py", "pack.py", "privacy.py"]  # of sets and methods that there are
 METHODS = sorted(set(CONFIGS) - set(EVALUATIONS) - set(STUDIES))
 
 
@@ -49,6 +49,15 @@ def test_the_audit_builds_for_every_data_set(words):
     config.lock()
   with pytest.raises(ValueError, match="`full` goes with `audit`"):
     get_config("configs/evaluate.py:digits,full")
+
+
+def test_every_data_set_can_be_packed():
+  for dataset in FACTS:
+    config = get_config(f"configs/pack.py:{dataset}")
+    assert config.data.name == dataset and config.task in TASKS
+    config.lock()
+  with pytest.raises(ValueError, match="'ipc'.*dataset"):
+    get_config("configs/pack.py:digits,ipc=1")
 
 
 def test_the_privacy_study_has_a_cell_for_every_method_ipc_and_init():
