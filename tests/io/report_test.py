@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from ddjax.io import comparisons, report
+from ddjax.io import comparisons, page, report
 from ddjax.types import Report
 
 _RUN = {
