@@ -27,6 +27,7 @@ _CONVOLUTIONS = [
 ]
 _FAST = [case for case in CASES if case.name in ("dc", "idc") or not case.is_slow]
 _SLOW = [case for case in CASES if case not in _FAST]
+_SHADOWS = [case for case in _CONVOLUTIONS if case.method in ("dc", "idc")]
 _SHORT = [case for case in CASES if case.name in ("kip", "label_solve", "coreset")] + _CONVOLUTIONS
 
 
@@ -92,7 +93,7 @@ def test_replicas_with_rows_on_four_devices(case):
   _lower_run(case, num_devices=4, num_replicas=2)
 
 
-@_cases(_CONVOLUTIONS, slow=CASES)
+@_cases(_SHADOWS, slow=CASES + [case for case in _CONVOLUTIONS if case not in _SHADOWS])
 def test_shadow_runs_on_one_device(case):
   _lower_run(case, num_replicas=2, is_shadow=True)
 

@@ -41,10 +41,13 @@ _pretended: tuple[str, ...] = ()
 
 @contextlib.contextmanager
 def pretended(*names: str) -> Iterator[None]:
-  """JAX says that it computes on the first of these accelerators; all are lowered for."""
+  """JAX says that it computes on the first of these accelerators; all are lowered for.
+
+  The check of keys is off: it takes the end of a vmapped loop that carries a key for a second use.
+  """
   global _pretended
   before, _pretended = _pretended, names
-  with mock.patch.object(jax, "default_backend", lambda: names[0]):
+  with mock.patch.object(jax, "default_backend", lambda: names[0]), jax.debug_key_reuse(False):
     yield
   _pretended = before
 
