@@ -94,14 +94,12 @@ def test_networks_are_trained_tested_and_looked_into(name):
     np.float32(255),
     predict_fn=predict_fn,
   )
-  pixels = array(5, side, side, 3)
-  lower(predictions._logits, variables, pixels, predict_fn=predict_fn)
 
   def features(variables, pixels):
     one = jax.tree.map(lambda leaf: leaf[0], variables)
     return network.apply(one, pixels, return_features=True)[1]
 
-  lower(features, variables, pixels)
+  lower(features, variables, array(5, side, side, 3))
 
 
 @pytest.mark.parametrize("name", _OPTIONS)
@@ -119,8 +117,12 @@ def test_options_of_networks(name):
 )
 def test_protocols(name):
   protocol = _small(protocols.PROTOCOLS[name])
-  for loss in sorted({protocol.loss or loss for loss in protocols.LOSSES.values()}):
-    _lower_training(_build("mlp")[0], protocol, 8, loss=loss)
+  _lower_training(_build("mlp")[0], protocol, 8, loss=protocol.loss or "cross_entropy")
+
+
+@pytest.mark.parametrize("loss", sorted(set(protocols.LOSSES.values())))
+def test_losses(loss):
+  _lower_training(_build("mlp")[0], _small(protocols.PROTOCOLS["quick"]), 8, loss=loss)
 
 
 @pytest.mark.parametrize("mix", protocols.MIXES)
@@ -167,3 +169,4 @@ def test_predictions_of_blocks():
     predict_fn=predict_fn,
     size=4,
   )
+  lower(predictions._logits, variables, array(5, side, side, 3), predict_fn=predict_fn)

@@ -20,7 +20,7 @@ LOWERED = {
   "evaluators/kernel.py": {"make_kernel_fit.fit_one": "kernels: test_the_predictor"},
   "evaluators/predictions.py": {
     "_classes": "networks: test_predictions_of_blocks",
-    "_logits": "networks: test_networks",
+    "_logits": "networks: test_predictions_of_blocks",
   },
   "evaluators/privacy.py": {"_make_features": "networks: test_networks, features"},
   "experts/train.py": {"": "networks: test_experts, the parameters as one array"},
