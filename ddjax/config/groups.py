@@ -106,7 +106,8 @@ def data(dataset: str) -> ConfigDict:
     dict(
       name=dataset,  # or "npz" or "folder", with `path`
       path=placeholder(str),  # a user's own data
-      data_dir=placeholder(str),  # TFDS folder; default: TFDS_DATA_DIR, then TFDS's own
+      data_dir=placeholder(str),  # of packed sets (configs/pack.py) or TFDS's, packed ones first;
+      # default: TFDS_DATA_DIR, then TFDS's own
       download=True,  # let TFDS download and prepare what is absent
       num_classes=placeholder(int),  # the first so many classes only
       max_train_examples=placeholder(int),  # a stratified cap on the train split

@@ -171,18 +171,22 @@ def make_data_split(
   )
 
 
-def read_source(config: ConfigDict) -> Source:
+def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
   """The set as published: packed, or from the cache where it has been decoded before.
 
   Args:
     config: the group `ddjax.config.groups.data`. A packed file in its `data_dir` comes before what
       TFDS has there.
+    use_packed: False reads it from where packed files are made of.
+  Returns:
+    the Source, before any cut; arrays may be read-only.
   Raises:
     DataError: if it cannot be read.
   """
   name, facts = config.name, get_facts(config.name)
   data_dir = tfds_source.tfds_dir(config.data_dir)
-  if facts.image_shape and (packed := pack.packed_path(data_dir, name)).exists():
+  packed = pack.packed_path(data_dir, name)
+  if use_packed and facts.image_shape and packed.exists():
     return pack.read(packed, name, facts)
   if facts.tfds_name:
     folder = tfds_source.find_prepared(facts, data_dir)

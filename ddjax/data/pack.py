@@ -1,12 +1,14 @@
 """A decoded data set as one plain npz, which needs neither TFDS nor a network: `NAME.npz`.
 
 Arrays `images` u8[N h w c], `labels` i32[N], `test_images`, `test_labels`, `class_names`, and
-`facts`, a JSON text: format, name, version, shapes, and the SHA-256 of everything. They are stored
-compressed: CIFAR-10 takes little less that way, MNIST a fifth.
+`facts`, a JSON text: format, name, version, image shape, counts, the value of a white pixel, and
+the SHA-256 of the arrays. They are deflated: MNIST 54.9 to 11.5 MB, CIFAR-10 184.6 to 169.6 MB,
+which costs 1.4 s at each start (two busy cores). Level 9 saves nothing more on CIFAR-10, bzip2
+gives 159.8 MB and takes 18 s to read. Differences of pixels and colours would take 112 MB, but then
+the arrays would be no images.
 """
 
 import hashlib
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -28,11 +30,7 @@ def packed_path(folder: Path, name: str) -> Path:
 
 def content_hash(source: Source) -> str:
   """SHA-256 over names, shapes and bytes of the set's arrays."""
-  digest = hashlib.sha256()
-  for name, array in _arrays(source).items():
-    digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
-  return digest.hexdigest()
+  return _hash(_arrays(source))
 
 
 def write(path: Path, name: str, source: Source, max_value: int) -> dict[str, Any]:
@@ -46,23 +44,11 @@ def write(path: Path, name: str, source: Source, max_value: int) -> dict[str, An
   Returns:
     its facts, as they are stored.
   Raises:
-    OutputError: if it cannot be written.
+    atomic.OutputError: if it cannot be written; an earlier file stays.
   """
-  facts = {
-    "format": FORMAT,
-    "name": name,
-    "version": source.version,
-    "image_shape": list(source.train_images.shape[1:]),
-    "num_classes": len(source.class_names),
-    "max_value": max_value,
-    "num_train": len(source.train_labels),
-    "num_test": len(source.test_labels),
-    "sha256": content_hash(source),
-  }
-  buffer = io.BytesIO()
-  np.savez_compressed(buffer, **_arrays(source), facts=np.array(json.dumps(facts)))
-  path.parent.mkdir(parents=True, exist_ok=True)
-  atomic.write_bytes(path, buffer.getvalue())
+  facts = _facts(name, source, max_value) | {"sha256": content_hash(source)}
+  with atomic.replacing(path) as file:
+    np.savez_compressed(file, **_arrays(source), facts=np.array(json.dumps(facts)))
   return facts
 
 
@@ -73,6 +59,8 @@ def read(path: Path, name: str, facts: Facts) -> Source:
     path: of the file.
     name: of the data set that it should hold.
     facts: what is known of that.
+  Returns:
+    the Source, its arrays read-only: images u8[N h w c], labels i32[N] in [0, k), and of test.
   Raises:
     DataError: for a file that is damaged, of another version, or of another data set, by name.
   """
@@ -82,7 +70,7 @@ def read(path: Path, name: str, facts: Facts) -> Source:
     version = stored["format"]
   except KeyError as error:
     raise DataError(f"{path} is no packed data set: it has no {error}.") from error
-  except (OSError, ValueError, TypeError) as error:  # the message names the file
+  except (OSError, ValueError, TypeError, RecursionError) as error:  # text that is no JSON, too
     raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
   if version != FORMAT:
     raise DataError(f"{path} is a packed set of version {version}; this is version {FORMAT}.")
@@ -90,20 +78,62 @@ def read(path: Path, name: str, facts: Facts) -> Source:
     raise DataError(f"{path} holds the data set {stored.get('name')!r}, not {name!r}.")
   if missing := [array for array in _ARRAYS if array not in arrays]:
     raise DataError(f"{path} is damaged: it has no array {missing[0]!r}.")
+  if _hash({array: arrays[array] for array in _ARRAYS}) != stored.get("sha256"):
+    raise DataError(f"{path} is damaged: its content does not have the hash that it records.")
+  _check_split(path, arrays, "images", "labels")
+  _check_split(path, arrays, "test_images", "test_labels")
   source = Source(
     *(arrays[array] for array in _ARRAYS[:4]),
-    class_names=tuple(map(str, arrays["class_names"])),
+    class_names=tuple(map(str, arrays["class_names"].ravel())),
     version=str(stored.get("version")),
   )
-  if content_hash(source) != stored.get("sha256"):
-    raise DataError(f"{path} is damaged: its content does not have the hash that it records.")
-  shape = source.train_images.shape[1:]
-  if facts.image_shape and (shape != facts.image_shape or stored["max_value"] != facts.max_value):
+  found = _facts(name, source, stored.get("max_value"))
+  if wrong := [key for key in found if stored.get(key) != found[key]]:
+    key = wrong[0]
+    raise DataError(f"{path}: its facts say {key} {stored.get(key)}, its arrays {found[key]}.")
+  shape, num_classes = source.train_images.shape[1:], len(source.class_names)
+  of_file = (shape, num_classes, found["max_value"])
+  if facts.image_shape and of_file != (facts.image_shape, facts.num_classes, facts.max_value):
     raise DataError(
-      f"{path} holds images {shape} up to {stored['max_value']}; {name} has {facts.image_shape} up "
-      f"to {facts.max_value}."
+      f"{path} holds images {shape} of {num_classes} classes up to {found['max_value']}; {name} "
+      f"has {facts.image_shape} of {facts.num_classes} up to {facts.max_value}."
     )
   return source
+
+
+def _facts(name: str, source: Source, max_value: Any) -> dict[str, Any]:
+  """What a file of this set records, but for the hash."""
+  return {
+    "format": FORMAT,
+    "name": name,
+    "version": source.version,
+    "image_shape": list(source.train_images.shape[1:]),
+    "num_classes": len(source.class_names),
+    "max_value": max_value,
+    "num_train": len(source.train_labels),
+    "num_test": len(source.test_labels),
+  }
+
+
+def _check_split(path: Path, arrays: dict[str, np.ndarray], images: str, labels: str) -> None:
+  """Refuses arrays that are no split, which a program of somebody else's may have written."""
+  x, y, num_classes = arrays[images], arrays[labels], arrays["class_names"].size
+  if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != arrays["images"].shape[1:]:
+    raise DataError(f"{path}: {images} is {x.dtype}{list(x.shape)}, not uint8 [n h w c].")
+  if y.dtype != np.int32 or y.shape != x.shape[:1]:
+    raise DataError(f"{path}: {labels} is {y.dtype}{list(y.shape)}, not int32[{len(x)}].")
+  if y.size and not 0 <= y.min() <= y.max() < num_classes:
+    raise DataError(f"{path}: {labels} run from {y.min()} to {y.max()} of {num_classes} classes.")
+
+
+def _hash(arrays: dict[str, np.ndarray]) -> str:
+  """SHA-256 over names, dtypes, shapes and bytes, in the order of `_ARRAYS`."""
+  digest = hashlib.sha256()
+  for name in _ARRAYS:
+    array = np.asarray(arrays[name], order="C")
+    digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+    digest.update(array.tobytes())
+  return digest.hexdigest()
 
 
 def _arrays(source: Source) -> dict[str, np.ndarray]:

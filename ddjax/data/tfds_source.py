@@ -22,7 +22,7 @@ _PROBE_SECONDS = 5.0
 
 
 def tfds_dir(data_dir: str | None) -> Path:
-  """The folder of prepared sets: as given, else `TFDS_DATA_DIR`, else TFDS's own default."""
+  """The folder of packed or prepared sets: as given, else `TFDS_DATA_DIR`, else TFDS's own."""
   folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
   return Path(folder).expanduser()
 
@@ -80,8 +80,8 @@ def prepare(name: str, facts: Facts, data_dir: Path, download: bool) -> Path:
   """
   advice = (
     f"Data set {name!r} is not in {data_dir}, and it cannot be downloaded: {{}} Name the folder "
-    f"that holds {facts.tfds_name}/VERSION with TFDS_DATA_DIR or --config.data.data_dir, or take "
-    "--config.data.name=digits, which needs no download."
+    f"that holds {facts.tfds_name}/VERSION, or {name}.npz of configs/pack.py, with TFDS_DATA_DIR "
+    "or --config.data.data_dir, or take --config.data.name=digits, which needs no download."
   )
   if not download:
     raise DataError(advice.format("config.data.download is False."))

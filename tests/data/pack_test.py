@@ -1,6 +1,7 @@
 """Packed data sets: equal in every byte, and refused by name where they are not what they say."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -49,7 +50,15 @@ def test_the_digits_come_back_in_every_byte(packed):
   assert facts["sha256"] == pack.content_hash(direct) and facts["num_test"] == 450
 
 
-def test_a_tfds_set_is_read_without_tfds_and_whitened_under_the_same_key(tmp_path):
+def test_neither_tfds_nor_scikit_learn_is_imported(packed, monkeypatch):
+  pack.write(packed / "cifar10.npz", "cifar10", _coloured(), 255)
+  for module in ("tensorflow_datasets", "tensorflow", "sklearn.datasets"):
+    monkeypatch.setitem(sys.modules, module, None)
+  for name in ("digits", "cifar10"):
+    load.read_source(_config(name, packed))
+
+
+def test_the_fingerprint_of_a_run_is_that_of_its_images(tmp_path):
   source = _coloured()
   facts = pack.write(tmp_path / "cifar10.npz", "cifar10", source, 255)
   assert facts["num_train"] == 20 and facts["sha256"] == pack.content_hash(source)
@@ -64,17 +73,6 @@ def test_the_environment_names_the_folder_too(tmp_path, monkeypatch):
   pack.write(tmp_path / "cifar10.npz", "cifar10", _coloured(), 255)
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
   _assert_equal(_coloured(), load.read_source(groups.data("cifar10")))
-
-
-def test_again_it_is_there_and_another_set_is_refused(packed, tmp_path, capsys):
-  config = get_config("configs/pack.py:digits")
-  start(config, workdir=str(packed))
-  assert "there already, with the same content" in capsys.readouterr().out
-  pack.write(packed / "digits.npz", "digits", _grey(1), 16)
-  with pytest.raises(DataError, match="holds other images of 'digits'; --overwrite"):
-    pack_config = get_config("configs/pack.py:digits")
-    pack_config.data.data_dir = str(tmp_path / "empty")
-    start(pack_config, workdir=str(packed))
 
 
 def _grey(seed):
@@ -96,10 +94,13 @@ def _change(path, **changes):
   "changes,message",
   [
     ({"format": 2}, "version 2; this is version 1"),
+    ({"format": 0}, "version 0; this is version 1"),
     ({"name": "mnist"}, "holds the data set 'mnist', not 'digits'"),
     ({"sha256": "0" * 64}, "does not have the hash"),
     ({"labels": np.zeros(1347, np.int32)}, "does not have the hash"),
-    ({"max_value": 255}, r"up to 255; digits has \(8, 8, 1\) up to 16"),
+    ({"max_value": 255}, r"up to 255; digits has \(8, 8, 1\) of 10 up to 16"),
+    ({"num_train": 1346}, "its facts say num_train 1346, its arrays 1347"),
+    ({"max_value": None}, "up to None; digits has"),
   ],
 )
 def test_what_is_not_what_it_says(packed, changes, message):
@@ -108,6 +109,54 @@ def test_what_is_not_what_it_says(packed, changes, message):
   with pytest.raises(DataError, match=message) as error:
     load.read_source(_config("digits", packed))
   assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+_LABELS = np.arange(30, dtype=np.int32) % 10
+
+
+@pytest.mark.parametrize(
+  "changes,message",
+  [
+    (
+      {"images": np.zeros((30, 8, 8, 1), np.float32)},
+      "images is float32.30, 8, 8, 1., not uint8",
+    ),
+    (
+      {"images": np.zeros((30, 8, 8), np.uint8)},
+      "images is uint8.30, 8, 8., not uint8",
+    ),
+    ({"test_images": np.zeros((10, 4, 8, 1), np.uint8)}, "test_images is uint8.10, 4, 8, 1"),
+    ({"labels": _LABELS.astype(np.int64)}, r"labels is int64\[30\], not int32\[30\]"),
+    ({"labels": _LABELS[:9]}, r"labels is int32\[9\], not int32\[30\]"),
+    ({"test_labels": _LABELS[:10] + np.int32(1)}, "test_labels run from 1 to 10 of 10 classes"),
+    ({"labels": _LABELS - np.int32(1)}, "labels run from -1 to 8 of 10 classes"),
+    ({"class_names": np.array(["a", "b"])}, "labels run from 0 to 9 of 2 classes"),
+    ({"class_names": np.array("a")}, "labels run from 0 to 9 of 1 classes"),
+  ],
+)
+def test_a_right_hash_does_not_make_other_arrays_a_set(tmp_path, changes, message):
+  path = tmp_path / "digits.npz"
+  pack.write(path, "digits", _grey(0), 16)
+  _change(path, **changes)
+  _change(path, sha256=pack._hash(dict(np.load(path))))
+  with pytest.raises(DataError, match=message) as error:
+    load.read_source(_config("digits", tmp_path))
+  assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", "[" * 100000, "{}"])
+def test_facts_that_are_none(tmp_path, text):
+  path = tmp_path / "digits.npz"
+  np.savez(path, facts=np.array(text))
+  with pytest.raises(DataError, match="digits.npz"):
+    pack.read(path, "digits", get_facts("digits"))
+
+
+def test_a_pickled_object_is_not_loaded(tmp_path):
+  path = tmp_path / "digits.npz"
+  np.savez(path, facts=np.array({"format": 1}, dtype=object))
+  with pytest.raises(DataError, match="digits.npz"):
+    load.read_source(_config("digits", tmp_path))
 
 
 def test_a_file_cut_short_or_of_something_else(packed):

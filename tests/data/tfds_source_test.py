@@ -10,7 +10,7 @@ from PIL import Image
 import pytest
 
 from ddjax.config import groups
-from ddjax.data import tfds_source
+from ddjax.data import load, pack, tfds_source
 from ddjax.data.facts import FACTS, Facts
 from ddjax.data.load import load_real_data
 from ddjax.data.source import DataError
@@ -102,6 +102,19 @@ def test_second_start_does_not_decode_but_sees_a_changed_folder(tmp_path, monkey
     load_real_data(config(tmp_path))
 
 
+def test_a_packed_set_wins_and_has_the_whitened_images_of_the_prepared_one(tmp_path, monkeypatch):
+  write_prepared(tmp_path)
+  fields = dict(preprocessing="zca_kip")
+  prepared = load_real_data(config(tmp_path, **fields))
+  whitened = load.make_data_split(prepared).images
+  pack.write(tmp_path / "tiny.npz", "tiny", load.read_source(config(tmp_path)), 255)
+  monkeypatch.setattr(load, "_whiten", None)  # where the key differs it would be called
+  monkeypatch.setattr(tfds_source, "find_prepared", None)
+  packed = load_real_data(config(tmp_path, **fields))
+  assert packed.fingerprint == prepared.fingerprint and packed.version == "1.0.0"
+  np.testing.assert_array_equal(load.make_data_split(packed).images, whitened)
+
+
 def test_newest_version_is_taken(tmp_path):
   for version in ("3.9.1", "3.10.0", "3.0.2"):
     folder = tmp_path / "tiny" / version
@@ -186,7 +199,7 @@ TFRECORD = """
 import hashlib, sys
 import numpy as np
 import tensorflow_datasets as tfds
-from ddjax.data import tfds_source
+from ddjax.data import load, pack, tfds_source
 from ddjax.data.facts import Facts
 
 images = np.random.RandomState(0).randint(0, 256, (9, 8, 8, 1)).astype(np.uint8)
