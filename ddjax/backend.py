@@ -34,6 +34,8 @@ class Traits(NamedTuple):
     networks_at_once: the most vmapped networks a device.
     attacked_at_once: networks that one call attacks; None for all. A CPU is filled by one.
     is_shared_by_threads: whether threads that each run a program fill the machine better.
+    has_bfloat16: whether there are units for bf16. Without, operands are rounded to it and products
+      taken in f32, which gives the same numbers to rounding at the speed of f32.
     has_float64_crash: XLA's float64 convolution with one channel ends the process (JAX 0.10.2).
     probe_size: side of the matrices that the speed of products is measured by.
     efficiency: share of that speed that passes of small and of large networks reach.
@@ -56,6 +58,7 @@ class Traits(NamedTuple):
   networks_at_once: int
   attacked_at_once: int | None
   is_shared_by_threads: bool
+  has_bfloat16: bool
   has_float64_crash: bool
   probe_size: int
   efficiency: tuple[float, float]
@@ -79,6 +82,7 @@ _CPU = Traits(
   networks_at_once=8,
   attacked_at_once=1,
   is_shared_by_threads=True,
+  has_bfloat16=False,
   has_float64_crash=True,
   probe_size=1024,
   efficiency=(0.15, 0.5),
@@ -101,6 +105,7 @@ _ACCELERATOR = Traits(
   networks_at_once=64,
   attacked_at_once=None,
   is_shared_by_threads=False,
+  has_bfloat16=True,
   has_float64_crash=False,
   probe_size=8192,
   efficiency=(0.05, 0.35),

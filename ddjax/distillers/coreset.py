@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
 
 from ddjax.config.arguments import nearest
+from ddjax.config.precision import precision_of
 from ddjax.data.batches import standardise
 from ddjax.distillers import synthetic
 from ddjax.evaluators import protocols, train
@@ -114,7 +115,12 @@ def make_coreset(config: ConfigDict, info: DatasetInfo, axis_name: str | None = 
   is_trained = settings.features == "trained" and not is_random
   if is_trained and settings.num_epochs < 1:
     raise ValueError(f"coreset.num_epochs={settings.num_epochs} must be at least 1.")
-  network = build(settings.network, num_classes=num_classes, width=settings.width or None)
+  network = build(
+    settings.network,
+    num_classes=num_classes,
+    width=settings.width or None,
+    dtype=precision_of(config).networks,
+  )
   training = train.make_training(
     network,
     protocols.Protocol(

@@ -16,6 +16,7 @@ import optax
 
 from ddjax.augment import targets
 from ddjax.config.arguments import nearest
+from ddjax.config.precision import precision_of
 from ddjax.data.batches import draw_class_balanced
 from ddjax.distillers import synthetic
 from ddjax.distillers.updates import Optimisers
@@ -46,7 +47,7 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   learn_labels = config.synthetic.learn_labels
   num_classes = info.num_classes
   augmentation = targets.TargetAugmentation(**config.augment)
-  dtype = jnp.dtype(config.precision)
+  dtype = jnp.dtype(precision_of(config).kernels)
   ridge = config.ridge
   synthetic.check_init(init_kind, ipc)
   targets.check_augmentation(augmentation, info.image_shape)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from ddjax.config.precision import precision_of
 from ddjax.data.batches import standardise
 from ddjax.distillers import synthetic
 from ddjax.kernels.blocked import make_blocked_kernel
@@ -36,7 +37,7 @@ def make_label_solve(
   num_classes, num_train = info.num_classes, info.num_train
   block_size = config.outer.target_batch_size
   num_support = ipc * num_classes
-  dtype = jnp.dtype(config.precision)
+  dtype = jnp.dtype(precision_of(config).kernels)
   ridge = config.ridge
   synthetic.check_init(init_kind, ipc)
   check_ridge(ridge)

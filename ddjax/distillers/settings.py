@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 import optax
 
 from ddjax.augment import siamese
+from ddjax.config.precision import precision_of
 from ddjax.distillers import synthetic
 from ddjax.distillers.matching import matched_kernels
 from ddjax.distillers.updates import Optimisers
@@ -129,7 +130,8 @@ def _of_rate(outer: ConfigDict, rate_scale: float) -> tuple[str, ...]:
 def build_network(config: ConfigDict, info: DatasetInfo) -> nn.Module:
   """The network of the group `network`; ValueError where it cannot take images of this shape."""
   width = config.network.width or None
-  network = build(config.network.name, num_classes=info.num_classes, width=width)
+  dtype = precision_of(config).networks
+  network = build(config.network.name, num_classes=info.num_classes, width=width, dtype=dtype)
   _shapes(network, info)
   return network
 

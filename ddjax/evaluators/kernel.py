@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
+from ddjax.config.precision import precision_of
 from ddjax.data.load import RealData
 from ddjax.distillers.multiformation import decode_set
 from ddjax.evaluators import statistics
@@ -31,7 +32,7 @@ def make_kernel_fit(config: ConfigDict, info: DatasetInfo, preprocessing):
     (images f32[r n h w c], labels f32[r n k], one-hot or centred as they are); deterministic.
   """
   kernel_fn = make_blocked_kernel(config, info.image_shape)
-  dtype = jnp.dtype(config.precision)
+  dtype = jnp.dtype(precision_of(config).kernels)
   ridge = config.ridge
 
   def predict_fn(params, pixels: Array) -> Array:

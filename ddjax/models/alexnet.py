@@ -7,6 +7,7 @@ from ddjax.models.layers import (
   Images,
   Mask,
   Output,
+  as_dtype,
   check_side,
   first_padding,
   max_pool,
@@ -26,10 +27,12 @@ class AlexNet(nn.Module):
     num_classes: k.
     width: channels of the first layer, 128 as published; the others have 1.5, 2, 1.5 and 1.5 times
       as many.
+    dtype: float32 or bfloat16, what layers compute in.
   """
 
   num_classes: int
   width: int = 128
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(
@@ -47,6 +50,7 @@ class AlexNet(nn.Module):
     """
     del is_training, mask  # every image is on its own
     check_side(x, 8, "AlexNet")
+    x = as_dtype(x, self.dtype)
     for layer, (multiple, size) in enumerate(_LAYERS):
       padding = size // 2 if layer else first_padding(x, size // 2)
       x = nn.relu(Conv(round(multiple * self.width), size, padding, name=f"conv_{layer}")(x))

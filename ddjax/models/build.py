@@ -45,7 +45,14 @@ MODELS: dict[str, type[nn.Module]] = {
 }
 
 
-def build(name: str, *, num_classes: int, width: int | None = None, **options: Any) -> nn.Module:
+def build(
+  name: str,
+  *,
+  num_classes: int,
+  width: int | None = None,
+  dtype: str | None = None,
+  **options: Any,
+) -> nn.Module:
   """A network f32[b h w c] -> logits f32[b k].
 
   Args:
@@ -53,6 +60,7 @@ def build(name: str, *, num_classes: int, width: int | None = None, **options: A
     num_classes: k.
     width: channels or units, as the network's own docstring says; None takes the published width.
       A width in the name goes before it, so that a list of names can differ in width.
+    dtype: float32 or bfloat16, what its layers compute in; None takes float32. Likewise.
     **options: further fields of that network, e.g. `depth` of a ConvNet.
   Raises:
     ValueError: for an unknown name, option or value, an option given twice, or a number below 1.
@@ -63,8 +71,9 @@ def build(name: str, *, num_classes: int, width: int | None = None, **options: A
   for option in named.keys() & options.keys():
     raise ValueError(f"{option!r} of network {name!r} is given again as {options[option]!r}.")
   options |= named
-  if width is not None:
-    options.setdefault("width", width)
+  for option, value in {"width": width, "dtype": dtype}.items():
+    if value is not None:
+      options.setdefault(option, value)
   types = {field.name: field.type for field in dataclasses.fields(MODELS[kind])}
   known = types.keys() - {"num_classes", "parent", "name"}
   for option, value in options.items():

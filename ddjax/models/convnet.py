@@ -9,6 +9,7 @@ from ddjax.models.layers import (
   Images,
   Mask,
   Output,
+  as_dtype,
   check_side,
   choose,
   first_padding,
@@ -29,6 +30,7 @@ class ConvNet(nn.Module):
     norm: instance (the papers' default), batch, layer, group or none.
     activation: relu (the papers' default), leaky_relu, sigmoid, tanh, gelu or swish.
     pooling: average (the papers' default), max or none.
+    dtype: float32 or bfloat16, what layers compute in.
   """
 
   num_classes: int
@@ -37,6 +39,7 @@ class ConvNet(nn.Module):
   norm: str = "instance"
   activation: str = "relu"
   pooling: str = "average"
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(
@@ -57,6 +60,7 @@ class ConvNet(nn.Module):
       check_side(x, 2**depth, f"A ConvNet of {depth} blocks")
     activation, pool = choose("activation", self.activation), choose("pooling", self.pooling)
     normalise = make_norm(self.norm, is_training, mask)
+    x = as_dtype(x, self.dtype)
     for block in range(depth):
       padding = 1 if block else first_padding(x, 1)
       x = Conv(self.width, padding=padding, name=f"conv_{block}")(x)

@@ -36,14 +36,20 @@ def conv(
   forward-mode derivative.
 
   Args:
-    x: f32[b h w c].
+    x: f32[b h w c]; or bf16, to which then the kernel and the result are rounded too, and in the
+      gradient the cotangents. Sums are f32.
     kernel: f32[s s c o].
     padding: zeros added on each side.
     stride: pixels from one window to the next.
   Returns:
-    f32[b y x o], y = (h + 2 padding - s) // stride + 1, x likewise.
+    f32 or bf16 [b y x o], y = (h + 2 padding - s) // stride + 1, x likewise.
   """
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+  if x.dtype == jnp.bfloat16:
+    kernel = kernel.astype(jnp.bfloat16)
+    if not traits().has_bfloat16:
+      wide = conv(x.astype(jnp.float32), kernel.astype(jnp.float32), padding, stride)
+      return wide.astype(jnp.bfloat16)
   if traits().convolution == "primitive":
     return conv_primitive(x, kernel, padding, stride)
   if stride == 1 and x.dtype == jnp.float32:

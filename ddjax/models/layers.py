@@ -37,17 +37,39 @@ def uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:
   return init
 
 
-def dense(inputs: int, outputs: int, name: str | None = None) -> nn.Dense:
-  """A linear layer f32[... inputs] -> f32[... outputs], initial values by `uniform_fan_in`."""
-  init = uniform_fan_in(inputs)
-  return nn.Dense(outputs, kernel_init=init, bias_init=init, name=name)
+def as_dtype(x: Array, dtype: str) -> Array:
+  """The images that a network computes with, for use as the first thing in its `__call__`.
+
+  A layer computes in the dtype of its input, and rounds its f32 parameters to it.
+
+  Args:
+    x: as given to the network.
+    dtype: a dtype in `CHOICES`: "bfloat16" rounds x; "float32" leaves x as it is, f64 too.
+  """
+  return x.astype(jnp.bfloat16) if choose("dtype", dtype) == jnp.bfloat16 else x
+
+
+def widen(x: Array) -> Array:
+  """bf16 -> f32, for what is summed or normalised; others as they are."""
+  return x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x
+
+
+def dense(x: Float[Array, "... d"], units: int, name: str) -> Float[Array, "... units"]:
+  """A linear layer inside a compact `__call__`, initial values by `uniform_fan_in`."""
+  init = uniform_fan_in(x.shape[-1])
+  dtype = x.dtype if x.dtype == jnp.bfloat16 else None  # None: the wider one of x and parameters
+  return nn.Dense(units, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
 
 
 def readout(
   features: Float[Array, "b d"], num_classes: int, return_features: bool = False
 ) -> Output:
-  """The last linear layer, named `readout`: logits f32[b k], with its inputs where asked for."""
-  logits = dense(features.shape[-1], num_classes, name="readout")(features)
+  """The last linear layer, named `readout`: logits f32[b k], with its inputs where asked for.
+
+  It computes in f32 where the layers before it compute in bf16.
+  """
+  features = widen(features)
+  logits = dense(features, num_classes, "readout")
   return (logits, features) if return_features else logits
 
 
@@ -77,7 +99,7 @@ class Conv(nn.Module):
     if not self.use_bias:
       return y
     bias = self.param("bias", init, (self.features,), jnp.float32)
-    return y + jnp.broadcast_to(bias, y.shape)
+    return y + jnp.broadcast_to(bias, y.shape).astype(y.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -164,11 +186,14 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
     "swish": nn.swish,
   },
   "pooling": {"average": average_pool, "max": max_pool, "none": lambda x: x},
+  "dtype": {"float32": jnp.float32, "bfloat16": jnp.bfloat16},
 }
 """{option: {its value: what it stands for}}, the options that networks share.
 
 Layer norm runs over a whole image, with a scale and a shift for each of its h * w * c values, as in
-DC's networks; group norm has four groups; leaky ReLU has slope .01; GELU is the exact one.
+DC's networks; group norm has four groups; leaky ReLU has slope .01; GELU is the exact one. In
+"bfloat16" convolutions and linear layers, but for the readout, take and give bf16; their sums, the
+norms' means and variances, softmax and the parameters stay f32.
 """
 
 
@@ -186,7 +211,9 @@ def choose(option: str, value: str) -> Any:
 def make_norm(
   kind: str, is_training: bool, mask: Mask
 ) -> Callable[[Float[Array, "b h w c"], str], Float[Array, "b h w c"]]:
-  """(x f32[b h w c], layer name) -> x normalised, for use inside a compact `__call__`.
+  """(x f[b h w c], layer name) -> x normalised, for use inside a compact `__call__`.
+
+  Means and variances of bf16 are taken in f32.
 
   Args:
     kind: a norm in `CHOICES`.
@@ -198,9 +225,8 @@ def make_norm(
   def normalise(x, name):
     if kind == "none":
       return x
-    if kind == "batch":
-      return layer(name=name)(x, is_training, mask)
-    return layer(name=name)(x)
+    rest = (is_training, mask) if kind == "batch" else ()
+    return layer(name=name)(widen(x), *rest).astype(x.dtype)
 
   return normalise
 

@@ -7,6 +7,7 @@ from ddjax.models.layers import (
   Images,
   Mask,
   Output,
+  as_dtype,
   check_side,
   dense,
   first_padding,
@@ -25,10 +26,12 @@ class LeNet(nn.Module):
     num_classes: k.
     width: channels of the first layer, 6 as published; the others keep its proportions, 6 to 16
       channels, 120 and 84 units.
+    dtype: float32 or bfloat16, what layers compute in.
   """
 
   num_classes: int
   width: int = 6
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(
@@ -46,10 +49,11 @@ class LeNet(nn.Module):
     """
     del is_training, mask  # every image is on its own
     check_side(x, 16, "LeNet")
+    x = as_dtype(x, self.dtype)
     for block, channels in enumerate((self.width, round(self.width * 16 / 6))):
       padding = 0 if block else first_padding(x, 0)
       x = max_pool(nn.relu(Conv(channels, 5, padding, name=f"conv_{block}")(x)))
     x = x.reshape(len(x), -1)
     for layer, units in enumerate((20 * self.width, 14 * self.width)):
-      x = nn.relu(dense(x.shape[-1], units, name=f"hidden_{layer}")(x))
+      x = nn.relu(dense(x, units, f"hidden_{layer}"))
     return readout(x, self.num_classes, return_features)

@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 
-from ddjax.models.layers import Images, Mask, Output, dense, readout
+from ddjax.models.layers import Images, Mask, Output, as_dtype, dense, readout
 
 
 class MLP(nn.Module):
@@ -11,10 +11,12 @@ class MLP(nn.Module):
   Attributes:
     num_classes: k.
     width: a quarter of each hidden layer, so that one figure sizes an MLP and a ConvNet alike.
+    dtype: float32 or bfloat16, what layers compute in.
   """
 
   num_classes: int
   width: int = 32
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(
@@ -27,7 +29,7 @@ class MLP(nn.Module):
   ) -> Output:
     """f32[b h w c] as preprocessed -> logits f32[b k]; see `ddjax.models.build`."""
     del is_training, mask  # every image is on its own
-    x = x.reshape(len(x), -1)
+    x = as_dtype(x, self.dtype).reshape(len(x), -1)
     for layer in range(2):
-      x = nn.relu(dense(x.shape[-1], 4 * self.width, name=f"hidden_{layer}")(x))
+      x = nn.relu(dense(x, 4 * self.width, f"hidden_{layer}"))
     return readout(x, self.num_classes, return_features)

@@ -9,7 +9,17 @@ from typing import ClassVar
 import flax.linen as nn
 
 from ddjax.models.convolution import average_pool
-from ddjax.models.layers import Conv, Images, Mask, Output, check_side, make_norm, readout
+from ddjax.models.layers import (
+  Conv,
+  Images,
+  Mask,
+  Output,
+  as_dtype,
+  check_side,
+  make_norm,
+  readout,
+  widen,
+)
 
 
 class ResNet18(nn.Module):
@@ -23,6 +33,7 @@ class ResNet18(nn.Module):
     num_classes: k.
     width: channels of the first stage; 64 as published.
     norm: instance (the default in DC's code), batch (He et al.), layer, group or none.
+    dtype: float32 or bfloat16, what layers compute in.
     averages: whether stages halve by average pooling and the readout sees every pixel; a variant's,
       not an option.
   """
@@ -30,6 +41,7 @@ class ResNet18(nn.Module):
   num_classes: int
   width: int = 64
   norm: str = "instance"
+  dtype: str = "float32"
   averages: ClassVar[bool] = False
 
   @nn.compact
@@ -50,6 +62,7 @@ class ResNet18(nn.Module):
     left = 2 if self.norm == "instance" else 1
     least = 8 * left if self.averages else 8 * left - 7  # averaging rounds halves down, strides up
     check_side(x, least, f"{type(self).__name__} with norm={self.norm}")
+    x = as_dtype(x, self.dtype)
     x = Conv(self.width, use_bias=False, name="conv_0")(x)
     x = nn.relu(make_norm(self.norm, is_training, mask)(x, "norm_0"))
     for stage in range(4):
@@ -59,7 +72,7 @@ class ResNet18(nn.Module):
           self.width * 2**stage, halves, self.averages, self.norm, name=f"block_{2 * stage + block}"
         )
         x = layer(x, is_training, mask)
-    x = x.reshape(len(x), -1) if self.averages else x.mean((1, 2))
+    x = x.reshape(len(x), -1) if self.averages else widen(x).mean((1, 2))
     return readout(x, self.num_classes, return_features)
 
 

@@ -7,6 +7,7 @@ from ddjax.models.layers import (
   Images,
   Mask,
   Output,
+  as_dtype,
   check_side,
   first_padding,
   make_norm,
@@ -28,11 +29,13 @@ class VGG11(nn.Module):
     num_classes: k.
     width: channels of the first layer; 64 as published.
     norm: instance (the default in DC's code), batch, layer, group or none.
+    dtype: float32 or bfloat16, what layers compute in.
   """
 
   num_classes: int
   width: int = 64
   norm: str = "instance"
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(
@@ -51,6 +54,7 @@ class VGG11(nn.Module):
     check_side(x, 32, "VGG-11")
     normalise = make_norm(self.norm, is_training, mask)
     layer = 0
+    x = as_dtype(x, self.dtype)
     for stage in _STAGES:
       for multiple in stage:
         padding = 1 if layer else first_padding(x, 1)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ddjax.models.layers import Images, Mask, Output, choose, dense, readout
+from ddjax.models.layers import Images, Mask, Output, as_dtype, choose, dense, readout, widen
 from ddjax.types import Array
 
 
@@ -25,6 +25,7 @@ class ViT(nn.Module):
     depth: number of blocks; 6.
     heads: number of attention heads, a divisor of the width; None takes one for every 64 units.
     patch: side of a patch, pixels, a divisor of the image's; 4.
+    dtype: float32 or bfloat16, what layers compute in.
   """
 
   num_classes: int
@@ -32,6 +33,7 @@ class ViT(nn.Module):
   depth: int = 6
   heads: int | None = None
   patch: int = 4
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(
@@ -51,15 +53,14 @@ class ViT(nn.Module):
     heads = self.heads or max(1, self.width // 64)
     if self.width % heads:
       raise ValueError(f"width={self.width} of a ViT is not a multiple of heads={heads}.")
-    tokens = dense(self.patch**2 * x.shape[-1], self.width, name="embedding")(
-      _patches(x, self.patch)
-    )
+    patches = _patches(as_dtype(x, self.dtype), self.patch)
+    tokens = dense(patches, self.width, "embedding")
     shape = (1, *tokens.shape[1:])
     positions = self.param("positions", nn.initializers.normal(0.02), shape, jnp.float32)
-    tokens = tokens + positions
+    tokens = tokens + positions.astype(tokens.dtype)
     for block in range(self.depth):
       tokens = _Block(heads, name=f"block_{block}")(tokens)
-    features = _layer_norm("norm")(tokens).mean(1)
+    features = widen(_layer_norm("norm", tokens)).mean(1)
     return readout(features, self.num_classes, return_features)
 
 
@@ -71,18 +72,20 @@ class _Block(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
     b, t, d = x.shape
-    y = dense(d, 3 * d, name="query_key_value")(_layer_norm("norm_0")(x))
+    y = dense(_layer_norm("norm_0", x), 3 * d, "query_key_value")
     query, key, value = jnp.moveaxis(y.reshape(b, t, 3, self.heads, d // self.heads), 2, 0)
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) * (d // self.heads) ** -0.5
-    y = jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), value).reshape(b, t, d)
-    x = x + dense(d, d, name="projection")(y)
-    y = dense(d, 4 * d, name="hidden")(_layer_norm("norm_1")(x))
-    return x + dense(4 * d, d, name="output")(choose("activation", "gelu")(y))
+    weights = jax.nn.softmax(widen(scores)).astype(x.dtype)
+    y = jnp.einsum("bhqk,bkhd->bqhd", weights, value).reshape(b, t, d)
+    x = x + dense(y, d, "projection")
+    y = dense(_layer_norm("norm_1", x), 4 * d, "hidden")
+    return x + dense(choose("activation", "gelu")(y), d, "output")
 
 
-def _layer_norm(name: str) -> nn.LayerNorm:
-  """Layer norm over the units of a token."""
-  return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name=name)
+def _layer_norm(name: str, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+  """Layer norm over the units of a token; means and variances of bf16 are taken in f32."""
+  norm = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name=name)
+  return norm(widen(x)).astype(x.dtype)
 
 
 def _patches(x: Images, side: int) -> Float[Array, "b t p"]:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from ddjax import backend, costs
+from ddjax.config.precision import precision_of
 from ddjax.evaluators import protocols
 from ddjax.kernels import cost
 from ddjax.kernels.make import make_kernel
@@ -167,7 +168,7 @@ def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
   """{stage: [flops, seconds, bytes of one call]} of a kernel method and its evaluation."""
   config, info = job.config, job.real.info
   num_support = config.synthetic.ipc * info.num_classes
-  kernel = make_kernel(config.kernel, info.image_shape, precision=config.precision)
+  kernel = make_kernel(config.kernel, info.image_shape, precision=precision_of(config).kernels)
 
   def of_pairs(num_pairs: int, with_gradient: bool = False) -> np.ndarray:
     one = cost.estimate(kernel, num_pairs, info.image_shape, with_gradient)
@@ -243,7 +244,10 @@ def _matching(job: Job) -> np.ndarray:
   """[flops, seconds, bytes] of a method that works by passes through a network, without curve."""
   config = job.config
   network = build(
-    config.network.name, num_classes=job.real.info.num_classes, width=config.network.width or None
+    config.network.name,
+    num_classes=job.real.info.num_classes,
+    width=config.network.width or None,
+    dtype=precision_of(config).networks,
   )
   num_steps, method = job.num_steps * config.num_replicas, job.distiller
   cost_of_steps = _passes(

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax import backend, registry
+from ddjax.config.precision import precision_of
 from ddjax.data.load import RealData, load_real_data, make_data_split
 from ddjax.io.distilled import load_distilled
 from ddjax.random_streams import replica_streams, stream
@@ -229,11 +230,16 @@ def precision(config: ConfigDict):
   """64-bit numbers where the config asks for them.
 
   Raises:
-    ValueError: for another precision than float32 or float64.
+    ValueError: for an unknown precision, or bfloat16 where no network distils.
   """
-  if config.precision not in ("float32", "float64"):
-    raise ValueError(f"precision={config.precision!r} must be 'float32' or 'float64'.")
-  with jax.enable_x64(config.precision == "float64"):
+  has_networks = "network" in config or "coreset" in config
+  if precision_of(config).networks != "float32" and not has_networks:
+    raise ValueError(
+      f"precision={config.precision!r} is of the networks that distil, and {config.method} has "
+      "none. A network that evaluates takes it in its name: "
+      "accuracy_evaluation.networks=convnet(dtype=bfloat16)."
+    )
+  with jax.enable_x64(precision_of(config).kernels == "float64"):
     yield
 
 

@@ -143,7 +143,7 @@ def test_a_width_in_the_name_goes_first():
     ("mlp", {"num_classes": 0}, "num_classes=0 "),
     ("convnet(dept=4)", {}, "'dept' of network 'convnet'.*Did you mean 'depth'"),
     ("convnet", {"dept": 4}, "'dept' of network 'convnet'.*Did you mean 'depth'"),
-    ("lenet(norm=batch)", {}, "'norm' of network 'lenet'. Known: width"),
+    ("lenet(norm=batch)", {}, "'norm' of network 'lenet'. Known: dtype, width"),
     ("resnet18(name=x)", {}, "Unknown option 'name'"),
     ("convnet(norm=instancenorm)", {}, "norm='instancenorm'.*Did you mean 'instance'"),
     ("convnet(pooling=avg)", {}, "pooling='avg'.*Known: average, max, none"),
