@@ -60,12 +60,12 @@ def evaluate(path: str, config: ConfigDict | None = None) -> dict[str, Any]:
   """
   from ddjax.data.load import load_real_data
   from ddjax.stages.evaluate import evaluate_saved
-  from ddjax.stages.prepare import precision, prepare_saved
+  from ddjax.stages.prepare import numerics, prepare_saved
   from ddjax.training.fitting import Watch
 
   distilled = load(path)
   config = ConfigDict(distilled.info["config"]) if config is None else config
-  with precision(config):
+  with numerics(config):
     job = prepare_saved(config, pathlib.Path(), load_real_data(config.data), distilled)
     return evaluate_saved(job, distilled, Watch(is_shown=True))[0]
 

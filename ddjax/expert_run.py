@@ -21,7 +21,7 @@ from ddjax.plots.experts import loss_curves
 from ddjax.random_streams import stream
 from ddjax.run_folder import RunFolder
 from ddjax.stages import estimate, experts, present
-from ddjax.stages.prepare import Job, data_fingerprint, load, precision, prepare
+from ddjax.stages.prepare import Job, data_fingerprint, load, numerics, prepare
 from ddjax.training.fitting import Watch
 from ddjax.training.metrics import MetricsWriter
 from ddjax.training.parallel import is_main_process
@@ -45,7 +45,7 @@ def run_experts(
   Raises:
     ExpertBufferError, NonFiniteLossError, PreemptedError: see `ddjax.experts`.
   """
-  with precision(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
+  with numerics(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
     job = _prepare(config, folder.path)
     folder.claim(compare.plain(config), data_fingerprint(job.real))
     report = folder.finished_report(compare.plain(config))
@@ -81,7 +81,7 @@ def run_experts(
 
 def estimate_experts(config: ConfigDict) -> str:
   """What `run_experts` would cost, in words."""
-  with precision(config):
+  with numerics(config):
     return _estimate(_prepare(config, pathlib.Path())).text
 
 

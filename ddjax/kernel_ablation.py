@@ -28,7 +28,7 @@ from ddjax.plots.ablation import kernel_ablation as draw_ablation
 from ddjax.run_folder import RunFolder
 from ddjax.stages import estimate
 from ddjax.stages.evaluate import random_subsets
-from ddjax.stages.prepare import Job, data_fingerprint, load, precision, prepare
+from ddjax.stages.prepare import Job, data_fingerprint, load, numerics, prepare
 
 TABLE_NAME = "kernel_ablation.csv"
 BASELINE = "random_subset"
@@ -79,7 +79,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   """
   if jax.process_count() > 1:
     raise ValueError("The kernel ablation runs on one host.")
-  with precision(config), RunFolder(workdir, overwrite) as folder:
+  with numerics(config), RunFolder(workdir, overwrite) as folder:
     real = load(config)
     folder.claim(compare.plain(config), data_fingerprint(real))
     names = list(config.kernels)
@@ -100,7 +100,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
 def estimate_text(config: ConfigDict) -> str:
   """What the ablation would cost, kernel by kernel, in words."""
   lines = ["by kernel"]
-  with precision(config):
+  with numerics(config):
     real = load(config)
     for name in config.kernels:
       job = prepare(cell_config(config, name), pathlib.Path(), real)

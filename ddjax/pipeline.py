@@ -22,7 +22,7 @@ from ddjax.run_folder import RunFolder, steps_done
 from ddjax.stages import choose, curve, estimate, experts, present
 from ddjax.stages.distill import distill, initial_set
 from ddjax.stages.evaluate import evaluate, plan
-from ddjax.stages.prepare import data_fingerprint, load, precision, prepare
+from ddjax.stages.prepare import data_fingerprint, load, numerics, prepare
 from ddjax.training.fitting import Watch
 from ddjax.training.parallel import any_process, is_main_process
 from ddjax.training.trainer import StopRequest
@@ -37,7 +37,7 @@ class Result(NamedTuple):
 
 def estimate_text(config: ConfigDict) -> str:
   """What a run would cost, in words; reads the data, computes nothing."""
-  with precision(config):
+  with numerics(config):
     job = prepare(config, pathlib.Path(), load(config))
     plan(job)
     choose.check(job)
@@ -79,7 +79,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     RunFolderError, DataError, ValueError, NonFiniteLossError, PreemptedError: see there.
   """
   with (
-    precision(config),
+    numerics(config),
     RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder,
     compilation.counted() as compiled,
   ):

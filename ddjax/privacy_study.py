@@ -28,7 +28,7 @@ from ddjax.plots import figures
 from ddjax.plots.privacy import draw_cells
 from ddjax.run_folder import RunFolder
 from ddjax.stages import present, shadows
-from ddjax.stages.prepare import data_fingerprint, hardware, load, precision
+from ddjax.stages.prepare import data_fingerprint, hardware, load, numerics
 from ddjax.training.fitting import Watch
 from ddjax.training.parallel import make_layout
 from ddjax.training.trainer import StopRequest
@@ -85,7 +85,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   if jax.process_count() > 1:
     raise ValueError("The privacy study runs on one host.")
   plain = compare.plain(config)
-  with precision(config), RunFolder(workdir, overwrite) as folder:
+  with numerics(config), RunFolder(workdir, overwrite) as folder:
     folder.claim(plain, data_fingerprint(load(config)))
     if (report := folder.finished_report(plain)) is not None:
       return report

@@ -146,11 +146,18 @@ class RunFolder:
     return steps_done(self.path)
 
   def finished_report(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The report on disk, where it is of this very plain config but for the fields of the loop."""
-    report = self.read_json(REPORT_NAME)
-    if report is None:
+    """The report on disk, where it is of this very plain config but for the fields of the loop.
+
+    None for a damaged one too, with a warning: it is then made again from what the folder holds.
+    """
+    try:
+      report = self.read_json(REPORT_NAME)
+      if report is None:
+        return None
+      old, new = dict(report["run"]["config"]), dict(config)
+    except (RunFolderError, AttributeError, KeyError, TypeError, ValueError) as error:
+      logging.warning("%s is damaged (%s); it is made again.", self.path / REPORT_NAME, error)
       return None
-    old, new = dict(report["run"]["config"]), dict(config)
     for fields in (old, new):
       fields.pop("trainer", None)
     if old != new:

@@ -24,7 +24,7 @@ from ddjax.stages.prepare import (
   Job,
   data_fingerprint,
   load,
-  precision,
+  numerics,
   prepare_real,
   prepare_saved,
 )
@@ -53,7 +53,7 @@ def run_saved(
   Raises:
     ValueError, FileNotFoundError: for a set that is missing, damaged, or does not suit the data.
   """
-  with precision(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
+  with numerics(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
     started = time.monotonic()
     real = load(config)
     sources = _sources_of(config)
@@ -110,7 +110,7 @@ def run_saved(
 
 def estimate_saved(config: ConfigDict) -> str:
   """What `run_saved` would cost, in words."""
-  with precision(config):
+  with numerics(config):
     real, texts = load(config), []
     for label, distilled in _load(_sources_of(config), real, config).items():
       job = prepare_saved(_with_own_kernel(config, distilled), pathlib.Path(), real, distilled)
@@ -133,7 +133,7 @@ def run_full(
   Returns:
     What `report.json` holds.
   """
-  with precision(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
+  with numerics(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
     job = prepare_real(config, folder.path, load(config))
     evaluation = config.accuracy_evaluation
     use_flip = get_facts(job.real.info.name).use_flip
@@ -167,7 +167,7 @@ def run_full(
 
 def estimate_full(config: ConfigDict) -> str:
   """What `run_full` would cost, in words."""
-  with precision(config):
+  with numerics(config):
     return estimate.estimate_full(prepare_real(config, pathlib.Path(), load(config))).text
 
 

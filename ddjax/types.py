@@ -143,6 +143,7 @@ class Distiller(NamedTuple):
     passes_in_a_row: of a network in a step, one after another, however many images each takes.
     step_bytes: memory that a step needs besides the data and its networks, where that is known.
     remarks: sentences for the log, on what the method chose itself.
+    advice: what to try where a metric is not finite, a sentence.
   """
 
   init: InitFn
@@ -159,6 +160,7 @@ class Distiller(NamedTuple):
   passes_in_a_row: float = 1.0
   step_bytes: int = 0
   remarks: tuple[str, ...] = ()
+  advice: str = "A smaller outer.learning_rate may help."
 
 
 class Models(NamedTuple):

@@ -3,6 +3,7 @@
 Most cases call the same code as the command line does, in this process; one starts the real thing.
 """
 
+import json
 import os
 import pathlib
 import subprocess
@@ -64,6 +65,10 @@ def _config(argument="fake,ipc=2", **changes):
     (dict(num_replicas=0), "num_replicas=0"),
     (dict(resume_from="nowhere"), "'nowhere'"),
     (dict(memory_budget_gb=1e-9), "memory budget"),
+    (dict(seed=-1), "seed=-1 must lie"),
+    (dict(outer__learning_rate=float("nan")), "outer.learning_rate=nan must be finite"),
+    (dict(precision="bfloat16"), "precision='bfloat16'.*kip has none"),
+    (dict(data__image_size=0, data__name="folder", data__path="."), "data.image_size=0"),
   ],
 )
 def test_impossible_settings_are_refused_with_their_value(tmp_path, changes, message):
@@ -128,6 +133,23 @@ def test_a_diverging_run_stops_and_keeps_what_it_had(tmp_path):
     config = _config(outer__learning_rate=1e30)
     pipeline.run(config, tmp_path / "other")
   assert ddjax.load(tmp_path).info["step"] == 4
+
+
+def test_equal_images_are_a_singular_kernel(tmp_path):
+  np.savez(tmp_path / "mine.npz", images=np.full((40, 4, 4), 7, np.uint8), labels=np.arange(40) % 2)
+  config = _config("npz", data__path=str(tmp_path / "mine.npz"), ridge=1e-30)
+  with pytest.raises(NonFiniteLossError, match="kernel matrix may be singular.*--config.ridge"):
+    pipeline.run(config, tmp_path / "run")
+
+
+def test_a_damaged_report_is_made_again(tmp_path):
+  first = pipeline.run(_config(), tmp_path)
+  for content in ("{", "[]", '{"run": 3}'):
+    (tmp_path / "report.json").write_text(content)
+    again = pipeline.run(_config(), tmp_path)
+    on_disk = json.loads((tmp_path / "report.json").read_text())
+    assert on_disk == json.loads(json.dumps(again.report))
+    assert again.report["reports"]["kernel"] == first.report["reports"]["kernel"]
 
 
 def test_two_processes_in_one_folder(tmp_path):

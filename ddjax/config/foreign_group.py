@@ -14,6 +14,7 @@ def foreign() -> ConfigDict:
       decode_factor=placeholder(int),  # cells a side of the grid that an image is; IDC needs it
       experiment=0,  # which of the sets in one file of DC, DSA or DM
       label_kind=placeholder(str),  # one_hot, centred, probabilities, logits
+      ipc=placeholder(int),  # the first so many images of each class; None: all
       use_average=False,  # the averaged copy in a checkpoint of FRePo or RCIG
     )
   )

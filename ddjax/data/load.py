@@ -207,10 +207,17 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
   if not config.path:
     raise DataError(f"config.data.name = {name!r} needs config.data.path.")
   if name == "npz":
-    source = own.read_npz(config.path)
+    if config.image_size is not None:
+      raise DataError(f"data.image_size={config.image_size} is of folders; an npz stays as it is.")
+    source = own.read_npz(config.path, config.channels)
   else:
-    key = f"folder-{folder_stamp(Path(config.path).expanduser())}"
-    source = _decoded(key, lambda: own.read_folder(config.path))
+    side = config.image_size
+    if side is not None and side < 1:
+      raise DataError(f"data.image_size={side} must be at least 1.")
+    if config.channels is not None:
+      raise DataError(f"data.channels={config.channels!r} is of an npz; image files say it.")
+    key = f"folder-{folder_stamp(Path(config.path).expanduser())}-{side or 'as it is'}"
+    source = _decoded(key, lambda: own.read_folder(config.path, side))
   return own.with_test_part(source, config.split_seed)
 
 

@@ -6,23 +6,32 @@ import zipfile
 from absl import logging
 import numpy as np
 
+from ddjax.data.interpret import as_images, as_labels
+from ddjax.data.pictures import DEEP_MODES, as_bytes
 from ddjax.data.source import DataError, Source
 from ddjax.data.splits import stratified_rows, without_rows
 
 _TEST_SHARE = 0.2
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _GREY_MODES = ("1", "L")
-_COLOUR_MODES = ("RGB", "RGBA", "P", "CMYK", "YCbCr")
+_COLOUR_MODES = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "LA")
+_NAMES = (
+  ("images", "labels", "test_images", "test_labels"),
+  ("x_train", "y_train", "x_test", "y_test"),  # Keras
+  ("train_images", "train_labels", "test_images", "test_labels"),
+)
+"""Names of the arrays of an npz: images and labels to train on, and those to test on."""
 
 
-def read_npz(path: str) -> Source:
-  """Reads arrays `images`, `labels` and, optionally, `test_images`, `test_labels`, `class_names`.
+def read_npz(path: str, channels: str | None = None) -> Source:
+  """Reads images and labels, and where they are there a test part and the classes' names.
 
-  Images are u8[N h w c], or float in [0, 1], which is rounded to 255ths; grey ones may lack the
-  last axis. Labels are integers 0 to k-1, every class present.
+  Arrays are called as in one of `_NAMES`; `class_names` may stand beside them. What images and
+  labels may be, see `ddjax.data.interpret`. Every class has a train example.
 
   Args:
     path: of the file.
+    channels: "first" or "last", where the shape of the images does not say.
   Returns:
     the Source; its test part is empty where the file has none.
   Raises:
@@ -38,37 +47,46 @@ def read_npz(path: str) -> Source:
       arrays = {name: stored[name] for name in stored.files}
   except Exception as error:  # a damaged zip, or pickled objects, which could run code
     raise DataError(f"Cannot read {file} as an npz of plain arrays: {error}") from error
-  for name in ("images", "labels"):
-    if name not in arrays:
-      raise DataError(f"{file} has no array {name!r}; it holds {', '.join(sorted(arrays))}.")
-  has_test = "test_images" in arrays
-  if has_test != ("test_labels" in arrays):
-    raise DataError(f"{file} has only one of test_images and test_labels.")
-  images, labels = _checked(file, arrays, "images", "labels")
-  num_classes = int(labels.max()) + 1
-  absent = np.setdiff1d(np.arange(num_classes), labels)
-  if absent.size:
-    raise DataError(f"{file}: labels run to {num_classes - 1}, but {absent[0]} has no example.")
-  class_names = tuple(map(str, arrays.get("class_names", range(num_classes))))
+  names = next((names for names in _NAMES if set(names[:2]) <= arrays.keys()), None)
+  if names is None:
+    pairs = ", or ".join(f"{names[0]!r} and {names[1]!r}" for names in _NAMES)
+    missing = next((name for name in _NAMES[0][:2] if name not in arrays), _NAMES[0][0])
+    raise DataError(
+      f"{file} has no array {missing!r}; it holds {', '.join(sorted(arrays))}. Needed are {pairs}."
+    )
+  has_test = names[2] in arrays
+  if has_test != (names[3] in arrays):
+    raise DataError(f"{file} has only one of {names[2]} and {names[3]}.")
+  images = as_images(f"{file}: {names[0]}", arrays[names[0]], channels)
+  known = tuple(map(str, arrays.get("class_names", ())))
+  train = as_labels(f"{file}: {names[1]}", arrays[names[1]], len(images), known)
+  num_classes = int(train.index.max()) + 1
+  _check_classes(file, train.index, num_classes)
+  class_names = known or train.names or tuple(map(str, range(num_classes)))
   if len(class_names) != num_classes:
     raise DataError(f"{file}: {len(class_names)} class_names for {num_classes} classes.")
   if not has_test:
-    return Source(images, labels, images[:0], labels[:0], class_names, "own")
-  test_images, test_labels = _checked(file, arrays, "test_images", "test_labels")
+    return Source(images, train.index, images[:0], train.index[:0], class_names, "own")
+  test_images = as_images(f"{file}: {names[2]}", arrays[names[2]], channels)
+  where = f"{file}: {names[3]}"
+  test = as_labels(where, arrays[names[3]], len(test_images), train.names)
   if test_images.shape[1:] != images.shape[1:]:
-    raise DataError(f"{file}: test_images are {test_images.shape[1:]}, images {images.shape[1:]}.")
-  if test_labels.max() >= num_classes:
-    raise DataError(f"{file}: test label {test_labels.max()} is no label of a train example.")
-  return Source(images, labels, test_images, test_labels, class_names, "own")
+    raise DataError(f"{file}: {names[2]} are {test_images.shape[1:]}, images {images.shape[1:]}.")
+  if test.index.max() >= num_classes:
+    raise DataError(f"{file}: test label {test.index.max()} is no label of a train example.")
+  return Source(images, train.index, test_images, test.index, class_names, "own")
 
 
-def read_folder(path: str) -> Source:
+def read_folder(path: str, side: int | None = None) -> Source:
   """Reads `train/CLASS/*.png` and `test/CLASS/*.png`, or `CLASS/*.png` without a test part.
 
-  Any common image format will do. All images must have one size; if any has colour, all become RGB.
+  Any common image format will do, 16 bits a channel too. If any image has colour, all become RGB.
+  Names that begin with a dot, and files of other kinds, are left out.
 
   Args:
     path: of the folder.
+    side: to which the central square of every image is resized, pixels (bicubic, antialiased);
+      None: all images must have one size.
   Returns:
     the Source, classes in alphabetical order; its test part is empty where there is none.
   Raises:
@@ -86,11 +104,12 @@ def read_folder(path: str) -> Source:
     odd = sorted(train.keys() ^ test.keys())[0]
     raise DataError(f"Class {odd!r} stands in only one of {folder}/train and {folder}/test.")
   files = [file for part in (train, test) for of_class in part.values() for file in of_class]
-  images = _decode(files)
+  images = _decode(files, side)
   counts = [len(of_class) for part in (train, test) for of_class in part.values()]
   labels = np.repeat(np.arange(len(counts), dtype=np.int32) % len(train), counts)
   cut = sum(map(len, train.values()))
-  return Source(images[:cut], labels[:cut], images[cut:], labels[cut:], tuple(train), "own")
+  version = "own" if side is None else f"own, central squares resized to {side} x {side} px"
+  return Source(images[:cut], labels[:cut], images[cut:], labels[cut:], tuple(train), version)
 
 
 def with_test_part(source: Source, seed: int) -> Source:
@@ -109,35 +128,13 @@ def with_test_part(source: Source, seed: int) -> Source:
   )
 
 
-def _checked(file: Path, arrays, images_name: str, labels_name: str):
-  """Images u8[N h w c] and labels i32[N], or an error that names the first offender."""
-  images, labels = arrays[images_name], arrays[labels_name]
-  where = f"{file}: {images_name}"
-  if images.ndim == 3:
-    images = images[..., None]
-  if images.ndim != 4 or not images.size:
-    raise DataError(f"{where} has shape {images.shape}, not [N h w c].")
-  if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-    raise DataError(
-      f"{file}: {labels_name} is {labels.dtype}{list(labels.shape)}, not an integer for each of "
-      f"the {len(images)} images."
-    )
-  if labels.min() < 0:
-    index = int(np.argmin(labels))
-    raise DataError(f"{file}: {labels_name}[{index}] = {labels[index]} is negative.")
-  if np.issubdtype(images.dtype, np.floating):
-    flat = images.reshape(len(images), -1)
-    for is_bad, what in (
-      (~np.isfinite(flat), "is not finite"),
-      ((flat < 0) | (flat > 1), "lies outside [0, 1]"),
-    ):
-      if is_bad.any():
-        row, column = np.unravel_index(np.argmax(is_bad), is_bad.shape)
-        raise DataError(f"{where}[{row}] holds {flat[row, column]}, which {what}.")
-    images = np.round(images * 255).astype(np.uint8)
-  elif images.dtype != np.uint8:
-    raise DataError(f"{where} is {images.dtype}, neither uint8 nor float.")
-  return images, labels.astype(np.int32)
+def _check_classes(file: Path, labels: np.ndarray, num_classes: int) -> None:
+  """Raises DataError for a single class, or one without an example."""
+  absent = np.setdiff1d(np.arange(num_classes), labels)
+  if absent.size:
+    raise DataError(f"{file}: labels run to {num_classes - 1}, but {absent[0]} has no example.")
+  if num_classes < 2:
+    raise DataError(f"{file}: all {len(labels)} examples are of one class; at least 2 are needed.")
 
 
 def _list_images(folder: Path) -> dict[str, list[Path]]:
@@ -146,7 +143,9 @@ def _list_images(folder: Path) -> dict[str, list[Path]]:
   if len(classes) < 2:
     raise DataError(f"{folder} holds {len(classes)} folders of classes; at least 2 are needed.")
   files = {
-    path.name: sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+    path.name: sorted(
+      file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.name[0] != "."
+    )
     for path in classes
   }
   for name, of_class in files.items():
@@ -155,7 +154,7 @@ def _list_images(folder: Path) -> dict[str, list[Path]]:
   return files
 
 
-def _decode(files: list[Path]) -> np.ndarray:
+def _decode(files: list[Path], side: int | None) -> np.ndarray:
   """u8[n h w c] with c = 3 if any image has colour, else 1."""
   from PIL import Image
 
@@ -163,15 +162,38 @@ def _decode(files: list[Path]) -> np.ndarray:
     try:
       with Image.open(file) as image:
         return read(image)
-    except OSError as error:
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
       raise DataError(f"{file} is not a readable image: {error}") from error
 
   facts = [opened(file, lambda image: (image.size, image.mode)) for file in files]
   for file, (size, mode) in zip(files, facts):
-    if size != facts[0][0]:
-      raise DataError(f"{file} is {size}, but {files[0]} is {facts[0][0]} (width, height).")
-    if mode not in _GREY_MODES + _COLOUR_MODES:
-      raise DataError(f"{file} has mode {mode!r}; images of 8 bits a channel are needed.")
-  mode = "L" if all(mode in _GREY_MODES for _, mode in facts) else "RGB"
-  images = np.stack([opened(file, lambda image: np.array(image.convert(mode))) for file in files])
-  return images[..., None] if mode == "L" else images
+    if size != facts[0][0] and side is None:
+      raise DataError(
+        f"{file} is {size}, but {files[0]} is {facts[0][0]} (width, height). With "
+        "data.image_size=32, say, all are made 32 x 32."
+      )
+    if mode not in _GREY_MODES + _COLOUR_MODES + DEEP_MODES:
+      raise DataError(f"{file} has mode {mode!r}; images of 8 or 16 bits a channel are needed.")
+  if num_deep := sum(mode in DEEP_MODES for _, mode in facts):
+    logging.info("%d images have 16 bits: divided by 65535, and kept to 255ths.", num_deep)
+  is_grey = all(mode in _GREY_MODES + DEEP_MODES for _, mode in facts)
+
+  def read(image):
+    if image.mode in DEEP_MODES:
+      image = Image.fromarray(as_bytes(np.asarray(image)))
+    image = image.convert("L" if is_grey else "RGB")
+    return np.array(image if side is None else _square(image, side))
+
+  images = np.stack([opened(file, read) for file in files])
+  return images[..., None] if is_grey else images
+
+
+def _square(image, side: int):
+  """The central square of an image, resized to side x side with antialiasing."""
+  from PIL import Image
+
+  width, height = image.size
+  short = min(width, height)
+  left, top = (width - short) / 2, (height - short) / 2
+  box = (left, top, left + short, top + short)
+  return image.resize((side, side), Image.Resampling.BICUBIC, box=box)

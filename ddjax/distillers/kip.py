@@ -21,7 +21,7 @@ from ddjax.data.batches import draw_class_balanced
 from ddjax.distillers import synthetic
 from ddjax.distillers.updates import Optimisers
 from ddjax.kernels.blocked import make_blocked_kernel
-from ddjax.kernels.ridge import check_ridge, kernel_ridge_loss
+from ddjax.kernels.ridge import advice, check_ridge, kernel_ridge_loss
 from ddjax.training.parallel import mean_across, own_rows
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
 
@@ -108,7 +108,9 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     return DistilledSet(images.astype(jnp.float32), labels.astype(jnp.float32))
 
   sizes = {"outer.target_batch_size": batch_size}
-  return Distiller(init, step, extract, label_kind="centred", batch_sizes=sizes)
+  return Distiller(
+    init, step, extract, label_kind="centred", batch_sizes=sizes, advice=advice(ridge)
+  )
 
 
 def target_batch_size(config: ConfigDict, info: DatasetInfo) -> int:

@@ -18,7 +18,7 @@ from ddjax.config.precision import precision_of
 from ddjax.data.batches import standardise
 from ddjax.distillers import synthetic
 from ddjax.kernels.blocked import make_blocked_kernel
-from ddjax.kernels.ridge import check_ridge, predict
+from ddjax.kernels.ridge import advice, check_ridge, predict
 from ddjax.training.parallel import gather_across, own_rows
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
 
@@ -85,7 +85,13 @@ def make_label_solve(
   num_steps = math.ceil(num_train / block_size)
   sizes = {"outer.target_batch_size": block_size}
   return Distiller(
-    init, step, extract, label_kind="centred", batch_sizes=sizes, num_steps=num_steps
+    init,
+    step,
+    extract,
+    label_kind="centred",
+    batch_sizes=sizes,
+    num_steps=num_steps,
+    advice=advice(ridge),
   )
 
 

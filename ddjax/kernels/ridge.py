@@ -14,6 +14,14 @@ from ddjax.types import Array
 KernelFn = Callable[[Array, Array], Array]
 
 
+def advice(ridge: float) -> str:
+  """What to try where the solve gives numbers that are not finite."""
+  return (
+    "The kernel matrix may be singular, as it is between equal images: a larger ridge than "
+    f"{ridge:g} may help (--config.ridge), or images that differ."
+  )
+
+
 def check_ridge(ridge: float) -> None:
   """Raises ValueError unless the ridge is positive."""
   if not ridge > 0:

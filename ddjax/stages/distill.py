@@ -14,7 +14,7 @@ from ddjax.io.distilled import save_distilled
 from ddjax.stages.curve import curve_steps, make_curve
 from ddjax.stages.prepare import Job, member_hash
 from ddjax.training import trainer
-from ddjax.training.checkpoints import Checkpoints
+from ddjax.training.checkpoints import CheckpointError, Checkpoints
 from ddjax.training.metrics import MetricsWriter
 from ddjax.training.parallel import is_main_process
 from ddjax.training.progress import Progress
@@ -153,7 +153,12 @@ def _start_state(job: Job, checkpoints: Checkpoints) -> DistillState:
   initial = job.initial_state()
   if checkpoints.latest_step() is not None:
     state = checkpoints.restore(initial)
-    logging.info("Resuming %s at step %d.", job.workdir, checkpoints.latest_step())
+    step = checkpoints.latest_step()
+    if job.distiller.experts is not None and not job.host_data and step < job.num_steps:
+      raise CheckpointError(  # experts are read only where steps are left
+        f"The last checkpoint in {job.workdir} was damaged; the same command goes on from {step}."
+      )
+    logging.info("Resuming %s at step %d.", job.workdir, step)
     return state
   other = job.config.resume_from
   if other:

@@ -30,7 +30,7 @@ from ddjax.evaluators.robustness import make_robustness_evaluator
 from ddjax.models.build import build
 from ddjax.random_streams import stream
 from ddjax.stages import baselines, experts, parts, shadows
-from ddjax.stages.prepare import Job, precision
+from ddjax.stages.prepare import Job, numerics
 from ddjax.training.fitting import Watch
 from ddjax.training.parallel import local_devices
 from ddjax.types import Array, DistilledSet, EvaluationContext, Models, Report
@@ -287,7 +287,7 @@ def _context(
   def run_shadows():
     key = [job.real.fingerprint, compare.plain(origin), compare.plain(config.privacy)]
     folder = job.workdir / "fits" / f"shadows-{compare.short_hash(key)}"
-    with precision(origin):
+    with numerics(origin):
       found = shadows.run_shadows(
         origin, config.privacy, config.accuracy_evaluation, job.real, folder, watch
       )

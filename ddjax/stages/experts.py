@@ -251,15 +251,19 @@ def facts(job: Job) -> dict[str, Any]:
 
 
 def known_facts(*folders: str | os.PathLike | None) -> dict[str, Any] | None:
-  """The facts that the first of these run folders has on record; None where none has."""
+  """The facts that the first of these run folders has on record; None where none has.
+
+  A damaged file has none.
+  """
   for folder in filter(None, folders):
     for name in (FACTS_NAME, "report.json"):
-      path = Path(folder) / name
-      if path.exists():
-        found = json.loads(path.read_text())
+      try:
+        found = json.loads((Path(folder) / name).read_text())
         found = found if name == FACTS_NAME else found["run"].get("experts")
-        if found:
-          return found
+      except (OSError, AttributeError, KeyError, TypeError, ValueError):
+        continue
+      if found:
+        return found
   return None
 
 

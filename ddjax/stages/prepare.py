@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax import backend, registry
+from ddjax.config.check import check_numbers
 from ddjax.config.precision import precision_of
 from ddjax.data.load import RealData, load_real_data, make_data_split
 from ddjax.io.distilled import load_distilled
@@ -226,12 +227,14 @@ def data_fingerprint(real: RealData, start: Array | None = None) -> str:
 
 
 @contextlib.contextmanager
-def precision(config: ConfigDict):
-  """64-bit numbers where the config asks for them.
+def numerics(config: ConfigDict):
+  """Checks a config's numbers, and computes in 64-bit ones where it asks for them.
 
   Raises:
-    ValueError: for an unknown precision, or bfloat16 where no network distils.
+    ValueError: for a number that no field can have, an unknown precision, or bfloat16 where no
+      network distils.
   """
+  check_numbers(config)
   has_networks = "network" in config or "coreset" in config
   if precision_of(config).networks != "float32" and not has_networks:
     raise ValueError(

@@ -5,8 +5,10 @@ devices is read on one, and an asynchronous save never looks at a donated buffer
 """
 
 import pathlib
+import shutil
 from typing import Any
 
+from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,17 +93,45 @@ class Checkpoints:
 
     Args:
       like: a state of the same shapes, such as `init` gives.
-      step: which one; default the newest.
+      step: which one; default the newest that can be read. Newer ones that cannot are damaged: a
+        warning names them, and they are removed.
     Raises:
-      CheckpointError: if there is none, or it does not fit `like`.
+      CheckpointError: if there is none, or none fits `like`; nothing is removed then.
     """
-    step = self.latest_step() if step is None else step
-    if step is None:
+    if step is not None:
+      return self._restore(like, step)
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    if not steps:
       raise CheckpointError(f"No checkpoint in {self.folder}.")
+    errors = []
+    for step in steps:
+      try:
+        state = self._restore(like, step)
+      except CheckpointError as error:
+        errors.append(error)
+        continue
+      self._remove(steps[: len(errors)], step)
+      return state
+    raise errors[0]
+
+  def _remove(self, damaged: list[int], read: int) -> None:
+    """Removes checkpoints that cannot be read, where an older one can."""
+    for step in damaged:
+      logging.warning(
+        "Checkpoint %d in %s is damaged and removed; going on from step %d.",
+        step, self.folder, read,
+      )  # fmt: skip
+      if jax.process_index() == 0:
+        shutil.rmtree(self.folder / str(step), ignore_errors=True)
+    if damaged:
+      self._manager.reload()
+
+  def _restore(self, like: DistillState, step: int) -> DistillState:
+    """Reads one checkpoint; CheckpointError where it does not fit `like`."""
     target = to_host(like)
     try:
       host = self._manager.restore(step, args=self._ocp.args.StandardRestore(target))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # what orbax and its storage raise for damaged files
       message = f"Checkpoint {step} in {self.folder} does not fit this run: {error}"
       raise CheckpointError(message) from error
     for (path, saved), wanted in zip(

@@ -137,7 +137,7 @@ def train(
       started, finished = max(started, finished), time.monotonic()
       at_once = _CALL_SECONDS * count // max(finished - started, 1e-9)
       at_once = int(np.clip(at_once, 1, steps_per_call))
-      _check_finite(first_step, metrics, checkpoints)
+      _check_finite(first_step, metrics, checkpoints, distiller.advice)
       hooks.on_metrics(first_step, metrics)
     pending = None
 
@@ -218,8 +218,10 @@ def seeds_of(state: DistillState) -> np.ndarray:
   return words.reshape(-1, words.shape[-1])
 
 
-def _check_finite(first_step: int, metrics: dict[str, np.ndarray], checkpoints: Checkpoints):
-  """Raises at the first step with a metric that is not finite."""
+def _check_finite(
+  first_step: int, metrics: dict[str, np.ndarray], checkpoints: Checkpoints, advice: str
+):
+  """Raises at the first step with a metric that is not finite; `advice` ends the sentence."""
   for name, rows in metrics.items():
     bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
     if bad.any():
@@ -229,5 +231,6 @@ def _check_finite(first_step: int, metrics: dict[str, np.ndarray], checkpoints: 
       where = f"step {good} in {checkpoints.folder}" if good is not None else "none"
       logging.error("Metric %s is not finite at step %d.", name, step)
       raise NonFiniteLossError(
-        f"Metric {name!r} is {rows[np.argmax(bad)]} at step {step}. Last good checkpoint: {where}."
+        f"Metric {name!r} is {rows[np.argmax(bad)]} at step {step}. Last good checkpoint: {where}. "
+        f"{advice}"
       )

@@ -49,12 +49,31 @@ def spoiled(index, value):
     (dict(images=spoiled(7, np.nan)), r"images\[7\] holds nan, which is not finite"),
     (dict(images=spoiled(3, np.inf)), r"images\[3\] holds inf"),
     (dict(images=spoiled(5, 1.5)), r"images\[5\] holds 1.5, which lies outside \[0, 1\]"),
-    (dict(images=IMAGES.astype(np.int64)), "int64, neither uint8 nor float"),
+    (
+      dict(images=IMAGES.astype(np.int64) + 1),
+      r"holds 256, which lies outside \[0, 255\]",
+    ),
+    (dict(images=IMAGES.astype(np.int64) - 1), r"holds -1, which lies outside \[0, 255\]"),
+    (dict(images=IMAGES.astype("c8")), "complex64, neither whole numbers nor float"),
+    (
+      dict(images=np.zeros((20, 5, 4, 2), np.uint8)),
+      "2 channels; 1 .grey. or 3 .colour.",
+    ),
+    (
+      dict(images=np.zeros((20, 8, 8, 4), np.uint8)),
+      r"4 channels.*save images\[\.\.\., :3\]",
+    ),
+    (
+      dict(images=np.zeros((20, 3, 32, 3), np.uint8)),
+      "3 x 32 px with 3 channels .data.channels=last., or of 32 x 3 px with 3",
+    ),
+    (dict(labels=np.zeros(20, int)), "all 20 examples are of one class"),
+    (dict(labels=np.eye(2)[LABELS] * 0.9), r"labels\[0\] = \[0.9 0. \] is no one-hot row"),
     (dict(images=IMAGES[0, 0]), r"shape \(4, 3\)"),
     (dict(images=np.array([None] * 20)), "Object arrays cannot be loaded"),
     (dict(labels=LABELS - 1), r"labels\[0\] = -1 is negative"),
     (dict(labels=LABELS * 2), "labels run to 2, but 1 has no example"),
-    (dict(labels=LABELS[:9]), "not an integer for each of the 20 images"),
+    (dict(labels=LABELS[:9]), "not a label for each of the 20 images"),
     (dict(labels=LABELS / 2), "float64"),
     (dict(class_names=["a"]), "1 class_names for 2 classes"),
     (dict(test_images=IMAGES), "only one of test_images and test_labels"),
@@ -133,9 +152,99 @@ def test_bad_folders_name_the_file(tmp_path):
   (tmp_path / "b" / "odd.png").write_bytes(b"no image")
   with pytest.raises(DataError, match="odd.png is not a readable image"):
     read_folder(str(tmp_path))
-  save(tmp_path / "b" / "odd.png", IMAGES[0, ..., 0].astype(np.uint16))
-  with pytest.raises(DataError, match="odd.png has mode 'I;16'"):
+  Image.fromarray(IMAGES[0, ..., 0].astype(np.float32)).save(tmp_path / "b" / "float.tif")
+  (tmp_path / "b" / "odd.png").unlink()
+  with pytest.raises(DataError, match="float.tif has mode 'F'"):
     read_folder(str(tmp_path))
+
+
+def test_channels_first_are_told_by_the_shape_or_by_name(tmp_path):
+  colour = np.random.RandomState(1).randint(0, 256, (20, 6, 5, 3)).astype(np.uint8)
+  first = colour.transpose(0, 3, 1, 2)
+  np.testing.assert_array_equal(read_npz(write(tmp_path, images=first)).train_images, colour)
+  both = colour[:, :3]  # 3 x 5 px of 3 channels, or 5 x 3 px of 3
+  named = read_npz(write(tmp_path, images=both), channels="last").train_images
+  np.testing.assert_array_equal(named, both)
+  named = read_npz(write(tmp_path, images=both), channels="first").train_images
+  np.testing.assert_array_equal(named, both.transpose(0, 2, 3, 1))
+  with pytest.raises(DataError, match="data.channels='middle'"):
+    read_npz(write(tmp_path), channels="middle")
+  grey = read_npz(write(tmp_path, images=colour[:, None, :, :, 0])).train_images
+  np.testing.assert_array_equal(grey, colour[..., :1])
+
+
+def test_names_of_keras_and_columns_of_labels(tmp_path):
+  path = tmp_path / "keras.npz"
+  np.savez(path, x_train=IMAGES, y_train=LABELS[:, None], x_test=IMAGES[:4], y_test=LABELS[:4])
+  source = read_npz(str(path))
+  np.testing.assert_array_equal(source.train_images, IMAGES)
+  np.testing.assert_array_equal(source.train_labels, LABELS)
+  np.testing.assert_array_equal(source.test_labels, LABELS[:4])
+
+
+@pytest.mark.parametrize("labels", [np.eye(2)[LABELS], np.eye(2, dtype=bool)[LABELS], LABELS * 1.0])
+def test_labels_in_other_forms(tmp_path, labels):
+  np.testing.assert_array_equal(read_npz(write(tmp_path, labels=labels)).train_labels, LABELS)
+
+
+def test_labels_by_name(tmp_path):
+  names = np.array(["zebra", "ant"])[LABELS]
+  source = read_npz(write(tmp_path, labels=names, test_images=IMAGES[:4], test_labels=names[:4]))
+  assert source.class_names == ("ant", "zebra")
+  np.testing.assert_array_equal(source.train_labels, 1 - LABELS)
+  np.testing.assert_array_equal(source.test_labels, 1 - LABELS[:4])
+  source = read_npz(write(tmp_path, labels=names, class_names=["zebra", "ant"]))
+  np.testing.assert_array_equal(source.train_labels, LABELS)
+  with pytest.raises(DataError, match="test_labels holds 'cat', which is no name of a class"):
+    read_npz(write(tmp_path, labels=names, test_images=IMAGES[:1], test_labels=["cat"]))
+
+
+@pytest.mark.parametrize(
+  "images, expected",
+  [
+    (IMAGES.astype(np.int64), IMAGES),
+    (IMAGES.astype(np.uint16) * 257, IMAGES),
+    (IMAGES > 127, np.where(IMAGES > 127, 255, 0)),
+    ((IMAGES / 255).astype(np.float16), IMAGES),
+  ],
+)
+def test_images_of_other_types(tmp_path, images, expected):
+  source = read_npz(write(tmp_path, images=images))
+  assert source.train_images.dtype == np.uint8
+  np.testing.assert_array_equal(source.train_images, expected)
+
+
+def test_names_with_a_dot_and_other_files_are_left_out(tmp_path):
+  for label, name in enumerate("ab"):
+    save(tmp_path / name / "0.png", IMAGES[label])
+    (tmp_path / name / ".hidden.png").write_bytes(b"no image")
+    (tmp_path / name / "Thumbs.db").write_bytes(b"no image")
+    (tmp_path / name / ".DS_Store").write_bytes(b"no image")
+  np.testing.assert_array_equal(read_folder(str(tmp_path)).train_images, IMAGES[:2])
+
+
+def test_sixteen_bits_are_divided_by_65535(tmp_path):
+  for label, name in enumerate("ab"):
+    save(tmp_path / name / "0.png", IMAGES[label, ..., 0].astype(np.uint16) * 257)
+  np.testing.assert_array_equal(read_folder(str(tmp_path)).train_images, IMAGES[:2, ..., :1])
+
+
+def test_photographs_of_unequal_sizes_become_central_squares(tmp_path):
+  wide = np.zeros((8, 24, 3), np.uint8)
+  wide[:, 8:16] = 200  # the central square
+  tall = np.full((40, 20, 3), 90, np.uint8)
+  stripes = np.zeros((64, 64, 3), np.uint8)
+  stripes[::2] = 255  # antialiased to grey
+  save(tmp_path / "a" / "wide.png", wide)
+  save(tmp_path / "b" / "0.png", tall)
+  save(tmp_path / "b" / "1.png", stripes)
+  with pytest.raises(DataError, match="data.image_size=32"):
+    read_folder(str(tmp_path))
+  source = read_folder(str(tmp_path), 8)
+  assert source.train_images.shape == (3, 8, 8, 3)
+  assert (source.train_images[0] == 200).all() and (source.train_images[1] == 90).all()
+  assert abs(source.train_images[2].astype(int)[1:-1] - 127).max() < 12
+  assert source.version == "own, central squares resized to 8 x 8 px"
 
 
 def test_classes_of_train_and_test_must_agree(tmp_path):

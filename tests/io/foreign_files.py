@@ -41,6 +41,11 @@ def write_mtt(folder, labels=LABELS, name="best"):
   return path
 
 
+def write_tensors(folder):
+  write_torch(path := folder / "syn.pt", {"x_syn": first_channels(IMAGES), "y_syn": LABELS})
+  return path
+
+
 def write_datm(folder):
   write_torch(folder / "lr_best.pt", np.array(0.02, np.float32))
   return write_mtt(folder, SOFT)

@@ -1,6 +1,7 @@
 """Sets in every foreign layout: read back, made ours, held against pixel statistics, or refused."""
 
 import json
+import pathlib
 
 from absl import logging
 from flax import serialization
@@ -19,13 +20,19 @@ from ddjax.io.foreign.read import LAYOUTS, read_foreign
 from ddjax.io.torch_file import write_torch
 from tests.io import foreign_files as files
 
+_RFAD = pathlib.Path("../shared/foreign/rfad_cifar10_ipc1.npz")
 _OWN_SPACE = {"png": "pixels", "idc": "pixels"}
-_SPECIAL = {"idc": dict(decode_factor=2), "npz": dict(space="network")}
+_SPECIAL = {
+  "idc": dict(decode_factor=2),
+  "npz": dict(space="network"),
+  "tensors": dict(space="network"),
+}
 _WRITERS = {
   "npz": (files.write_npz, files.LABELS),
   "png": (files.write_png, files.LABELS),
   "dc": (files.write_dc, files.LABELS),
   "mtt": (files.write_mtt, files.LABELS),
+  "tensors": (files.write_tensors, files.LABELS),
   "idc": (files.write_idc, files.LABELS),
   "kip": (files.write_kip, files.CENTRED),
   "rfad": (files.write_rfad, files.CENTRED),
@@ -117,7 +124,11 @@ def test_a_wrong_layout_is_a_clear_error(tmp_path, layout, written):
   path = _WRITERS[written][0](tmp_path)
   kind = None if _WRITERS[written][1].ndim == 1 else "centred"
   options = ForeignOptions(layout=layout, space="network", decode_factor=2, label_kind=kind)
-  if layout == written or {layout, written} <= {"npz", "kip", "rfad"}:
+  is_plain = {layout, written} <= {"npz", "kip", "rfad"} or (written, layout) == (
+    "frepo_npz",
+    "npz",
+  )
+  if layout == written or is_plain:
     read_foreign(path, options)
     return
   needed = "needs|no readable|is no|is a|damaged|no file .*(best|data)"
@@ -187,8 +198,106 @@ def test_pngs_of_two_sizes_or_of_16_bits_are_refused(tmp_path):
   with pytest.raises(ValueError, match=r"several sizes: \[\(4, 8\), \(8, 8\)\]"):
     read_foreign(folder)
   Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "0" / "z.png")
-  with pytest.raises(ValueError, match="z.png.*8 bits"):
-    read_foreign(folder)
+  np.testing.assert_array_equal(read_foreign(folder).images[2], 0)  # 16 bits are divided by 65535
+  Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(folder / "0" / "z.png")
+  np.testing.assert_array_equal(read_foreign(folder).images[2], 1)
+
+
+def test_channels_are_told_by_the_shape_whatever_the_layout_says(tmp_path):
+  """RFAD's released file has them first; tensors of other projects have them last."""
+  first = files.first_channels(files.IMAGES)
+  scalars = dict(k=np.array(4), jit=np.array(0.1), valid_loss=np.array(0.2))
+  np.savez(tmp_path / "any_name.npz", images=first, labels=files.CENTRED, **scalars)
+  one = read_foreign(tmp_path / "any_name.npz")
+  assert one.layout == "rfad"
+  np.testing.assert_array_equal(one.images, files.IMAGES)
+  assert any("put last" in remark for remark in one.remarks)
+  write_torch(tmp_path / "images_best.pt", files.IMAGES)
+  write_torch(tmp_path / "labels_best.pt", files.LABELS)
+  one = read_foreign(tmp_path / "images_best.pt")
+  np.testing.assert_array_equal(one.images, files.IMAGES)
+  assert any("come last" in remark for remark in one.remarks)
+
+
+@pytest.mark.skipif(not _RFAD.exists(), reason="the file is not part of the project")
+def test_the_released_file_of_rfad_is_read():
+  one = read_foreign(_RFAD)
+  assert one.layout == "rfad" and one.images.shape == (10, 32, 32, 3)
+  np.testing.assert_array_equal(one.labels.argmax(1), np.arange(10))
+
+
+def test_a_renamed_file_finds_its_labels_by_what_they_hold(tmp_path):
+  files.write_datm(tmp_path)
+  (tmp_path / "images_best.pt").rename(path := tmp_path / "mine.pt")
+  (tmp_path / "labels_best.pt").rename(tmp_path / "whose.pt")
+  (tmp_path / "lr_best.pt").rename(tmp_path / "rate.pt")
+  write_torch(tmp_path / "weights.pt", {"weights": np.zeros(2)})
+  one = read_foreign(path)
+  np.testing.assert_array_equal(one.labels, files.SOFT)
+  assert one.learning_rate == pytest.approx(0.02)
+  np.testing.assert_array_equal(read_foreign(tmp_path).images, one.images)
+  write_torch(tmp_path / "other.pt", files.LABELS)
+  with pytest.raises(ValueError, match="could be its labels: other.pt, whose.pt"):
+    read_foreign(path)
+
+
+@pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - {"png", "mtt"}))
+def test_a_folder_stands_for_the_one_set_in_it(tmp_path, layout):
+  path = _WRITERS[layout][0](tmp_path)
+  path.rename(tmp_path / f"renamed{path.suffix}")
+  (tmp_path / ".hidden.npz").write_bytes(b"no set")
+  (tmp_path / "README").write_text("of these images")
+  options = ForeignOptions(**_SPECIAL.get(layout, {}))
+  if layout == "kip":  # nothing but its name tells it from any npz
+    options = options._replace(layout="kip")
+  assert read_foreign(tmp_path, options).layout == layout
+
+
+def test_two_sets_in_a_folder_are_named(tmp_path):
+  files.write_frepo_npz(tmp_path)
+  files.write_checkpoint(tmp_path)
+  with pytest.raises(ValueError, match="several sets: checkpoint_3, saved.npz. Name the file"):
+    read_foreign(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("images", "labels"), [("images", "labels"), ("image_syn", "label_syn"), ("data", "targets")]
+)
+def test_tensors_under_the_names_that_people_give(tmp_path, images, labels):
+  write_torch(path := tmp_path / "a.pt", {images: files.IMAGES, labels: files.SOFT, "lr": 0.5})
+  one = read_foreign(path, ForeignOptions(space="pixels"))
+  np.testing.assert_array_equal(one.images, files.IMAGES)
+  assert one.label_kind == "probabilities" and one.learning_rate == 0.5
+  with pytest.raises(ValueError, match="Name foreign.space"):
+    read_foreign(path)
+  write_torch(path, {images: (files.PIXELS * 255).round().astype(np.uint8), labels: files.LABELS})
+  np.testing.assert_allclose(read_foreign(path).images, files.PIXELS, atol=1e-6)
+  write_torch(path, {images: files.IMAGES, labels: files.SOFT, "lr": -1.0})
+  with pytest.raises(ValueError, match="lr is .*not one positive learning rate"):
+    read_foreign(path, ForeignOptions(space="pixels"))
+
+
+def test_lists_of_tensors_are_stacked(tmp_path):
+  write_torch(path := tmp_path / "a.pt", (list(files.first_channels(files.PIXELS)), [0, 1] * 4))
+  one = read_foreign(path, ForeignOptions(decode_factor=1))
+  np.testing.assert_array_equal(one.images, files.PIXELS)
+  np.testing.assert_array_equal(one.labels.argmax(1), [0, 1] * 4)
+
+
+def test_labels_of_a_teacher_are_refused(tmp_path):
+  write_torch(path := tmp_path / "a.pt", {"images": files.IMAGES, "labels": files.SOFT[:, None]})
+  with pytest.raises(ValueError, match=r"\[8, 1, 4\]: one for each augmentation or epoch"):
+    read_foreign(path, ForeignOptions(space="pixels"))
+
+
+def test_the_first_images_of_each_class(tmp_path):
+  path = files.write_mtt(tmp_path)
+  one = read_foreign(path, ForeignOptions(ipc=1))
+  np.testing.assert_array_equal(one.images, files.IMAGES[::2])
+  np.testing.assert_array_equal(one.labels, np.eye(4))
+  for ipc in (0, 3):
+    with pytest.raises(ValueError, match=f"foreign.ipc={ipc} must lie between 1 and 2"):
+      read_foreign(path, ForeignOptions(ipc=ipc))
 
 
 def test_pngs_by_number_keep_the_order_of_numbers_and_colour_wins(tmp_path):

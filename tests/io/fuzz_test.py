@@ -31,6 +31,7 @@ _FORBIDDEN = ("exec", "import", "os.", "subprocess.", "pickle.", "ctypes.", "soc
 _WRITERS = {
   "dc": files.write_dc,
   "mtt": files.write_datm,
+  "tensors": files.write_tensors,
   "idc": files.write_idc,
   "kip": files.write_kip,
   "rfad": files.write_rfad,

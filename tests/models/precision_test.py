@@ -10,7 +10,7 @@ from ddjax.backend import changed_traits
 from ddjax.config.precision import precision_of
 from ddjax.models.build import MODELS, build
 from ddjax.models.convolution import conv
-from ddjax.stages.prepare import precision
+from ddjax.stages.prepare import numerics
 
 WIDTH = {"vit": 64}
 
@@ -87,7 +87,7 @@ def test_unknown_and_useless_precisions_are_refused():
   with pytest.raises(ValueError, match="'bfloat61'.*bfloat16"):
     precision_of(ConfigDict(dict(precision="bfloat61")))
   config = ConfigDict(dict(precision="bfloat16", method="kip"))
-  with pytest.raises(ValueError, match="kip has none.*dtype=bfloat16"), precision(config):
+  with pytest.raises(ValueError, match="kip has none.*dtype=bfloat16"), numerics(config):
     pass
   with pytest.raises(ValueError, match="dtype='bfloat61'"):
     build("convnet(dtype=bfloat61)", num_classes=3)

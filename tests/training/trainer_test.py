@@ -142,6 +142,31 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
     checkpoints.restore(other)
 
 
+@pytest.mark.parametrize("is_cut", [True, False], ids=["cut", "emptied"])
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path, caplog, is_cut):
+  whole = _train(tmp_path / "whole")
+  _train(tmp_path / "run")
+  for file in [path for path in (tmp_path / "run" / "10").rglob("*") if path.is_file()]:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if is_cut else b"")
+  with Checkpoints(tmp_path / "run") as checkpoints:
+    assert checkpoints.latest_step() == 10
+  resumed = _train(tmp_path / "run")
+  assert "Checkpoint 10" in caplog.text and "going on from step" in caplog.text
+  np.testing.assert_array_equal(whole.synthetic.images, resumed.synthetic.images)
+  with Checkpoints(tmp_path / "run") as checkpoints:
+    assert checkpoints.latest_step() == 10  # saved anew
+
+
+def test_where_no_checkpoint_can_be_read_all_stay(tmp_path):
+  _train(tmp_path)
+  before = sorted(path.name for path in tmp_path.iterdir() if path.name.isdigit())
+  for file in [path for path in tmp_path.rglob("*") if path.is_file()]:
+    file.write_bytes(b"")
+  with pytest.raises(CheckpointError, match="Checkpoint 10 .*does not fit"):
+    _train(tmp_path)
+  assert sorted(path.name for path in tmp_path.iterdir() if path.name.isdigit()) == before
+
+
 def test_no_checkpoint_is_an_error_that_names_the_folder(tmp_path):
   with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match=str(tmp_path)):
     checkpoints.restore(None)

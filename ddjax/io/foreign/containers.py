@@ -14,6 +14,7 @@ import ml_dtypes
 import msgpack
 import numpy as np
 
+from ddjax.data.pictures import DEEP_MODES, as_bytes
 from ddjax.io.plain_arrays import plain_dtype
 from ddjax.io.torch_file import MAX_BYTES, read_bytes
 
@@ -114,8 +115,10 @@ def _read_png(path: Path) -> np.ndarray:
     with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
       if math.prod(image.size) > _MOST_PIXELS:
         raise ValueError(f"{image.size[0]} x {image.size[1]} pixels, too many")
-      if image.mode not in ("1", "L", "RGB", "RGBA", "P"):
-        raise ValueError(f"mode {image.mode!r}, where images of 8 bits a channel are needed")
+      if image.mode in DEEP_MODES:
+        return as_bytes(np.asarray(image))[..., None]
+      if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "P"):
+        raise ValueError(f"mode {image.mode!r}, where 8 or 16 bits a channel are needed")
       array = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
   except Exception as error:
     raise ValueError(f"{path} is no readable PNG: {error or type(error).__name__}") from error

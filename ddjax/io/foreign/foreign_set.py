@@ -22,6 +22,7 @@ class ForeignOptions(NamedTuple):
     experiment: which of several sets in one file (DC, DSA, DM).
     label_kind: name in `ddjax.io.distilled.LABEL_KINDS`.
     use_average: the averaged copy of a checkpoint instead of its last parameters (FRePo, RCIG).
+    ipc: the first so many images of each class instead of all.
   """
 
   layout: str | None = None
@@ -31,9 +32,15 @@ class ForeignOptions(NamedTuple):
   experiment: int = 0
   label_kind: str | None = None
   use_average: bool = False
+  ipc: int | None = None
 
 
-_READ = {"decode_factor": int, "experiment": int, "use_average": {"True": True, "False": False}.get}
+_READ = {
+  "decode_factor": int,
+  "experiment": int,
+  "use_average": {"True": True, "False": False}.get,
+  "ipc": int,
+}
 
 
 def split_options(source: str) -> tuple[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ is a default, held against pixel statistics when the set is used.
 import json
 from pathlib import Path
 import re
-from typing import Any
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,22 @@ from ddjax.io.foreign.foreign_set import SPACES, ForeignOptions, ForeignSet
 from ddjax.io.plain_arrays import read_npz
 from ddjax.io.torch_file import read_torch
 
+
+class Names(NamedTuple):
+  """Names of arrays in a file; `rate` is None where there is none."""
+
+  images: str
+  labels: str
+  rate: str | None
+
+
+_KNOWN = (
+  ("images", "x_syn", "image_syn", "images_syn", "syn_images", "x_train", "image", "data", "x"),
+  ("labels", "y_syn", "label_syn", "labels_syn", "syn_labels", "y_train", "label", "targets", "y"),
+  ("learning_rate", "lr", "syn_lr", "lr_syn"),
+)
+_NEEDED = f"images ({', '.join(_KNOWN[0])}) and labels ({', '.join(_KNOWN[1])})"
+_MOST_BESIDE = 32  # files that are looked into for labels
 _PREFIX = "preprocessing/"
 _MOST_CLASSES = 25_000  # ImageNet-21k has 21,841
 _KIP_NAME = re.compile(r"_ssize\d+_.*ckpt\d+")
@@ -45,24 +61,23 @@ def read_dc(path: Path, options: ForeignOptions) -> ForeignSet:
     f"Experiment {options.experiment} of {len(experiments)}.",
     "Images as in the file, which its project standardises by published means and deviations.",
   )
-  return _make(
-    path, "dc", _last_channels(path, one[0]), one[1], options, "network", remarks
-  )._replace(method=named[1].lower() if named else "dc")
+  return _make(path, "dc", one[0], one[1], options, "network", remarks, channels="first")._replace(
+    method=named[1].lower() if named else "dc"
+  )
 
 
 def read_mtt(path: Path, options: ForeignOptions) -> ForeignSet:
   """MTT, TESLA, DATM: `images_best.pt`, `labels_best.pt` and, where learned, `lr_best.pt`."""
   path = path / "images_best.pt" if path.is_dir() else path
   named = _MTT_NAME.fullmatch(path.name)
-  if named is None:
-    raise ValueError(
-      f"{path}: layout 'mtt' needs images_best.pt or images_STEP.pt, with its labels beside it."
-    )
   images = read_torch(path)
-  labels_path = path.with_name(f"labels_{named[2]}.pt")
-  rate_path = path.with_name(f"lr_{named[2]}.pt")
+  if named:
+    labels_path = path.with_name(f"labels_{named[2]}.pt")
+    rate_path = path.with_name(f"lr_{named[2]}.pt")
+  else:
+    labels_path, rate_path = _tensors_beside(path, images)
   labels = read_torch(labels_path)
-  rate, remarks = None, ()
+  rate, remarks = None, () if named else (f"Labels are those of {labels_path.name} beside it.",)
   if rate_path.is_file():
     rate = read_torch(rate_path)
     if isinstance(rate, np.ndarray) and rate.size == 1:
@@ -70,16 +85,71 @@ def read_mtt(path: Path, options: ForeignOptions) -> ForeignSet:
     if not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
       raise ValueError(f"{rate_path} holds {_describe(rate)}, not one positive learning rate.")
   else:
-    remarks = (f"No {rate_path.name} beside it: the learned learning rate is not known.",)
-  space = "pixels" if named[1] else "network"
+    remarks += (f"No {rate_path.name} beside it: the learned learning rate is not known.",)
+  is_pixels = bool(named and named[1])
+  space = "pixels" if is_pixels else "network"
   remarks += (
     "Its project writes images_zca files in pixels."
-    if named[1]
+    if is_pixels
     else "Its project writes images as its networks see them, whitened where it whitens.",
   )
-  images = _last_channels(path, images)
-  one = _make(path, "mtt", images, labels, options, space, remarks, "logits")
+  one = _make(path, "mtt", images, labels, options, space, remarks, "logits", "first")
   return one._replace(method="mtt", learning_rate=rate)
+
+
+def _tensors_beside(path: Path, images: Any) -> tuple[Path, Path]:
+  """(labels, learning rate) of a file of images that was renamed, told by what the others hold.
+
+  Raises:
+    ValueError: where not exactly one file beside it holds a label for each image.
+  """
+  if not isinstance(images, np.ndarray) or images.ndim != 4:
+    raise _wrong(path, "mtt", "a tensor of images", images)
+  labels, rates = [], []
+  for other in sorted(path.parent.glob("*.pt"))[:_MOST_BESIDE]:
+    if other == path:
+      continue
+    try:
+      value = read_torch(other)
+    except ValueError:  # of something else
+      continue
+    if isinstance(value, np.ndarray) and value.ndim in (1, 2) and len(value) == len(images):
+      labels.append(other)
+    elif isinstance(value, (int, float)) or isinstance(value, np.ndarray) and value.size == 1:
+      rates.append(other)
+  if len(labels) != 1:
+    found = ", ".join(other.name for other in labels) or "none"
+    raise ValueError(
+      f"{path}: a tensor of images has its labels in a file beside it, images_NAME.pt in "
+      f"labels_NAME.pt. Files that could be its labels: {found}."
+    )
+  return labels[0], rates[0] if len(rates) == 1 else path.with_name("lr_best.pt")
+
+
+def read_tensors(path: Path, options: ForeignOptions) -> ForeignSet:
+  """A dict of tensors saved by PyTorch, under the names that people give images and labels."""
+  value = read_torch(path)
+  names = find_names(value) if type(value) is dict else None
+  if names is None:
+    raise _wrong(path, "tensors", _NEEDED, value)
+  images, space, remark = value[names.images], None, (f"Arrays {' and '.join(names[:2])}.",)
+  if isinstance(images, np.ndarray) and images.dtype == np.uint8:
+    space = "pixels"
+  elif options.space is None:
+    raise ValueError(_ask_space(path, "tensors", images))
+  rate = value.get(names.rate)
+  rate = rate.item() if isinstance(rate, np.ndarray) and rate.size == 1 else rate
+  if rate is not None and not (isinstance(rate, (int, float)) and 0 < rate < float("inf")):
+    raise ValueError(f"{path}: {names.rate} is {_describe(rate)}, not one positive learning rate.")
+  labels = value[names.labels]
+  one = _make(path, "tensors", images, labels, options, space, remark, "logits", "first")
+  return one._replace(learning_rate=rate)
+
+
+def find_names(arrays: Mapping[str, Any]) -> Names | None:
+  """Under which names images, labels and, where it is there, a learning rate lie; None for none."""
+  found = [next((name for name in known if name in arrays), None) for known in _KNOWN]
+  return Names(*found) if found[0] and found[1] else None
 
 
 def read_idc(path: Path, options: ForeignOptions) -> ForeignSet:
@@ -93,8 +163,8 @@ def read_idc(path: Path, options: ForeignOptions) -> ForeignSet:
       f"{path}: an image of layout 'idc' is a grid of f x f images, and the file does not hold f. "
       "Name foreign.decode_factor (2 as published; 1 for IDC-I)."
     )
-  images = _last_channels(path, value[0])
-  one = _make(path, "idc", images, value[1], options, "pixels", ("Undecoded grids, in pixels.",))
+  remarks = ("Undecoded grids, in pixels.",)
+  one = _make(path, "idc", *value, options, "pixels", remarks, channels="first")
   return one._replace(method="idc")
 
 
@@ -158,19 +228,27 @@ def read_png(path: Path, options: ForeignOptions) -> ForeignSet:
 
 
 def read_plain(path: Path, options: ForeignOptions) -> ForeignSet:
-  """A plain npz of `images` and `labels`; with `record`, one of our own exports."""
-  arrays = _fields(path, "npz", ("images", "labels"))
-  if "record" in arrays:
+  """A plain npz of images and labels; with `record`, one of our own exports."""
+  arrays = read_npz(path)
+  names = find_names(arrays)
+  if names is None:
+    raise _wrong(path, "npz", _NEEDED, arrays)
+  if "record" in arrays and names[:2] == ("images", "labels"):
     return _read_export(path, arrays, options)
-  images, space = arrays["images"], None
+  images, space = arrays[names.images], None
   if images.dtype == np.uint8:
     space = "pixels"
   elif options.space is None:
-    raise ValueError(
-      f"{path}: layout 'npz' does not say where its images lie, and their values run from "
-      f"{_end(images, np.min)} to {_end(images, np.max)}. Name foreign.space: pixels or network."
-    )
-  return _make(path, "npz", images, arrays["labels"], options, space, ())
+    raise ValueError(_ask_space(path, "npz", images))
+  return _make(path, "npz", images, arrays[names.labels], options, space, ())
+
+
+def _ask_space(path: Path, layout: str, images: Any) -> str:
+  """The error of images that could be pixels or not."""
+  return (
+    f"{path}: layout {layout!r} does not say where its images lie, and their values run from "
+    f"{_end(images, np.min)} to {_end(images, np.max)}. Name foreign.space: pixels or network."
+  )
 
 
 def _read_export(path: Path, arrays: dict[str, np.ndarray], options: ForeignOptions) -> ForeignSet:
@@ -207,16 +285,19 @@ def _make(
   space: str | None,
   remarks: tuple[str, ...],
   soft_kind: str | None = None,
+  channels: str = "last",
 ) -> ForeignSet:
   """Checks images and labels and brings them into our form."""
   images = _numbers(path, "images", images)
   if images.ndim != 4 or not images.size:
     raise ValueError(f"{path}: images are {list(images.shape)}, not [n h w c].")
+  images, turned = _last_channels(images, channels)
   if images.dtype == np.uint8:
     images = images / np.float32(255)
   labels = _numbers(path, "labels", labels)
   if labels.shape[:1] != images.shape[:1]:
     raise ValueError(f"{path}: {len(images)} images, but labels {list(labels.shape)}.")
+  images, labels = _first_of_each_class(path, images, labels, options.ipc)
   labels, kind, remark = _labels(path, labels, options, soft_kind)
   space = options.space or space
   if space not in SPACES:
@@ -233,9 +314,28 @@ def _make(
     label_kind=kind,
     space=space,
     layout=layout,
-    remarks=(*remarks, *remark),
+    remarks=(*remarks, *turned, *remark),
     decode_factor=factor,
   )
+
+
+def _first_of_each_class(
+  path: Path, images: np.ndarray, labels: np.ndarray, ipc: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+  """The first `ipc` images of each class, in the order of the file; all for None.
+
+  Raises:
+    ValueError: for a number below 1, or above what the smallest class has.
+  """
+  if ipc is None:
+    return images, labels
+  classes = labels if labels.ndim == 1 else labels.reshape(len(labels), -1).argmax(1)
+  rows = [np.flatnonzero(classes == label) for label in np.unique(classes)]
+  fewest = min(map(len, rows))
+  if type(ipc) is not int or not 1 <= ipc <= fewest:
+    raise ValueError(f"foreign.ipc={ipc} must lie between 1 and {fewest}, its smallest class.")
+  kept = np.sort(np.concatenate([of_class[:ipc] for of_class in rows]))
+  return images[kept], labels[kept]
 
 
 def _labels(
@@ -252,6 +352,11 @@ def _labels(
     if low < 0 or high >= _MOST_CLASSES:
       raise ValueError(f"{path}: labels run from {low} to {high}.")
     return np.eye(high + 1, dtype=np.float32)[labels], "one_hot", ()
+  if labels.ndim > 2:
+    raise ValueError(
+      f"{path}: labels are {list(labels.shape)}: one for each augmentation or epoch of a teacher, "
+      "which goes with its training only. One label [n k] for each image can be read."
+    )
   if labels.ndim != 2 or not labels.size:
     raise ValueError(
       f"{path}: labels are {labels.dtype}{list(labels.shape)}, neither classes [n] nor [n k]."
@@ -271,7 +376,11 @@ def _labels(
 
 
 def _numbers(path: Path, name: str, value: Any) -> np.ndarray:
-  """An array of finite numbers."""
+  """An array of finite numbers, or a list of arrays of one shape, or of numbers."""
+  if type(value) in (list, tuple) and value:
+    parts = [np.asarray(one) for one in value if isinstance(one, (np.ndarray, int, float))]
+    if len(parts) == len(value) and len({(one.shape, one.dtype) for one in parts}) == 1:
+      value = np.stack(parts)
   if not isinstance(value, np.ndarray) or value.dtype.kind not in "biufV":
     raise ValueError(f"{path}: {name} are {_describe(value)}, no array of numbers.")
   value = value.astype(np.float32) if value.dtype.kind == "V" else value  # bfloat16
@@ -283,13 +392,25 @@ def _numbers(path: Path, name: str, value: Any) -> np.ndarray:
   return value
 
 
-def _last_channels(path: Path, images: Any) -> Any:
-  """[n c h w] as [n h w c]; what is no such array goes on to the check that says so."""
-  if not isinstance(images, np.ndarray) or images.ndim != 4:
-    return images
-  if images.shape[1] > 4 and images.shape[3] <= 4:
-    raise ValueError(f"{path}: images are {list(images.shape)}; the layout stores [n c h w].")
-  return images.transpose(0, 2, 3, 1)
+def _last_channels(images: np.ndarray, stored: str) -> tuple[np.ndarray, tuple[str, ...]]:
+  """Images as [n h w c], and what was assumed.
+
+  The channels are the one axis beside n that has at most 4 values; where the shape leaves that
+  open, the layout's order decides.
+
+  Args:
+    images: [n c h w] or [n h w c].
+    stored: "first" or "last", where the layout's project puts the channels.
+  """
+  _, first, _, last = images.shape
+  order = stored
+  if (first <= 4) != (last <= 4):
+    order = "first" if first <= 4 else "last"
+  if order == "last":
+    note = ("Channels come last in the file, where its project puts them first.",)
+    return images, note if stored == "first" else ()
+  note = ("Channels come first in the file and were put last.",)
+  return images.transpose(0, 2, 3, 1), note if stored == "last" else ()
 
 
 def _fields(path: Path, layout: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -302,7 +423,7 @@ def _fields(path: Path, layout: str, names: tuple[str, ...]) -> dict[str, np.nda
 
 def _end(images: np.ndarray, end) -> str:
   """The least or the largest value of an array, for a message."""
-  is_number = images.size and images.dtype.kind in "biuf"
+  is_number = isinstance(images, np.ndarray) and images.size and images.dtype.kind in "biuf"
   return f"{end(images):.3g}" if is_number else "nothing"
 
 

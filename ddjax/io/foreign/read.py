@@ -25,12 +25,14 @@ LAYOUTS = {
   "png": Layout(layouts.read_png, "a folder of folders of PNGs"),
   "dc": Layout(layouts.read_dc, "DatasetCondensation's res_*.pt (DC, DSA, DM)"),
   "mtt": Layout(layouts.read_mtt, "images_best.pt and labels_best.pt (MTT, TESLA, DATM)"),
+  "tensors": Layout(layouts.read_tensors, "a .pt file of a dict of images and labels"),
   "idc": Layout(layouts.read_idc, "IDC's data.pt"),
   "kip": Layout(layouts.read_kip, "npz of KIP or Label Solve"),
   "rfad": Layout(layouts.read_rfad, "RFAD's best.npz"),
   "frepo_npz": Layout(layouts.read_frepo_npz, "FRePo's npz of image and label"),
   "checkpoint": Layout(layouts.read_checkpoint, "flax msgpack checkpoint (FRePo, RCIG)"),
 }
+_MOST_FILES = 32  # of a folder, that are looked into
 _IN_FOLDER = {"images_best.pt": "mtt", "data.pt": "idc", "best.npz": "rfad"}
 
 
@@ -50,9 +52,11 @@ def read_foreign(path: str | os.PathLike, options: ForeignOptions = ForeignOptio
   path = Path(path)
   if not path.exists():
     raise FileNotFoundError(f"No distilled set at {path}.")
+  if options.layout is not None and options.layout not in LAYOUTS:
+    raise ValueError(f"Unknown layout {options.layout!r}. {nearest(options.layout, LAYOUTS)}")
+  if path.is_dir() and (only := _only_file(path)) is not None:
+    path = only
   layout = options.layout or find_layout(path)
-  if layout not in LAYOUTS:
-    raise ValueError(f"Unknown layout {layout!r}. {nearest(layout, LAYOUTS)}")
   if path.is_dir() and layout not in ("png", *_IN_FOLDER.values()):
     raise ValueError(f"{path}: layout {layout!r} ({LAYOUTS[layout].words}) is a file, no folder.")
   return LAYOUTS[layout].read(path, options)
@@ -82,6 +86,29 @@ def find_layout(path: Path) -> str:
   raise _unknown(path, f"a file that begins with the bytes {head!r}")
 
 
+def _only_file(folder: Path) -> Path | None:
+  """The one file of a folder that holds a set, whatever its name; None for other folders.
+
+  Raises:
+    ValueError: where several hold one.
+  """
+  is_known = any((folder / name).is_file() for name in _IN_FOLDER) or any(folder.glob("*/*.png"))
+  files = sorted(file for file in folder.iterdir() if file.is_file() and file.name[0] != ".")
+  if is_known or len(files) > _MOST_FILES:
+    return None
+  readable = []
+  for file in files:
+    try:
+      find_layout(file)
+      readable.append(file)
+    except ValueError:
+      continue
+  if len(readable) > 1:
+    names = ", ".join(file.name for file in readable)
+    raise ValueError(f"{folder} holds several sets: {names}. Name the file.")
+  return readable[0] if readable else None
+
+
 def _is_npz(path: Path) -> bool:
   """Whether a zip holds arrays of NumPy, going by its directory at the end."""
   with path.open("rb") as file:
@@ -94,6 +121,8 @@ def _layout_of_npz(path: Path) -> str:
   if {"image", "label"} <= arrays.keys():
     return "frepo_npz"
   if not {"images", "labels"} <= arrays.keys():
+    if layouts.find_names(arrays) is not None:
+      return "npz"
     raise _unknown(path, f"an npz of {', '.join(list(arrays)[:8]) or 'nothing'}")
   if {"k", "jit", "valid_loss"} <= arrays.keys():
     return "rfad"
@@ -102,12 +131,14 @@ def _layout_of_npz(path: Path) -> str:
 
 def _layout_of_torch(path: Path) -> str:
   value: Any = read_torch(path)
-  if type(value) is dict and "data" in value:
+  if type(value) is dict and type(value.get("data")) is list:
     return "dc"
-  if isinstance(value, np.ndarray):
+  if type(value) is dict and layouts.find_names(value) is not None:
+    return "tensors"
+  if isinstance(value, np.ndarray) and value.ndim == 4:
     return "mtt"
   is_pair = type(value) in (list, tuple) and len(value) == 2
-  if is_pair and all(isinstance(part, np.ndarray) for part in value):
+  if is_pair and all(isinstance(part, (np.ndarray, list, tuple)) for part in value):
     return "idc"
   raise _unknown(path, f"a .pt file of a {type(value).__name__}")
 
