@@ -31,8 +31,9 @@ from ddjax.stages.prepare import (
 from ddjax.training.fitting import Watch
 from ddjax.training.parallel import is_main_process, local_devices
 from ddjax.training.trainer import StopRequest
-from ddjax.types import DistilledSet
+from ddjax.types import DistilledSet, Report
 
+_NEAR_CHANCE = 1.25  # times chance; a random subset of one image a class is above it
 _LABELS_OF_CURVES = ("distilled", "random subset", "full set")
 
 
@@ -82,13 +83,21 @@ def run_saved(
         reports[label], taken = evaluate_saved(job, sets[label], _watch(job, stop))
         suffix = f" of {label}" if len(jobs) > 1 else ""
         seconds |= {f"evaluate {name}{suffix}": value for name, value in taken.items()}
+    doubts = [
+      f"{label}: {doubt}"
+      for label, of_set in reports.items()
+      for doubt in near_chance(of_set, real.info.num_classes)
+    ]
+    for doubt in doubts:
+      logging.warning("%s", doubt)
     names = ("method", "ipc", "seed", "step", "label_kind", "code_version")
     facts = {name: sets[first].info.get(name) for name in names} | {
       "distilled": [path for path, _ in sources.values()],
       "set_sha256": list(digests.values()),
       "remarks": [
         f"{label}: {remark}" for label, one in sets.items() for remark in _remarks(one, real)
-      ],
+      ]
+      + doubts,
       "preprocessing": sets[first].info["preprocessing"].kind,
       "seconds": seconds,
       "estimates": planned[first]._asdict(),
@@ -218,6 +227,27 @@ def _remarks(distilled: DistilledSet, real: RealData) -> list[str]:
       "take all of them as members."
     )
   return remarks
+
+
+def near_chance(reports: Mapping[str, Report], num_classes: int) -> list[str]:
+  """Sentences on networks that learned next to nothing from a set.
+
+  Args:
+    reports: {evaluator: Report} of one set.
+    num_classes: k; chance is 1/k.
+  """
+  report = reports.get("accuracy")
+  if report is None:
+    return []
+  return [
+    f"{network} learned next to nothing from the set: accuracy {report.scalars[network]:.3f}, "
+    f"chance {1 / num_classes:.3f}. As a rule its preprocessing (foreign.preprocessing, "
+    "foreign.space), the kind of its labels (foreign.label_kind) or the learning rate "
+    "(accuracy_evaluation.learning_rate) is not what it was made for."
+    for network in report.settings["architectures"]
+    if report.scalars.get(network) is not None
+    and report.scalars[network] < _NEAR_CHANCE / num_classes
+  ]
 
 
 def _with_own_kernel(config: ConfigDict, distilled: DistilledSet) -> ConfigDict:

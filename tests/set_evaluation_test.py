@@ -16,7 +16,7 @@ from ddjax.stages import evaluate
 from ddjax.stages.prepare import prepare_saved
 from ddjax.stages.shadows import Shadows
 from ddjax.training.fitting import Watch
-from ddjax.types import DistilledSet
+from ddjax.types import DistilledSet, Report
 
 _SMALL = dict(networks=("mlp",), width=2, num_epochs=2, num_seeds=2, augmentation="none")
 
@@ -204,6 +204,16 @@ def test_each_of_several_files_has_options_of_its_own(run, tmp_path):
   np.testing.assert_array_equal(sets["network.npz"].images, saved.images)
 
 
+def test_networks_that_learned_nothing_are_told_with_what_to_look_at():
+  settings = {"architectures": ["convnet", "mlp", "vgg11"]}
+  scalars = {"convnet": 0.124, "mlp": 0.126, "vgg11": None}
+  reports = {"accuracy": Report("accuracy", scalars, {}, {}, {}, {}, settings)}
+  (sentence,) = set_evaluation.near_chance(reports, 10)
+  assert sentence.startswith("convnet learned next to nothing from the set: accuracy 0.124, chance")
+  assert all(f"foreign.{field}" in sentence for field in ("preprocessing", "space", "label_kind"))
+  assert set_evaluation.near_chance({}, 10) == []
+
+
 @pytest.mark.parametrize(
   "text, words",
   [
@@ -211,6 +221,7 @@ def test_each_of_several_files_has_options_of_its_own(run, tmp_path):
     ("a.pt#decode_factor=two", "decode_factor='two'"),
     ("a.pt#use_average=yes", "use_average='yes'"),
     ("a.pt#space=", "space=''"),
+    ("a.pt#ipc=one", "ipc='one'"),
   ],
 )
 def test_wrong_options_of_a_file_are_named(text, words):

@@ -32,7 +32,7 @@ def _step_keys(state):
 
 @pytest.mark.parametrize("num_networks", [1, 2])
 def test_a_linear_map_has_a_closed_form(monkeypatch, num_networks):
-  monkeypatch.setattr(settings, "build", lambda name, num_classes, width: _Linear(num_classes))
+  monkeypatch.setattr(settings, "build", lambda name, num_classes, **options: _Linear(num_classes))
   changes = {"augmentation": "none", "outer.num_networks": num_networks}
   distiller, data, info = make_distiller(Case("dm", "dm", changes))
   state = distiller.init(jax.random.key(0), data)

@@ -1,0 +1,69 @@
+"""A user's own photographs of 64 and of 96 pixels: a few steps of every kind of method, a report."""
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from ddjax import pipeline
+from ddjax.api import get_config
+
+_COMMON = {
+  "evaluators": ("accuracy",),
+  "num_random_subsets": 1,
+  "evaluate_initial": False,
+  "curve.models": "none",
+  "accuracy_evaluation.networks": ("convnet",),
+  "accuracy_evaluation.width": 4,
+  "accuracy_evaluation.num_seeds": 2,
+  "accuracy_evaluation.num_epochs": 2,
+  "accuracy_evaluation.num_bootstrap": 20,
+  "outer.num_steps": 2,
+  "trainer.tensorboard": False,
+}
+_NETWORK = {"network.width": 4, "outer.real_batch_size": 4}
+_CHANGES = {
+  "kip": {"evaluators": ("kernel", "accuracy"), "outer.target_batch_size": 12},
+  "dm": _NETWORK,
+  "dsa": _NETWORK | {"outer.outer_loop": 2, "outer.inner_loop": 1, "outer.network_batch_size": 8},
+  "idc": _NETWORK,
+  "mtt": {
+    "network.width": 4,
+    "experts.num_experts": 1,
+    "experts.num_epochs": 3,
+    "outer.max_start_epoch": 2,
+    "outer.expert_epochs": 1,
+    "outer.student_steps": 2,
+  },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [64, 96])
+@pytest.mark.parametrize("method", _CHANGES)
+def test_own_photographs_run_to_a_report(tmp_path, method, side):
+  rng = np.random.default_rng(0)
+  for label in range(3):
+    (folder := tmp_path / "photos" / f"class {label}").mkdir(parents=True)
+    for index in range(10):
+      pixels = rng.integers(0, 120, (side, side + 8 * (index % 2), 3)) + 60 * label
+      Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
+  config = get_config(f"configs/{method}.py:folder")
+  known = config.to_dict()
+  changes = {
+    name: value
+    for name, value in (_COMMON | _CHANGES[method]).items()
+    if name.split(".")[-1] in _group(known, name)
+  }
+  config.update_from_flattened_dict(
+    changes | {"data.path": str(tmp_path / "photos"), "data.image_size": side, "synthetic.ipc": 1}
+  )
+  report = pipeline.run(config, tmp_path / "run").report
+  assert np.isfinite(report["reports"]["accuracy"]["scalars"]["convnet"])
+  assert (tmp_path / "run" / "report.html").exists()
+
+
+def _group(config, name):
+  """The fields beside a dotted one; every change but those of another method's loop is known."""
+  for part in name.split(".")[:-1]:
+    config = config[part]
+  return config
