@@ -1,4 +1,4 @@
-"""A user's own photographs of 64 and of 96 pixels: a few steps of every kind of method, a report."""
+"""A user's own photographs of 64 and of 96 pixels: a few steps of every method, a report."""
 
 import numpy as np
 from PIL import Image
@@ -8,6 +8,7 @@ from ddjax import pipeline
 from ddjax.api import get_config
 
 _COMMON = {
+  "num_devices": 1,
   "evaluators": ("accuracy",),
   "num_random_subsets": 1,
   "evaluate_initial": False,
