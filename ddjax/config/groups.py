@@ -184,13 +184,13 @@ def accuracy_evaluation() -> ConfigDict:
       num_seeds=5,  # networks per distilled set, and per coreset
       random_subset_seeds=1,  # networks per random subset
       protocol="quick",  # or dc, mtt, idc, kip, frepo: see ddjax.evaluators.protocols
-      num_epochs=placeholder(int),  # these six: None keeps the protocol's own
+      num_epochs=placeholder(int),  # these seven: None keeps the protocol's own
       batch_size=placeholder(int),
       learning_rate=placeholder(float),
       augmentation=placeholder(str),  # operations joined by "_", or "none", then no mixing
       labels=placeholder(str),  # own or hard; a run that learns labels takes them as own
       mix=placeholder(str),  # none, cutmix or mixup
-      ema_decay=0.0,  # of an exponential average of the weights, which is then tested; 0: none
+      ema_decay=placeholder(float),  # of an average of the weights, which is then tested; 0: none
       full_set="cached",  # networks on the full train set: cached, train (may take days), or none
       full_epochs=placeholder(int),  # of the full set; None for as many as the small sets get
       full_seeds=1,  # networks on the full set

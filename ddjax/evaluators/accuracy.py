@@ -170,8 +170,7 @@ def _ratios(
 
 def _changes(config: ConfigDict) -> dict[str, Any]:
   """What the config sets otherwise than the protocol."""
-  changes = {name: config[name] for name in protocols.FIELDS if config[name] is not None}
-  return changes | ({"ema_decay": config.ema_decay} if config.ema_decay else {})
+  return {name: config[name] for name in protocols.FIELDS if config[name] is not None}
 
 
 def correctness(

@@ -34,6 +34,7 @@ class Protocol(NamedTuple):
     num_steps: ((up to so many examples, steps), ...), ascending; the last row holds for all above.
     optimizer: "sgd" or "adam".
     schedule: "constant" (but for the drops) or "cosine" to zero.
+    warmup_steps: in which a cosine rate first rises from zero in equal parts; at most half of all.
     augmentation: operations of `ddjax.augment.siamese`, parameters drawn per example; "" for none.
     augmentation_mode: how many of them apply, see there.
     mix: "", "cutmix" or "mixup".
@@ -56,6 +57,7 @@ class Protocol(NamedTuple):
   num_steps: tuple[tuple[float, int], ...] = ()
   optimizer: str = "sgd"
   schedule: str = "constant"
+  warmup_steps: int = 0
   augmentation: str = ""
   augmentation_mode: str = "single"
   mix: str = ""
@@ -108,7 +110,7 @@ PROTOCOLS = {
     schedule="cosine",
     loss="mse",
   ),
-  "frepo": Protocol(  # Zhou et al. 2022; steps for 10, 100 and 500 images
+  "frepo": Protocol(  # Zhou et al. 2022, as released; steps for 10, 100 and 500 images
     num_epochs=None,
     batch_size=500,
     learning_rate=3e-4,
@@ -116,12 +118,22 @@ PROTOCOLS = {
     num_steps=((10, 1000), (100, 2000), (math.inf, 5000)),
     optimizer="adam",
     schedule="cosine",
+    warmup_steps=500,
+    ema_decay=0.995,
     augmentation="flip_color_crop_rotate_translate_cutout",
     loss="mse",
   ),
 }
 
-FIELDS = ("num_epochs", "batch_size", "learning_rate", "augmentation", "labels", "mix")
+FIELDS = (
+  "num_epochs",
+  "batch_size",
+  "learning_rate",
+  "augmentation",
+  "labels",
+  "mix",
+  "ema_decay",
+)
 """What a config may set otherwise."""
 MIXES = ("cutmix", "mixup")
 _CUTMIX_PROBABILITY = 0.5
@@ -167,7 +179,7 @@ def configure(config: ConfigDict, use_flip: bool = True) -> Protocol:
   for name in ("num_epochs", "batch_size", "learning_rate"):
     if name in given and not given[name] > 0:
       raise ValueError(f"accuracy_evaluation.{name}={given[name]} must be positive.")
-  if not 0 <= config.ema_decay < 1:
+  if not 0 <= given.get("ema_decay", 0) < 1:
     raise ValueError(f"accuracy_evaluation.ema_decay={config.ema_decay} must lie in [0, 1).")
   if given.get("labels", "own") not in ("own", "hard"):
     raise ValueError(f"accuracy_evaluation.labels={given['labels']!r} must be 'own' or 'hard'.")
@@ -182,7 +194,7 @@ def configure(config: ConfigDict, use_flip: bool = True) -> Protocol:
   elif "mix" in given:
     share = protocol.mix_probability or _CUTMIX_PROBABILITY
     given["mix_probability"] = 1.0 if given["mix"] == "mixup" else share
-  protocol = protocol._replace(ema_decay=config.ema_decay, **given)
+  protocol = protocol._replace(**given)
   siamese.parse(protocol.augmentation, protocol.augmentation_mode)
   return protocol
 
@@ -248,7 +260,10 @@ def _plain_optimizer(
   num_steps, _, drops = length(protocol, num_examples)
   rate = protocol.learning_rate if learning_rate is None else learning_rate
   if protocol.schedule == "cosine":
-    factor = optax.cosine_decay_schedule(1.0, num_steps)
+    warmup = min(protocol.warmup_steps, num_steps // 2)
+    cosine = optax.cosine_decay_schedule(1.0, num_steps - warmup)
+    rise = optax.linear_schedule(0.0, 1.0, warmup)
+    factor = optax.join_schedules([rise, cosine], [warmup]) if warmup else cosine
   else:
     factor = optax.piecewise_constant_schedule(1.0, drops)
 

@@ -26,6 +26,7 @@ import flax.linen as nn
 from ddjax.config.arguments import nearest
 from ddjax.models.alexnet import AlexNet
 from ddjax.models.convnet import ConvNet
+from ddjax.models.frepo_convnet import FrepoConvNet
 from ddjax.models.layers import choose
 from ddjax.models.lenet import LeNet
 from ddjax.models.mlp import MLP
@@ -36,6 +37,7 @@ from ddjax.models.vit import ViT
 MODELS: dict[str, type[nn.Module]] = {
   "alexnet": AlexNet,
   "convnet": ConvNet,
+  "frepo_convnet": FrepoConvNet,
   "lenet": LeNet,
   "mlp": MLP,
   "resnet18": ResNet18,

@@ -60,6 +60,8 @@ PUBLISHED = {  # by the papers and their released settings; what is not named is
     num_steps={10: 1000, 100: 2000, math.inf: 5000},
     optimizer="adam",
     schedule="cosine",
+    warmup_steps=500,
+    ema_decay=0.995,
     augmentation={"flip", "color", "crop", "rotate", "translate", "cutout"},
     loss="mse",
   ),
@@ -70,6 +72,7 @@ SGD = dict(
   weight_decay=5e-4,
   restarts_momentum=True,
   schedule="constant",
+  warmup_steps=0,
   drops={},
   num_steps={},
   augmentation=set(),
@@ -168,7 +171,8 @@ def test_idc_keeps_its_momentum_through_the_drops_and_dc_does_not():
 
 @pytest.mark.parametrize("name", ["kip", "frepo"])
 def test_cosine_to_zero_by_hand(name):
-  protocol = protocols.find_protocol(name)._replace(num_steps=((math.inf, 8),))
+  shorter = dict(num_steps=((math.inf, 8),), warmup_steps=0)
+  protocol = protocols.find_protocol(name)._replace(**shorter)
   steps = _parameters(protocols.make_optimizer(protocol, 10, 0.05), GRADIENTS)
   expected, first, second = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
   for step, gradient in enumerate(np.float64(GRADIENTS)):
@@ -182,6 +186,20 @@ def test_cosine_to_zero_by_hand(name):
       scale = np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8
       expected = expected - rate * first / (1 - 0.9 ** (step + 1)) / scale
     np.testing.assert_allclose(steps[step], expected, rtol=1e-4)
+
+
+def test_a_rate_that_rises_first():
+  """As FRePo's code: from zero in equal parts, then a cosine over what is left."""
+  protocol = protocols.find_protocol("frepo")._replace(
+    optimizer="sgd", momentum=0.0, num_steps=((math.inf, 10),), warmup_steps=4
+  )
+  steps = np.asarray(_parameters(protocols.make_optimizer(protocol, 10, 0.5), np.ones((10, 2))))
+  rates = [0, 1 / 4, 2 / 4, 3 / 4] + [(1 + np.cos(np.pi * step / 6)) / 2 for step in range(6)]
+  taken = -np.diff(steps[:, 0], prepend=1.0)
+  np.testing.assert_allclose(taken, 0.5 * np.array(rates), atol=1e-6)
+  longer = protocol._replace(warmup_steps=500)  # a short training rises for half of its steps
+  steps = np.asarray(_parameters(protocols.make_optimizer(longer, 10, 0.5), np.ones((10, 2))))
+  assert np.argmax(-np.diff(steps[:, 0])) + 1 == 5
 
 
 def test_losses_on_numbers():

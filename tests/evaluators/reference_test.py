@@ -50,7 +50,7 @@ def test_sgd_with_momentum_decay_and_a_drop_that_starts_anew():
 
 def test_adam_with_a_cosine():
   protocol = protocols.find_protocol("frepo")._replace(
-    learning_rate=0.01, num_steps=((math.inf, 8),)
+    learning_rate=0.01, num_steps=((math.inf, 8),), warmup_steps=0
   )
   _assert_same_steps(
     load("optimizers"),

@@ -21,6 +21,7 @@ from tests.lowering.lower import array, keys, lower
 NETWORKS = {
   "alexnet": ("alexnet", 4, 32),
   "convnet": ("convnet(depth=2)", 4, 8),
+  "frepo_convnet": ("frepo_convnet(depth=2)", 4, 8),
   "lenet": ("lenet", 4, 32),
   "mlp": ("mlp", 4, 8),
   "resnet18": ("resnet18", 4, 16),

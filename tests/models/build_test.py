@@ -43,6 +43,7 @@ def _resnet(inputs, features):
 
 
 VIT_BLOCK = _linears(192, 3 * 192) + _linears(192, 192) + _linears(192, 768, 192) + 2 * 2 * 192
+_FREPO = _convs(3, 3, 128, 256, 512) + _linears(512 * 16, 10)
 CONVNET = _convs(3, 3, 128, 128, 128) + _linears(2048, 10)
 
 
@@ -63,6 +64,8 @@ CONVNET = _convs(3, 3, 128, 128, 128) + _linears(2048, 10)
       _conv(3, 3, 128) + 256 + _linears(128 * 32**2, 10),
       128 * 32**2,
     ),
+    ("frepo_convnet", CIFAR, _FREPO + 2 * (128 + 256), 512 * 16),
+    ("frepo_convnet(norm=none)", CIFAR, _FREPO, 512 * 16),
     ("mlp", CIFAR, _linears(3072, 128, 128, 10), 128),
     ("mlp", MNIST, _linears(784, 128, 128, 10), 128),
     ("mlp", DIGITS, _linears(64, 128, 128, 10), 128),
