@@ -64,7 +64,7 @@ CONVNET = _convs(3, 3, 128, 128, 128) + _linears(2048, 10)
       _conv(3, 3, 128) + 256 + _linears(128 * 32**2, 10),
       128 * 32**2,
     ),
-    ("frepo_convnet", CIFAR, _FREPO + 2 * (128 + 256), 512 * 16),
+    ("frepo_convnet(norm=batch)", CIFAR, _FREPO + 2 * (128 + 256), 512 * 16),
     ("frepo_convnet(norm=none)", CIFAR, _FREPO, 512 * 16),
     ("mlp", CIFAR, _linears(3072, 128, 128, 10), 128),
     ("mlp", MNIST, _linears(784, 128, 128, 10), 128),
