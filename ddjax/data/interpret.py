@@ -14,6 +14,8 @@ from ddjax.data.source import DataError
 _MOST_VALUE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 ORDERS = ("last", "first")
 """Where channels stand: [N h w c] or [N c h w]."""
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L")
+"""Pillow's names for grey pictures of 16 bits."""
 
 
 class Labels(NamedTuple):
@@ -69,16 +71,29 @@ def channel_order(where: str, shape: tuple[int, ...], wanted: str | None = None)
       raise DataError(f"data.channels={wanted!r} must be one of {', '.join(ORDERS)}.")
     return wanted
   first, middle, last = shape[1:]
-  if last < min(first, middle) or (last == 1 and first > 1):
-    return "last"
-  if first < min(middle, last) or (first == 1 and last > 1):
-    return "first"
+  if (order := likely_order(shape)) is not None:
+    return order
   if first == middle and last <= 4:  # tiny images, as [N 3 3 3]
     return "last"
   raise DataError(
     f"{where} has shape {tuple(shape)}: images of {first} x {middle} px with {last} channels "
     f"(data.channels=last), or of {middle} x {last} px with {first} (data.channels=first)? Name it."
   )
+
+
+def likely_order(shape: tuple[int, ...]) -> str | None:
+  """Where the channels of [N ...] images stand, by the shape alone; None where it is open."""
+  first, middle, last = shape[1:]
+  if last < min(first, middle) or (last == 1 and first > 1):
+    return "last"
+  if first < min(middle, last) or (first == 1 and last > 1):
+    return "first"
+  return None
+
+
+def from_sixteen_bits(values: np.ndarray) -> np.ndarray:
+  """Values in 0 to 65535, of any type and shape, as uint8: divided by 65535, rounded to 255ths."""
+  return np.round(values.astype(np.float64).clip(0, 65535) * (255 / 65535)).astype(np.uint8)
 
 
 def as_bytes(where: str, images: np.ndarray) -> np.ndarray:
@@ -98,7 +113,7 @@ def as_bytes(where: str, images: np.ndarray) -> np.ndarray:
       logging.info("%s is %s in 0 to 255: taken as uint8.", where, images.dtype)
       return images.astype(np.uint8)
     logging.info("%s is uint16: divided by 65535, and kept to 255ths.", where)
-    return np.round(images * (255 / most)).astype(np.uint8)
+    return from_sixteen_bits(images)
   if images.dtype.kind != "f":
     raise DataError(f"{where} is {images.dtype}, neither whole numbers nor float.")
   _check_range(where, images, 0, 1)

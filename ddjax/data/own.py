@@ -6,8 +6,7 @@ import zipfile
 from absl import logging
 import numpy as np
 
-from ddjax.data.interpret import as_images, as_labels
-from ddjax.data.pictures import DEEP_MODES, as_bytes
+from ddjax.data.interpret import DEEP_MODES, as_images, as_labels, from_sixteen_bits
 from ddjax.data.source import DataError, Source
 from ddjax.data.splits import stratified_rows, without_rows
 
@@ -180,7 +179,7 @@ def _decode(files: list[Path], side: int | None) -> np.ndarray:
 
   def read(image):
     if image.mode in DEEP_MODES:
-      image = Image.fromarray(as_bytes(np.asarray(image)))
+      image = Image.fromarray(from_sixteen_bits(np.asarray(image)))
     image = image.convert("L" if is_grey else "RGB")
     return np.array(image if side is None else _square(image, side))
 

@@ -25,8 +25,7 @@ import flax.linen as nn
 
 from ddjax.config.arguments import nearest
 from ddjax.models.alexnet import AlexNet
-from ddjax.models.convnet import ConvNet
-from ddjax.models.frepo_convnet import FrepoConvNet
+from ddjax.models.convnet import ConvNet, FrepoConvNet
 from ddjax.models.layers import choose
 from ddjax.models.lenet import LeNet
 from ddjax.models.mlp import MLP

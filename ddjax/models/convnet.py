@@ -1,6 +1,7 @@
-"""ConvNet-D, the network of DC, DSA, DM, MTT and IDC (Gidaris, Komodakis 2018)."""
+"""ConvNet-D of DC, DSA, DM, MTT and IDC (Gidaris, Komodakis 2018), and its variant of FRePo."""
 
 import math
+from typing import ClassVar
 
 import flax.linen as nn
 
@@ -31,6 +32,8 @@ class ConvNet(nn.Module):
     activation: relu (the papers' default), leaky_relu, sigmoid, tanh, gelu or swish.
     pooling: average (the papers' default), max or none.
     dtype: float32 or bfloat16, what layers compute in.
+    is_frepo: whether widths double by block and a norm comes before every convolution but the
+      first; a variant's, not an option.
   """
 
   num_classes: int
@@ -40,6 +43,7 @@ class ConvNet(nn.Module):
   activation: str = "relu"
   pooling: str = "average"
   dtype: str = "float32"
+  is_frepo: ClassVar[bool] = False
 
   @nn.compact
   def __call__(
@@ -63,6 +67,23 @@ class ConvNet(nn.Module):
     x = as_dtype(x, self.dtype)
     for block in range(depth):
       padding = 1 if block else first_padding(x, 1)
-      x = Conv(self.width, padding=padding, name=f"conv_{block}")(x)
-      x = pool(activation(normalise(x, f"norm_{block}")))
+      if self.is_frepo and block:
+        x = normalise(x, f"norm_{block}")
+      width = self.width * (2**block if self.is_frepo else 1)
+      x = Conv(width, padding=padding, name=f"conv_{block}")(x)
+      if not self.is_frepo:
+        x = normalise(x, f"norm_{block}")
+      x = pool(activation(x))
     return readout(x.reshape(len(x), -1), self.num_classes, return_features)
+
+
+class FrepoConvNet(ConvNet):
+  """D blocks of [norm, 3x3 convolution, activation, pool], each twice as wide as the one before.
+
+  Of FRePo and RCIG (Zhou et al. 2022, https://arxiv.org/abs/2206.00719): batch norm in the
+  published evaluation, none while FRePo distils, none before the first convolution. `width` is that
+  of the first block. Initial values are those of all networks here.
+  """
+
+  norm: str = "batch"
+  is_frepo: ClassVar[bool] = True

@@ -14,7 +14,7 @@ import ml_dtypes
 import msgpack
 import numpy as np
 
-from ddjax.data.pictures import DEEP_MODES, as_bytes
+from ddjax.data.interpret import DEEP_MODES, from_sixteen_bits
 from ddjax.io.plain_arrays import plain_dtype
 from ddjax.io.torch_file import MAX_BYTES, read_bytes
 
@@ -116,7 +116,7 @@ def _read_png(path: Path) -> np.ndarray:
       if math.prod(image.size) > _MOST_PIXELS:
         raise ValueError(f"{image.size[0]} x {image.size[1]} pixels, too many")
       if image.mode in DEEP_MODES:
-        return as_bytes(np.asarray(image))[..., None]
+        return from_sixteen_bits(np.asarray(image))[..., None]
       if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "P"):
         raise ValueError(f"mode {image.mode!r}, where 8 or 16 bits a channel are needed")
       array = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))

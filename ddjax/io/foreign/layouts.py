@@ -13,6 +13,7 @@ from typing import Any, Mapping, NamedTuple
 import numpy as np
 
 from ddjax.config.arguments import nearest
+from ddjax.data.interpret import likely_order
 from ddjax.data.preprocess import Preprocessing
 from ddjax.io.distilled import LABEL_KINDS, check_map
 from ddjax.io.foreign.containers import read_msgpack, read_png_folder
@@ -395,17 +396,13 @@ def _numbers(path: Path, name: str, value: Any) -> np.ndarray:
 def _last_channels(images: np.ndarray, stored: str) -> tuple[np.ndarray, tuple[str, ...]]:
   """Images as [n h w c], and what was assumed.
 
-  The channels are the one axis beside n that has at most 4 values; where the shape leaves that
-  open, the layout's order decides.
+  Where the shape leaves open which axis the channels are, the layout's order decides.
 
   Args:
     images: [n c h w] or [n h w c].
     stored: "first" or "last", where the layout's project puts the channels.
   """
-  _, first, _, last = images.shape
-  order = stored
-  if (first <= 4) != (last <= 4):
-    order = "first" if first <= 4 else "last"
+  order = likely_order(images.shape) or stored
   if order == "last":
     note = ("Channels come last in the file, where its project puts them first.",)
     return images, note if stored == "first" else ()
