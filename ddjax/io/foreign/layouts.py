@@ -12,12 +12,11 @@ from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
-from ddjax.config.arguments import nearest
-from ddjax.data.interpret import likely_order
 from ddjax.data.preprocess import Preprocessing
-from ddjax.io.distilled import LABEL_KINDS, check_map
+from ddjax.io.distilled import check_map
+from ddjax.io.foreign.arrays import describe, make_set
 from ddjax.io.foreign.containers import read_msgpack, read_png_folder
-from ddjax.io.foreign.foreign_set import SPACES, ForeignOptions, ForeignSet
+from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.plain_arrays import read_npz
 from ddjax.io.torch_file import read_torch
 
@@ -38,7 +37,6 @@ _KNOWN = (
 _NEEDED = f"images ({', '.join(_KNOWN[0])}) and labels ({', '.join(_KNOWN[1])})"
 _MOST_BESIDE = 32  # files that are looked into for labels
 _PREFIX = "preprocessing/"
-_MOST_CLASSES = 25_000  # ImageNet-21k has 21,841
 _KIP_NAME = re.compile(r"_ssize\d+_.*ckpt\d+")
 _DC_NAME = re.compile(r"res_([A-Za-z0-9]+)_")
 _MTT_NAME = re.compile(r"images(_zca)?_(\w+)\.pt")
@@ -62,9 +60,9 @@ def read_dc(path: Path, options: ForeignOptions) -> ForeignSet:
     f"Experiment {options.experiment} of {len(experiments)}.",
     "Images as in the file, which its project standardises by published means and deviations.",
   )
-  return _make(path, "dc", one[0], one[1], options, "network", remarks, channels="first")._replace(
-    method=named[1].lower() if named else "dc"
-  )
+  return make_set(
+    path, "dc", one[0], one[1], options, "network", remarks, channels="first"
+  )._replace(method=named[1].lower() if named else "dc")
 
 
 def read_mtt(path: Path, options: ForeignOptions) -> ForeignSet:
@@ -84,7 +82,7 @@ def read_mtt(path: Path, options: ForeignOptions) -> ForeignSet:
     if isinstance(rate, np.ndarray) and rate.size == 1:
       rate = rate.item()
     if not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
-      raise ValueError(f"{rate_path} holds {_describe(rate)}, not one positive learning rate.")
+      raise ValueError(f"{rate_path} holds {describe(rate)}, not one positive learning rate.")
   else:
     remarks += (f"No {rate_path.name} beside it: the learned learning rate is not known.",)
   is_pixels = bool(named and named[1])
@@ -94,7 +92,7 @@ def read_mtt(path: Path, options: ForeignOptions) -> ForeignSet:
     if is_pixels
     else "Its project writes images as its networks see them, whitened where it whitens.",
   )
-  one = _make(path, "mtt", images, labels, options, space, remarks, "logits", "first")
+  one = make_set(path, "mtt", images, labels, options, space, remarks, "logits", "first")
   return one._replace(method="mtt", learning_rate=rate)
 
 
@@ -141,9 +139,9 @@ def read_tensors(path: Path, options: ForeignOptions) -> ForeignSet:
   rate = value.get(names.rate)
   rate = rate.item() if isinstance(rate, np.ndarray) and rate.size == 1 else rate
   if rate is not None and not (isinstance(rate, (int, float)) and 0 < rate < float("inf")):
-    raise ValueError(f"{path}: {names.rate} is {_describe(rate)}, not one positive learning rate.")
+    raise ValueError(f"{path}: {names.rate} is {describe(rate)}, not one positive learning rate.")
   labels = value[names.labels]
-  one = _make(path, "tensors", images, labels, options, space, remark, "logits", "first")
+  one = make_set(path, "tensors", images, labels, options, space, remark, "logits", "first")
   return one._replace(learning_rate=rate)
 
 
@@ -165,7 +163,7 @@ def read_idc(path: Path, options: ForeignOptions) -> ForeignSet:
       "Name foreign.decode_factor (2 as published; 1 for IDC-I)."
     )
   remarks = ("Undecoded grids, in pixels.",)
-  one = _make(path, "idc", *value, options, "pixels", remarks, channels="first")
+  one = make_set(path, "idc", *value, options, "pixels", remarks, channels="first")
   return one._replace(method="idc")
 
 
@@ -174,7 +172,7 @@ def read_kip(path: Path, options: ForeignOptions) -> ForeignSet:
   arrays = _fields(path, "kip", ("images", "labels"))
   zca = "is" if "_zca_" in path.name else "is not"
   remark = f"Its name says that it {zca} whitened (zca_kip)."
-  one = _make(
+  one = make_set(
     path, "kip", arrays["images"], arrays["labels"], options, "network", (remark,), "centred"
   )
   return one._replace(method="kip")
@@ -185,7 +183,7 @@ def read_rfad(path: Path, options: ForeignOptions) -> ForeignSet:
   path = path / "best.npz" if path.is_dir() else path
   arrays = _fields(path, "rfad", ("images", "labels"))
   remark = "Its project whitens CIFAR-10."
-  one = _make(
+  one = make_set(
     path, "rfad", arrays["images"], arrays["labels"], options, "network", (remark,), "centred"
   )
   return one._replace(method="rfad")
@@ -195,7 +193,7 @@ def read_frepo_npz(path: Path, options: ForeignOptions) -> ForeignSet:
   """FRePo: npz of `image` and `label`."""
   arrays = _fields(path, "frepo_npz", ("image", "label"))
   remark = "Labels as learned, taken as centred; their scale is their own."
-  one = _make(
+  one = make_set(
     path, "frepo_npz", arrays["image"], arrays["label"], options, "network", (remark,), "centred"
   )
   return one._replace(method="frepo")
@@ -214,7 +212,7 @@ def read_checkpoint(path: Path, options: ForeignOptions) -> ForeignSet:
     "Labels as learned, taken as centred; their scale is their own.",
   )
   images, labels = part["x_proto"], part["y_proto"]
-  one = _make(path, "checkpoint", images, labels, options, "network", remarks, "centred")
+  one = make_set(path, "checkpoint", images, labels, options, "network", remarks, "centred")
   return one._replace(method="frepo or rcig")
 
 
@@ -224,7 +222,7 @@ def read_png(path: Path, options: ForeignOptions) -> ForeignSet:
     raise ValueError(f"{path}: layout 'png' needs a folder of folders of PNGs, not a file.")
   images, labels, names = read_png_folder(path)
   listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-  one = _make(path, "png", images, labels, options, "pixels", (f"Classes: {listed}.",))
+  one = make_set(path, "png", images, labels, options, "pixels", (f"Classes: {listed}.",))
   return one._replace(class_names=names)
 
 
@@ -241,7 +239,7 @@ def read_plain(path: Path, options: ForeignOptions) -> ForeignSet:
     space = "pixels"
   elif options.space is None:
     raise ValueError(_ask_space(path, "npz", images))
-  return _make(path, "npz", images, arrays[names.labels], options, space, ())
+  return make_set(path, "npz", images, arrays[names.labels], options, space, ())
 
 
 def _ask_space(path: Path, layout: str, images: Any) -> str:
@@ -268,146 +266,13 @@ def _read_export(path: Path, arrays: dict[str, np.ndarray], options: ForeignOpti
   options = options._replace(
     label_kind=options.label_kind or kind, decode_factor=options.decode_factor or factor
   )
-  one = _make(path, "npz", arrays["images"], arrays["labels"], options, "pixels", ())
+  one = make_set(path, "npz", arrays["images"], arrays["labels"], options, "pixels", ())
   return one._replace(preprocessing=preprocessing, learning_rate=rate, method=method)
 
 
 def is_kip_name(name: str) -> bool:
   """Whether a file is called as KIP's are."""
   return bool(_KIP_NAME.search(name))
-
-
-def _make(
-  path: Path,
-  layout: str,
-  images: Any,
-  labels: Any,
-  options: ForeignOptions,
-  space: str | None,
-  remarks: tuple[str, ...],
-  soft_kind: str | None = None,
-  channels: str = "last",
-) -> ForeignSet:
-  """Checks images and labels and brings them into our form."""
-  images = _numbers(path, "images", images)
-  if images.ndim != 4 or not images.size:
-    raise ValueError(f"{path}: images are {list(images.shape)}, not [n h w c].")
-  images, turned = _last_channels(images, channels)
-  if images.dtype == np.uint8:
-    images = images / np.float32(255)
-  labels = _numbers(path, "labels", labels)
-  if labels.shape[:1] != images.shape[:1]:
-    raise ValueError(f"{path}: {len(images)} images, but labels {list(labels.shape)}.")
-  images, labels = _first_of_each_class(path, images, labels, options.ipc)
-  labels, kind, remark = _labels(path, labels, options, soft_kind)
-  space = options.space or space
-  if space not in SPACES:
-    raise ValueError(f"{path}: unknown space {str(space)[:40]!r}. {nearest(space, SPACES)}")
-  factor = options.decode_factor or 1
-  if type(factor) is not int or factor < 1 or images.shape[1] % factor or images.shape[2] % factor:
-    raise ValueError(
-      f"{path}: decode_factor={factor} does not divide images of {images.shape[1]} x "
-      f"{images.shape[2]}."
-    )
-  return ForeignSet(
-    images=images.astype(np.float32),
-    labels=labels.astype(np.float32),
-    label_kind=kind,
-    space=space,
-    layout=layout,
-    remarks=(*remarks, *turned, *remark),
-    decode_factor=factor,
-  )
-
-
-def _first_of_each_class(
-  path: Path, images: np.ndarray, labels: np.ndarray, ipc: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-  """The first `ipc` images of each class, in the order of the file; all for None.
-
-  Raises:
-    ValueError: for a number below 1, or above what the smallest class has.
-  """
-  if ipc is None:
-    return images, labels
-  classes = labels if labels.ndim == 1 else labels.reshape(len(labels), -1).argmax(1)
-  rows = [np.flatnonzero(classes == label) for label in np.unique(classes)]
-  fewest = min(map(len, rows))
-  if type(ipc) is not int or not 1 <= ipc <= fewest:
-    raise ValueError(f"foreign.ipc={ipc} must lie between 1 and {fewest}, its smallest class.")
-  kept = np.sort(np.concatenate([of_class[:ipc] for of_class in rows]))
-  return images[kept], labels[kept]
-
-
-def _labels(
-  path: Path, labels: np.ndarray, options: ForeignOptions, soft_kind: str | None
-) -> tuple[np.ndarray, str, tuple[str, ...]]:
-  """Labels [n k], their kind, and what was assumed."""
-  kind = options.label_kind
-  if kind is not None and kind not in LABEL_KINDS:
-    raise ValueError(f"Unknown label_kind {str(kind)[:40]!r}. {nearest(kind, LABEL_KINDS)}")
-  if labels.ndim == 1 and labels.dtype.kind in "iu" and labels.size:
-    if kind not in (None, "one_hot"):
-      raise ValueError(f"{path}: label_kind={kind!r}, but its labels are numbers of classes.")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= _MOST_CLASSES:
-      raise ValueError(f"{path}: labels run from {low} to {high}.")
-    return np.eye(high + 1, dtype=np.float32)[labels], "one_hot", ()
-  if labels.ndim > 2:
-    raise ValueError(
-      f"{path}: labels are {list(labels.shape)}: one for each augmentation or epoch of a teacher, "
-      "which goes with its training only. One label [n k] for each image can be read."
-    )
-  if labels.ndim != 2 or not labels.size:
-    raise ValueError(
-      f"{path}: labels are {labels.dtype}{list(labels.shape)}, neither classes [n] nor [n k]."
-    )
-  if kind is not None:
-    return labels, kind, ()
-  sums_to_one = np.allclose(labels.sum(axis=1), 1, atol=1e-3) and labels.min() >= 0
-  if sums_to_one:
-    kind = "one_hot" if np.isin(labels, (0, 1)).all() else "probabilities"
-    return labels, kind, (f"Labels are taken as {kind}: each row sums to 1.",)
-  if soft_kind is None:
-    raise ValueError(
-      f"{path}: its labels are no distributions over classes. Name foreign.label_kind: "
-      f"{', '.join(LABEL_KINDS)}."
-    )
-  return labels, soft_kind, (f"Labels are taken as {soft_kind}, as its project has them.",)
-
-
-def _numbers(path: Path, name: str, value: Any) -> np.ndarray:
-  """An array of finite numbers, or a list of arrays of one shape, or of numbers."""
-  if type(value) in (list, tuple) and value:
-    parts = [np.asarray(one) for one in value if isinstance(one, (np.ndarray, int, float))]
-    if len(parts) == len(value) and len({(one.shape, one.dtype) for one in parts}) == 1:
-      value = np.stack(parts)
-  if not isinstance(value, np.ndarray) or value.dtype.kind not in "biufV":
-    raise ValueError(f"{path}: {name} are {_describe(value)}, no array of numbers.")
-  value = value.astype(np.float32) if value.dtype.kind == "V" else value  # bfloat16
-  with np.errstate(over="ignore"):
-    is_finite = np.isfinite(value.astype(np.float32))
-  if not is_finite.all():
-    index = tuple(int(i) for i in np.argwhere(~is_finite)[0])
-    raise ValueError(f"{path}: {name} hold {value[index]} at {index}.")
-  return value
-
-
-def _last_channels(images: np.ndarray, stored: str) -> tuple[np.ndarray, tuple[str, ...]]:
-  """Images as [n h w c], and what was assumed.
-
-  Where the shape leaves open which axis the channels are, the layout's order decides.
-
-  Args:
-    images: [n c h w] or [n h w c].
-    stored: "first" or "last", where the layout's project puts the channels.
-  """
-  order = likely_order(images.shape) or stored
-  if order == "last":
-    note = ("Channels come last in the file, where its project puts them first.",)
-    return images, note if stored == "first" else ()
-  note = ("Channels come first in the file and were put last.",)
-  return images.transpose(0, 2, 3, 1), note if stored == "last" else ()
 
 
 def _fields(path: Path, layout: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -426,16 +291,4 @@ def _end(images: np.ndarray, end) -> str:
 
 def _wrong(path: Path, layout: str, needs: str, found: Any) -> ValueError:
   """The error of a file that does not have the layout."""
-  return ValueError(f"{path}: layout {layout!r} needs {needs}; found {_describe(found)}.")
-
-
-def _describe(value: Any) -> str:
-  """A value in a few words, without going into what it contains."""
-  if isinstance(value, np.ndarray):
-    return f"an array {value.dtype}{list(value.shape)}"
-  if type(value) is dict:
-    names = ", ".join(str(key)[:30] for key in list(value)[:8])
-    return f"a dict of {names or 'nothing'}"
-  if type(value) in (list, tuple):
-    return f"a {type(value).__name__} of {len(value)}"
-  return f"a {type(value).__name__}"
+  return ValueError(f"{path}: layout {layout!r} needs {needs}; found {describe(found)}.")
