@@ -183,7 +183,7 @@ def accuracy_evaluation() -> ConfigDict:
       width=32,  # of every network that names none itself; 0: its published width
       num_seeds=5,  # networks per distilled set, and per coreset
       random_subset_seeds=1,  # networks per random subset
-      protocol="quick",  # or dc, mtt, idc, kip, frepo: see ddjax.evaluators.protocols
+      protocol="quick",  # or dc, mtt, idc, kip, frepo, ...: see ddjax.evaluators.protocols
       num_epochs=placeholder(int),  # these seven: None keeps the protocol's own
       batch_size=placeholder(int),
       learning_rate=placeholder(float),
@@ -191,6 +191,9 @@ def accuracy_evaluation() -> ConfigDict:
       labels=placeholder(str),  # own or hard; a run that learns labels takes them as own
       mix=placeholder(str),  # none, cutmix or mixup
       ema_decay=placeholder(float),  # of an average of the weights, which is then tested; 0: none
+      feature_ridge=placeholder(
+        float
+      ),  # 1e-6 as FRePo: ridge regression on each network's features
       full_set="cached",  # networks on the full train set: cached, train (may take days), or none
       full_epochs=placeholder(int),  # of the full set; None for as many as the small sets get
       full_seeds=1,  # networks on the full set

@@ -75,7 +75,9 @@ def make_accuracy_evaluator(
       "pairing": "gains by test example; over step 0 by distillation and seed too",
       "num_test": len(dataset.test_labels),
       "num_models": {name: len(next(iter(fits.values())).group) for name, fits in models.items()},
-      "full_epochs": config.full_epochs or protocol.num_epochs,
+      "full_epochs": config.full_epochs
+      or (protocol.num_epochs or 0) + protocol.extra_epochs
+      or None,
       "epoch": "last",
       "subject": unit if is_alone else "distilled",
       "spread": "standard deviation over networks (ddof 1), over paired networks for a gain",

@@ -20,7 +20,8 @@ import numpy as np
 from ddjax.data import cache
 from ddjax.data.load import RealData, make_data_split
 from ddjax.distillers.multiformation import decode_set
-from ddjax.evaluators import protocols, train
+from ddjax.evaluators import feature_ridge, protocols, train
+from ddjax.kernels.ridge import check_ridge
 from ddjax.models.build import build
 from ddjax.models.pieces import best_images_at_once
 from ddjax.training import fitting
@@ -71,6 +72,8 @@ def recipes(config: ConfigDict, info: DatasetInfo, use_flip: bool = True) -> dic
     ValueError: for an unknown network, protocol or augmentation, or a network twice.
   """
   protocol = protocols.configure(config, use_flip)
+  if config.feature_ridge is not None:
+    check_ridge(config.feature_ridge, "accuracy_evaluation.feature_ridge")
   if len(set(config.networks)) < len(config.networks):
     raise ValueError(f"accuracy_evaluation.networks={tuple(config.networks)} names one twice.")
   made = {
@@ -102,7 +105,8 @@ def make_fit(
     devices: of this host, over which the networks are dealt out; None for all.
     cached_sets: names of sets whose networks are kept in the cache folder, by content.
   Returns:
-    fit(sets, rng, watch=Watch()) -> {set name: {network name: Models}}. Sets carry images
+    fit(sets, rng, watch=Watch()) -> {set name: {network name: Models}}, and with
+    `config.feature_ridge` the predictors on each network's features besides. Sets carry images
     f32[r n h w c] (already preprocessed), labels f32[r n k] and in `info` the label kind, which
     decides the loss, and where they are given a `learning_rate` and a `decode_factor`. Each of the
     r entries gets `num_seeds` networks, or `random_subset_seeds` in the set `random_subset`;
@@ -114,6 +118,9 @@ def make_fit(
   """
   made = recipes(config, info, use_flip)
   predict = {name: make_predict(recipe.build(), preprocessing) for name, recipe in made.items()}
+  predict_ridge = {
+    name: feature_ridge.make_predict(recipe.build(), preprocessing) for name, recipe in made.items()
+  }
   programs: dict[tuple, fitting.Program] = {}
 
   def program_of(name: str, loss: str, num_examples: int) -> fitting.Program:
@@ -148,7 +155,12 @@ def make_fit(
             cache.keep(keys[name], traverse_util.flatten_dict(variables[name], sep="/"))
           entries = np.array([row.entry for row in rows[name]])
           at_once = best_images_at_once(recipe.build(), recipe.image_shape)
-          models[name][network] = Models(predict[network], variables[name], entries, at_once)
+          trained = Models(predict[network], variables[name], entries, at_once)
+          models[name][network] = trained
+          if config.feature_ridge is not None:
+            models[name][network + feature_ridge.SUFFIX] = feature_ridge.fit(
+              recipe.build(), predict_ridge[network], trained, decoded[name], config.feature_ridge
+            )
     return models
 
   return fit

@@ -29,6 +29,8 @@ class Protocol(NamedTuple):
     momentum: of SGD.
     weight_decay: coefficient of the parameters in the gradient.
     drops: (fraction of the training after which, factor on the learning rate), ascending.
+    extra_epochs: passes after `num_epochs`.
+    drop_delay: epochs by which the drops come later than their fraction of `num_epochs` says.
     restarts_momentum: whether the momentum starts anew at a drop, as where the released code makes
       a new optimiser there.
     num_steps: ((up to so many examples, steps), ...), ascending; the last row holds for all above.
@@ -53,6 +55,8 @@ class Protocol(NamedTuple):
   momentum: float = 0.9
   weight_decay: float = 5e-4
   drops: tuple[tuple[float, float], ...] = ()
+  extra_epochs: int = 0
+  drop_delay: int = 0
   restarts_momentum: bool = True
   num_steps: tuple[tuple[float, int], ...] = ()
   optimizer: str = "sgd"
@@ -73,7 +77,7 @@ PROTOCOLS = {
   "quick": Protocol(  # ours; optimiser and schedule as in DC, DSA and DM, without augmentation
     num_epochs=100, batch_size=256, learning_rate=0.01, drops=((0.5, 0.1),)
   ),
-  "dc": Protocol(  # DC, DSA, DM (Zhao et al. 2021, 2023); the released code runs one epoch more
+  "dc": Protocol(  # DC, DSA, DM (Zhao et al. 2021, 2023)
     num_epochs=1000,
     batch_size=256,
     learning_rate=0.01,
@@ -124,6 +128,10 @@ PROTOCOLS = {
     loss="mse",
   ),
 }
+
+for _name in ("dc", "mtt"):
+  # The loop of the released codes: N + 1 epochs, and a drop two epochs after the half.
+  PROTOCOLS[f"{_name}_released"] = PROTOCOLS[_name]._replace(extra_epochs=1, drop_delay=2)
 
 FIELDS = (
   "num_epochs",
@@ -226,8 +234,12 @@ def length(protocol: Protocol, num_examples: int) -> Length:
   """The length of a training on so many examples."""
   steps_per_epoch = math.ceil(num_examples / protocol.batch_size)
   if protocol.num_epochs is not None:
-    num_steps = protocol.num_epochs * steps_per_epoch
-    drops = {round(at * protocol.num_epochs) * steps_per_epoch: by for at, by in protocol.drops}
+    num_steps = (protocol.num_epochs + protocol.extra_epochs) * steps_per_epoch
+    whole = math.floor if protocol.drop_delay else round
+    drops = {
+      (whole(at * protocol.num_epochs) + protocol.drop_delay) * steps_per_epoch: by
+      for at, by in protocol.drops
+    }
   else:
     num_steps = next(steps for up_to, steps in protocol.num_steps if num_examples <= up_to)
     drops = {round(at * num_steps): by for at, by in protocol.drops}
@@ -305,7 +317,7 @@ def describe(protocol: Protocol) -> Mapping[str, object]:
   fields = {
     name: value
     for name, value in protocol._asdict().items()
-    if is_used.get(name, value not in ("", (), 0.0))
+    if is_used.get(name, value not in ("", (), 0))
   }
   if protocol.num_steps:
     fields["num_steps"] = [

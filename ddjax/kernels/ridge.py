@@ -22,10 +22,10 @@ def advice(ridge: float) -> str:
   )
 
 
-def check_ridge(ridge: float) -> None:
-  """Raises ValueError unless the ridge is positive."""
+def check_ridge(ridge: float, field: str = "ridge") -> None:
+  """Raises ValueError unless the ridge is positive, naming the field."""
   if not ridge > 0:
-    raise ValueError(f"ridge={ridge} must be positive: it is relative to the mean diagonal.")
+    raise ValueError(f"{field}={ridge} must be positive: it is relative to the mean diagonal.")
 
 
 def regularised(k_ss: Array, ridge: float) -> Array:

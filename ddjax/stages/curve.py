@@ -88,7 +88,9 @@ def _networks(job: Job):
   curve = job.config.curve
   config = job.config.accuracy_evaluation.copy_and_resolve_references()
   config.update(dict(networks=(config.networks[0],), num_seeds=curve.num_networks))
-  config.update(dict(protocol=_PROTOCOL, num_epochs=curve.num_epochs, augmentation=None))
+  config.update(
+    dict(protocol=_PROTOCOL, num_epochs=curve.num_epochs, augmentation=None, feature_ridge=None)
+  )
   config.update(dict(batch_size=None, learning_rate=None, labels=None, mix=None))
   fit = make_fit(
     config,

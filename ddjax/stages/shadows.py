@@ -249,7 +249,7 @@ def _fit(
     fit = make_kernel_fit(job.config, job.real.info, job.real.preprocessing)
     return {name: models["kernel"] for name, models in fit(sets, rng).items()}
   config = evaluation.copy_and_resolve_references().unlock()
-  config.networks = evaluation.networks[:1]
+  config.networks, config.feature_ridge = evaluation.networks[:1], None
   config.num_seeds = config.random_subset_seeds = settings.num_networks
   if settings.num_epochs is not None:
     config.num_epochs = settings.num_epochs

@@ -87,6 +87,10 @@ SGD = dict(
 )
 
 
+for _name in ("dc", "mtt"):
+  PUBLISHED[f"{_name}_released"] = PUBLISHED[_name] | dict(extra_epochs=1, drop_delay=2)
+
+
 def test_presets_are_as_published():
   assert set(protocols.PROTOCOLS) == set(PUBLISHED)
   for name, published in PUBLISHED.items():
@@ -102,6 +106,8 @@ def test_presets_are_as_published():
     ("dc", 10, (1000, 1, {500: 0.1})),
     ("dc", 256, (1000, 1, {500: 0.1})),
     ("dc", 257, (2000, 2, {1000: 0.1})),
+    ("dc_released", 10, (1001, 1, {502: 0.1})),
+    ("mtt_released", 257, (2002, 2, {1004: 0.1})),
     ("idc", 100, (2000, 2, {1334: 0.2, 1666: 0.2})),  # epochs 667 and 833
     ("kip", 10, (5000, 1, {})),
     ("frepo", 10, (1000, 1, {})),
@@ -324,3 +330,13 @@ def test_descriptions_are_plain_json_of_what_is_used():
   assert described["idc"]["restarts_momentum"] is False
   assert described["idc"]["mix_beta"] == 1.0
   assert described["dc"]["augmentation_mode"] == "single"
+
+
+def test_the_released_schedule():
+  """As `for epoch in range(20 + 1)` with a new optimiser after the epoch 20 // 2 + 1."""
+  protocol = protocols.configure(_config(protocol="dc_released", num_epochs=20))
+  rates = [0.01]
+  for epoch in range(20 + 1):
+    rates.append(rates[-1] * 0.1 if epoch == 20 // 2 + 1 else rates[-1])
+  ours = protocols.length(protocol, 10)
+  assert ours.num_steps == 21 and ours.drops == {rates.index(0.001): 0.1} == {12: 0.1}
