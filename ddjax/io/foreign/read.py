@@ -9,6 +9,7 @@ import numpy as np
 from ddjax.config.arguments import nearest
 from ddjax.io.foreign import layouts
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
+from ddjax.io.foreign.named_arrays import find_names
 from ddjax.io.plain_arrays import read_npz
 from ddjax.io.torch_file import read_torch
 
@@ -121,7 +122,7 @@ def _layout_of_npz(path: Path) -> str:
   if {"image", "label"} <= arrays.keys():
     return "frepo_npz"
   if not {"images", "labels"} <= arrays.keys():
-    if layouts.find_names(arrays) is not None:
+    if find_names(arrays) is not None:
       return "npz"
     raise _unknown(path, f"an npz of {', '.join(list(arrays)[:8]) or 'nothing'}")
   if {"k", "jit", "valid_loss"} <= arrays.keys():
@@ -133,7 +134,7 @@ def _layout_of_torch(path: Path) -> str:
   value: Any = read_torch(path)
   if type(value) is dict and type(value.get("data")) is list:
     return "dc"
-  if type(value) is dict and layouts.find_names(value) is not None:
+  if type(value) is dict and find_names(value) is not None:
     return "tensors"
   if isinstance(value, np.ndarray) and value.ndim == 4:
     return "mtt"
