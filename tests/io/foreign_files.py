@@ -46,6 +46,24 @@ def write_tensors(folder):
   return path
 
 
+def safetensors(tensors, cut=0, **changes):
+  """The bytes of a file of {name: (dtype, array)}; `changes` of the facts of its first tensor."""
+  header, data = {}, b""
+  for name, (dtype, array) in tensors.items():
+    offsets = [len(data), len(data) + array.nbytes]
+    header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": offsets}
+    data += array.tobytes()
+  header[next(iter(tensors))] |= changes
+  text = json.dumps(header | {"__metadata__": {"format": "pt"}}).encode()
+  return len(text).to_bytes(8, "little") + text + data[: len(data) - cut]
+
+
+def write_safetensors(folder):
+  tensors = {"x_syn": ("F32", first_channels(IMAGES)), "y_syn": ("I64", LABELS)}
+  (path := folder / "syn.safetensors").write_bytes(safetensors(tensors))
+  return path
+
+
 def write_datm(folder):
   write_torch(folder / "lr_best.pt", np.array(0.02, np.float32))
   return write_mtt(folder, SOFT)

@@ -26,6 +26,7 @@ _SPECIAL = {
   "idc": dict(decode_factor=2),
   "npz": dict(space="network"),
   "tensors": dict(space="network"),
+  "safetensors": dict(space="network"),
 }
 _WRITERS = {
   "npz": (files.write_npz, files.LABELS),
@@ -33,6 +34,7 @@ _WRITERS = {
   "dc": (files.write_dc, files.LABELS),
   "mtt": (files.write_mtt, files.LABELS),
   "tensors": (files.write_tensors, files.LABELS),
+  "safetensors": (files.write_safetensors, files.LABELS),
   "idc": (files.write_idc, files.LABELS),
   "kip": (files.write_kip, files.CENTRED),
   "rfad": (files.write_rfad, files.CENTRED),

@@ -32,6 +32,7 @@ _WRITERS = {
   "dc": files.write_dc,
   "mtt": files.write_datm,
   "tensors": files.write_tensors,
+  "safetensors": files.write_safetensors,
   "idc": files.write_idc,
   "kip": files.write_kip,
   "rfad": files.write_rfad,

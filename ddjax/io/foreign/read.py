@@ -7,7 +7,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from ddjax.config.arguments import nearest
-from ddjax.io.foreign import layouts
+from ddjax.io.foreign import layouts, safetensors
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.named_arrays import find_names
 from ddjax.io.plain_arrays import read_npz
@@ -27,6 +27,7 @@ LAYOUTS = {
   "dc": Layout(layouts.read_dc, "DatasetCondensation's res_*.pt (DC, DSA, DM)"),
   "mtt": Layout(layouts.read_mtt, "images_best.pt and labels_best.pt (MTT, TESLA, DATM)"),
   "tensors": Layout(layouts.read_tensors, "a .pt file of a dict of images and labels"),
+  "safetensors": Layout(safetensors.read_set, "a safetensors file of images and labels"),
   "idc": Layout(layouts.read_idc, "IDC's data.pt"),
   "kip": Layout(layouts.read_kip, "npz of KIP or Label Solve"),
   "rfad": Layout(layouts.read_rfad, "RFAD's best.npz"),
@@ -77,14 +78,16 @@ def find_layout(path: Path) -> str:
       return "png"
     raise _unknown(path, f"a folder without {', '.join(_IN_FOLDER)} or CLASS/*.png")
   with path.open("rb") as file:
-    head = file.read(4)
+    head = file.read(9)
+  if safetensors.is_safetensors(head, path.stat().st_size):  # whose length may look like a pickle
+    return "safetensors"
   if head[:2] == b"PK" and _is_npz(path):
     return _layout_of_npz(path)
   if head[:2] == b"PK" or (head[:1] == b"\x80" and head[1:2] <= b"\x05"):  # a zip, or a pickle
     return _layout_of_torch(path)
   if head and (0x81 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF)):  # a map that is not empty
     return "checkpoint"
-  raise _unknown(path, f"a file that begins with the bytes {head!r}")
+  raise _unknown(path, f"a file that begins with the bytes {head[:4]!r}")
 
 
 def _only_file(folder: Path) -> Path | None:
