@@ -138,3 +138,11 @@ def write_png(folder):
     place.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image[..., 0]).save(place / f"{index:02d}.png")
   return folder / "pngs"
+
+
+def write_png_flat(folder):
+  (place := folder / "flat").mkdir()
+  stored = np.round(PIXELS * 255).astype(np.uint8)
+  for index, (image, label) in enumerate(zip(stored, LABELS)):
+    Image.fromarray(image[..., 0]).save(place / f"{label}_{'abcd'[label]}_{index:04d}.png")
+  return place

@@ -71,7 +71,9 @@ def read_png_folder(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, tu
       raise ValueError(f"{folder} holds no PNG.")
   count = sum(map(len, files))
   if not 0 < count <= MOST_PICTURES:
-    raise ValueError(f"{path} holds {count} PNGs in folders of classes.")
+    raise ValueError(
+      f"{path} holds {count} PNGs in folders of classes, where it needs 1 to {MOST_PICTURES}."
+    )
   pictures = ((file, partial(read_bytes, file)) for of_class in files for file in of_class)
   images = stack_pictures(path, pictures, ("PNG",))
   labels = np.repeat(np.arange(len(files)), list(map(len, files)))

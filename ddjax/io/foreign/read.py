@@ -7,7 +7,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from ddjax.config.arguments import nearest
-from ddjax.io.foreign import layouts, safetensors
+from ddjax.io.foreign import layouts, named_files, safetensors
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.named_arrays import find_names
 from ddjax.io.plain_arrays import read_npz
@@ -24,6 +24,7 @@ class Layout(NamedTuple):
 LAYOUTS = {
   "npz": Layout(layouts.read_plain, "npz of images and labels"),
   "png": Layout(layouts.read_png, "a folder of folders of PNGs"),
+  "png_flat": Layout(named_files.read_set, "a folder of PNGs whose names carry the class"),
   "dc": Layout(layouts.read_dc, "DatasetCondensation's res_*.pt (DC, DSA, DM)"),
   "mtt": Layout(layouts.read_mtt, "images_best.pt and labels_best.pt (MTT, TESLA, DATM)"),
   "tensors": Layout(layouts.read_tensors, "a .pt file of a dict of images and labels"),
@@ -35,6 +36,7 @@ LAYOUTS = {
   "checkpoint": Layout(layouts.read_checkpoint, "flax msgpack checkpoint (FRePo, RCIG)"),
 }
 _MOST_FILES = 32  # of a folder, that are looked into
+_FOLDERS = ("png", "png_flat")
 _IN_FOLDER = {"images_best.pt": "mtt", "data.pt": "idc", "best.npz": "rfad"}
 
 
@@ -59,7 +61,7 @@ def read_foreign(path: str | os.PathLike, options: ForeignOptions = ForeignOptio
   if path.is_dir() and (only := _only_file(path)) is not None:
     path = only
   layout = options.layout or find_layout(path)
-  if path.is_dir() and layout not in ("png", *_IN_FOLDER.values()):
+  if path.is_dir() and layout not in (*_FOLDERS, *_IN_FOLDER.values()):
     raise ValueError(f"{path}: layout {layout!r} ({LAYOUTS[layout].words}) is a file, no folder.")
   return LAYOUTS[layout].read(path, options)
 
@@ -76,7 +78,9 @@ def find_layout(path: Path) -> str:
         return layout
     if any(path.glob("*/*.png")):
       return "png"
-    raise _unknown(path, f"a folder without {', '.join(_IN_FOLDER)} or CLASS/*.png")
+    if named_files.list_pngs(path):
+      return "png_flat"
+    raise _unknown(path, f"a folder without {', '.join(_IN_FOLDER)}, CLASS/*.png or *.png")
   with path.open("rb") as file:
     head = file.read(9)
   if safetensors.is_safetensors(head, path.stat().st_size):  # whose length may look like a pickle
@@ -85,6 +89,8 @@ def find_layout(path: Path) -> str:
     return _layout_of_npz(path)
   if head[:2] == b"PK" or (head[:1] == b"\x80" and head[1:2] <= b"\x05"):  # a zip, or a pickle
     return _layout_of_torch(path)
+  if head[:4] == b"\x89PNG":  # which could begin a map too
+    raise _unknown(path, "a single PNG")
   if head and (0x81 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF)):  # a map that is not empty
     return "checkpoint"
   raise _unknown(path, f"a file that begins with the bytes {head[:4]!r}")
