@@ -21,7 +21,7 @@ from ddjax.io.torch_file import write_torch
 from tests.io import foreign_files as files
 
 _RFAD = pathlib.Path("../shared/foreign/rfad_cifar10_ipc1.npz")
-_OWN_SPACE = {"png": "pixels", "png_flat": "pixels", "idc": "pixels"}
+_OWN_SPACE = {"png": "pixels", "png_flat": "pixels", "huggingface": "pixels", "idc": "pixels"}
 _SPECIAL = {
   "idc": dict(decode_factor=2),
   "npz": dict(space="network"),
@@ -32,6 +32,7 @@ _WRITERS = {
   "npz": (files.write_npz, files.LABELS),
   "png": (files.write_png, files.LABELS),
   "png_flat": (files.write_png_flat, files.LABELS),
+  "huggingface": (files.write_huggingface, files.LABELS),
   "dc": (files.write_dc, files.LABELS),
   "mtt": (files.write_mtt, files.LABELS),
   "tensors": (files.write_tensors, files.LABELS),

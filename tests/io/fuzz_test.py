@@ -43,6 +43,9 @@ _WRITERS = {
   "own": files.write_own,
   "png": files.write_png,
   "png_flat": files.write_png_flat,
+  "huggingface": files.write_huggingface,
+  "huggingface arrow": files.write_huggingface_arrow,
+  "huggingface lists": files.write_huggingface_lists,
 }
 _SEEDS: dict[str, tuple[Path, Path, bytes]] = {}
 """{layout: (path that is read, file that is mutated, its bytes)}."""

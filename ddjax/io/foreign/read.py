@@ -7,7 +7,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from ddjax.config.arguments import nearest
-from ddjax.io.foreign import layouts, named_files, safetensors
+from ddjax.io.foreign import huggingface, huggingface_folder, layouts, named_files, safetensors
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.named_arrays import find_names
 from ddjax.io.plain_arrays import read_npz
@@ -25,6 +25,7 @@ LAYOUTS = {
   "npz": Layout(layouts.read_plain, "npz of images and labels"),
   "png": Layout(layouts.read_png, "a folder of folders of PNGs"),
   "png_flat": Layout(named_files.read_set, "a folder of PNGs whose names carry the class"),
+  "huggingface": Layout(huggingface.read_set, "parquet or Arrow of Hugging Face's datasets"),
   "dc": Layout(layouts.read_dc, "DatasetCondensation's res_*.pt (DC, DSA, DM)"),
   "mtt": Layout(layouts.read_mtt, "images_best.pt and labels_best.pt (MTT, TESLA, DATM)"),
   "tensors": Layout(layouts.read_tensors, "a .pt file of a dict of images and labels"),
@@ -36,7 +37,7 @@ LAYOUTS = {
   "checkpoint": Layout(layouts.read_checkpoint, "flax msgpack checkpoint (FRePo, RCIG)"),
 }
 _MOST_FILES = 32  # of a folder, that are looked into
-_FOLDERS = ("png", "png_flat")
+_FOLDERS = ("png", "png_flat", "huggingface")
 _IN_FOLDER = {"images_best.pt": "mtt", "data.pt": "idc", "best.npz": "rfad"}
 
 
@@ -78,13 +79,17 @@ def find_layout(path: Path) -> str:
         return layout
     if any(path.glob("*/*.png")):
       return "png"
+    if huggingface_folder.is_folder(path):
+      return "huggingface"
     if named_files.list_pngs(path):
       return "png_flat"
-    raise _unknown(path, f"a folder without {', '.join(_IN_FOLDER)}, CLASS/*.png or *.png")
+    raise _unknown(path, f"a folder without {', '.join(_IN_FOLDER)}, CLASS/*.png, *.png or parquet")
   with path.open("rb") as file:
     head = file.read(9)
   if safetensors.is_safetensors(head, path.stat().st_size):  # whose length may look like a pickle
     return "safetensors"
+  if huggingface_folder.is_file(head[:8]):
+    return "huggingface"
   if head[:2] == b"PK" and _is_npz(path):
     return _layout_of_npz(path)
   if head[:2] == b"PK" or (head[:1] == b"\x80" and head[1:2] <= b"\x05"):  # a zip, or a pickle
@@ -102,7 +107,11 @@ def _only_file(folder: Path) -> Path | None:
   Raises:
     ValueError: where several hold one.
   """
-  is_known = any((folder / name).is_file() for name in _IN_FOLDER) or any(folder.glob("*/*.png"))
+  is_known = (
+    any((folder / name).is_file() for name in _IN_FOLDER)
+    or any(folder.glob("*/*.png"))
+    or huggingface_folder.is_folder(folder)
+  )
   files = sorted(file for file in folder.iterdir() if file.is_file() and file.name[0] != ".")
   if is_known or len(files) > _MOST_FILES:
     return None
