@@ -91,7 +91,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def _saved_files(folder: Path) -> tuple[Path, ...]:
   """The .arrow files that the state.json of a folder names."""
   listed = read_json(folder / "state.json").get("_data_files")
-  names = [one.get("filename") for one in listed or () if type(one) is dict]
+  listed = listed if type(listed) is list else []
+  names = [one.get("filename") for one in listed if type(one) is dict]
   if not 0 < len(names) <= _MOST_FILES or not all(_is_name(name) for name in names):
     raise ValueError(f"{folder / 'state.json'} names no files of its folder.")
   for name in names:
