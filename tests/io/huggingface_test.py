@@ -203,6 +203,7 @@ _SPOILT = [b"\x89PNG no picture", *files.pictures()[1:]]
 _PATHS = [{"bytes": None, "path": "/etc/passwd"}] + [{"bytes": b"", "path": None}] * 7
 _SMALL = [image[:4].tolist() for image in _BYTES[:1]] + [image.tolist() for image in _BYTES[1:]]
 _NO_NAMES = {"label": {"_type": "ClassLabel", "names": ["a", "a"]}}
+_MANY = {"label": {"_type": "ClassLabel", "names": [str(i) for i in range(25_001)]}}
 _FEW = {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}
 
 
@@ -225,6 +226,7 @@ _FEW = {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}
     (_IMAGES | {"label": [[0.5]] * 7 + [[0.5, 0.5]]}, None, "lists have several lengths: 1, 2"),
     (_IMAGES | _LABELS, _FEW, "labels are of 4 classes, but it names 2"),
     (_IMAGES | _LABELS, _NO_NAMES, "classes of column 'label' have no names of their own"),
+    (_IMAGES | _LABELS, _MANY, "column 'label' is of 25001 classes"),
     (_IMAGES | _LABELS, [1], "its features are no object"),
     ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int8())}, None, "has no rows"),
     ({"image": pa.nulls(8), "label": files.LABELS}, None, "of images there is none"),

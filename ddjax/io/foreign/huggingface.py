@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ddjax.io.foreign.arrays import make_set
+from ddjax.io.foreign.arrays import MOST_CLASSES, make_set
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.huggingface_folder import find_rows, read_json
 from ddjax.io.foreign.named_arrays import IMAGE_NAMES, LABEL_NAMES, space_of
@@ -74,9 +74,10 @@ def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
   for row in (0, 1):
     shapes = sorted({part[row].shape[1:] for part in parts})
     if len(shapes) > 1:
-      raise ValueError(f"{path}: its files hold {chosen[row].name!r} of several sizes: {shapes}.")
+      name = chosen[row].name[:60]
+      raise ValueError(f"{path}: its files hold {name!r} of several sizes: {shapes[:_MOST_SHOWN]}.")
   images, labels = (np.concatenate(arrays) for arrays in zip(*parts))
-  remarks += (f"Columns {chosen.images.name} and {chosen.labels.name}.", *chosen.remarks)
+  remarks += (f"Columns {chosen.images.name[:60]} and {chosen.labels.name[:60]}.", *chosen.remarks)
   is_exact = False
   if chosen.images.kind == "array":
     images = images[..., None] if images.ndim == 3 else images
@@ -200,6 +201,8 @@ def _column(field: Any, feature: Any) -> Column:
     names = tuple(name for name in listed or () if type(name) is str)
     if len(names) != len(listed or ()) or len(set(names)) < len(names):
       raise ValueError(f"the classes of column {field.name[:60]!r} have no names of their own")
+    if len(names) > MOST_CLASSES:
+      raise ValueError(f"column {field.name[:60]!r} is of {len(names)} classes")
   elif arrow_files.is_number(leaf):
     is_grey = around == 2 and (field.name in (*IMAGE_NAMES, _EXACT) or facts.get("_type") == _GREY)
     kind = {1: "vector", 3: "array"}.get(around, "array" if is_grey else kind)
