@@ -102,7 +102,9 @@ def _labels(
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= MOST_CLASSES:
       raise ValueError(f"{path}: labels run from {low} to {high}.")
-    return np.eye(high + 1, dtype=np.float32)[labels], "one_hot", ()
+    one_hot = np.zeros((len(labels), high + 1), np.float32)  # np.eye is up to 2.5 GB
+    one_hot[np.arange(len(labels)), labels] = 1
+    return one_hot, "one_hot", ()
   if labels.ndim > 2:
     raise ValueError(
       f"{path}: labels are {list(labels.shape)}: one for each augmentation or epoch of a teacher, "
