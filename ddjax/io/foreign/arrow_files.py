@@ -1,26 +1,25 @@
 """Columns of parquet and Arrow files that a stranger made, read by pyarrow within bounds.
 
-pyarrow is C++ and trusts what it is told: every batch is validated in full before it is looked at
-(unvalidated, a third of mutated Arrow streams end the process), rows and bytes are counted, and
-what Arrow streams could unpack (compressed buffers, dictionaries), which `datasets` never writes,
-is refused. The facts that parquet keeps of each column are not asked for: wrong ones end the
-process. Nothing is run, and no other file is opened. What remains: a few rows of a parquet file
-that was made to explode are unpacked, up to some 10 GB, before they are counted.
+pyarrow is C++ and trusts what it is told. Every batch is validated in full before it is looked at:
+unvalidated, a third of mutated Arrow streams end the process. Rows and bytes are counted. What an
+Arrow stream could unpack (compressed buffers, dictionaries), which `datasets` never writes, is
+refused; parquet is unpacked by a process of its own. The facts that parquet keeps of each column
+are not asked for, as wrong ones end the process. Nothing in a file is run.
 """
 
+import os
 import struct
 from typing import Any, Callable, Iterator, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import parquet
 
 from ddjax.io.foreign.huggingface_folder import FILE, PARQUET, STREAM
+from ddjax.io.foreign.parquet_process import open_parquet, unpack
 from ddjax.io.foreign.pictures import MOST_PICTURES
 from ddjax.io.plain_arrays import most_unpacked
+from ddjax.io.torch_file import read_bytes
 
-_ROWS = 32  # of a batch of parquet; one is unpacked before its bytes are counted
-_MOST_STRING, _MOST_ITEMS = 1 << 24, 1 << 20  # of parquet's footer
 _HEADER, _COMPRESSION = 2, 3  # fields of the tables Message and RecordBatch of Arrow's flatbuffers
 
 
@@ -36,15 +35,17 @@ class Table(NamedTuple):
   batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
 
 
-def open_table(content: bytes) -> Table:
+def open_table(path: str | os.PathLike) -> Table:
   """Opens a parquet file, an Arrow stream or an Arrow file.
 
   Raises:
+    FileNotFoundError: where there is no such file.
     Exception: of many kinds, here and while its batches are drawn, for damaged bytes or more than
       they may unpack to.
   """
+  content = read_bytes(path)
   if content[:4] == PARQUET:
-    return _open_parquet(content)
+    return _open_parquet(path, content)
   if content[:8] == FILE:  # a stream, with an index behind it that is not needed
     return _open_stream(content[8:])
   if content[:4] == STREAM:
@@ -121,17 +122,13 @@ def _stored(column: pa.Array) -> pa.Array:
   return column.storage if isinstance(column, pa.ExtensionArray) else column
 
 
-def _open_parquet(content: bytes) -> Table:
-  file = parquet.ParquetFile(
-    pa.BufferReader(content),
-    thrift_string_size_limit=_MOST_STRING,
-    thrift_container_size_limit=_MOST_ITEMS,
-  )
+def _open_parquet(path: str | os.PathLike, content: bytes) -> Table:
+  file = open_parquet(content)
   _check_rows(file.metadata.num_rows)
 
   def batches(names: list[str]) -> Iterator[pa.RecordBatch]:
-    found = file.iter_batches(batch_size=_ROWS, columns=names, use_threads=False)
-    return _checked(found, most_unpacked(len(content)))
+    stream = unpack(path, names, most_unpacked(len(content)))
+    return _open_stream(stream).batches(names) if stream else iter(())
 
   return Table(file.schema_arrow, batches)
 

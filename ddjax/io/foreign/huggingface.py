@@ -16,7 +16,7 @@ from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.huggingface_folder import find_rows, read_json
 from ddjax.io.foreign.named_arrays import IMAGE_NAMES, LABEL_NAMES, space_of
 from ddjax.io.foreign.pictures import stack_pictures
-from ddjax.io.torch_file import MAX_BYTES, read_bytes
+from ddjax.io.torch_file import MAX_BYTES
 
 _SOFT_NAMES = ("soft_label", "soft_labels", *LABEL_NAMES)
 _EXACT = "pixels"  # the column of our own export that is not rounded
@@ -115,8 +115,10 @@ def _read_file(path: Path, chosen: Chosen | None) -> tuple[Chosen, np.ndarray, n
   from ddjax.io.foreign import arrow_files
 
   try:
-    table = arrow_files.open_table(read_bytes(path))
+    table = arrow_files.open_table(path)
     columns = _columns(table.schema, _features(path, table.schema))
+  except FileNotFoundError:
+    raise
   except Exception as error:  # damaged bytes raise errors of a dozen kinds
     raise _damaged(path, error) from error
   if chosen is None:
