@@ -42,7 +42,7 @@ def parse_npz(content: bytes, path: str | os.PathLike) -> dict[str, np.ndarray]:
       if len(entries) > _MOST_ITEMS:
         raise ValueError(f"{len(entries)} arrays")
       total = sum(entry.file_size for entry in entries)
-      if total > min(MAX_BYTES, max(_FREELY_UNPACKED, _MOST_SAVED * len(content))):
+      if total > most_unpacked(len(content)):
         raise ValueError(f"{total} bytes when unpacked, too many for a file of {len(content)}")
       return {
         entry.filename.removesuffix(".npy"): _read_npy(entry.filename, file.read(entry))
@@ -51,6 +51,11 @@ def parse_npz(content: bytes, path: str | os.PathLike) -> dict[str, np.ndarray]:
   except Exception as error:  # damaged bytes raise errors of a dozen kinds
     reason = error or type(error).__name__
     raise ValueError(f"{path} is damaged or no npz of plain arrays: {reason}") from error
+
+
+def most_unpacked(size: int) -> int:
+  """Bytes that a file of `size` bytes may unpack to."""
+  return min(MAX_BYTES, max(_FREELY_UNPACKED, _MOST_SAVED * size))
 
 
 def plain_dtype(name: Any) -> np.dtype:

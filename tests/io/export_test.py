@@ -154,6 +154,18 @@ def test_hugging_face_reads_its_export(tmp_path, save, label_kind):
 
 
 @pytest.mark.parametrize("label_kind", ["one_hot", "centred"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_our_reader_reads_the_hugging_face_export(tmp_path, save, label_kind, channels):
+  path = save(label_kind=label_kind, channels=channels)
+  export.export_set(path, tmp_path / "out", "huggingface")
+  back = read_foreign(tmp_path / "out", ForeignOptions(label_kind=label_kind))
+  assert back.layout == "huggingface" and back.space == "pixels"
+  np.testing.assert_array_equal(back.images, _pixels(path))  # neither clipped nor rounded
+  np.testing.assert_array_equal(back.labels, load_distilled(path).labels)
+  assert back.label_kind == label_kind and back.class_names == ("0", "1", "2", "3")
+
+
+@pytest.mark.parametrize("label_kind", ["one_hot", "centred"])
 def test_pt_comes_back_in_network_space(tmp_path, save, label_kind):
   path = save(label_kind=label_kind)
   export.export_set(path, tmp_path / "out", "pt")

@@ -1,10 +1,13 @@
 """Small distilled sets written in the layouts of other projects; no code of theirs."""
 
+import io
 import json
 
 from flax import serialization
 import numpy as np
 from PIL import Image
+import pyarrow as pa
+from pyarrow import parquet
 
 from ddjax.data.preprocess import Preprocessing
 from ddjax.io.distilled import INFO_FIELDS, save_distilled
@@ -43,6 +46,24 @@ def write_mtt(folder, labels=LABELS, name="best"):
 
 def write_tensors(folder):
   write_torch(path := folder / "syn.pt", {"x_syn": first_channels(IMAGES), "y_syn": LABELS})
+  return path
+
+
+def safetensors(tensors, cut=0, **changes):
+  """The bytes of a file of {name: (dtype, array)}; `changes` of the facts of its first tensor."""
+  header, data = {}, b""
+  for name, (dtype, array) in tensors.items():
+    offsets = [len(data), len(data) + array.nbytes]
+    header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": offsets}
+    data += array.tobytes()
+  header[next(iter(tensors))] |= changes
+  text = json.dumps(header | {"__metadata__": {"format": "pt"}}).encode()
+  return len(text).to_bytes(8, "little") + text + data[: len(data) - cut]
+
+
+def write_safetensors(folder):
+  tensors = {"x_syn": ("F32", first_channels(IMAGES)), "y_syn": ("I64", LABELS)}
+  (path := folder / "syn.safetensors").write_bytes(safetensors(tensors))
   return path
 
 
@@ -120,3 +141,64 @@ def write_png(folder):
     place.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image[..., 0]).save(place / f"{index:02d}.png")
   return folder / "pngs"
+
+
+def write_png_flat(folder):
+  (place := folder / "flat").mkdir()
+  stored = np.round(PIXELS * 255).astype(np.uint8)
+  for index, (image, label) in enumerate(zip(stored, LABELS)):
+    Image.fromarray(image[..., 0]).save(place / f"{label}_{'abcd'[label]}_{index:04d}.png")
+  return place
+
+
+def pictures(kind="PNG"):
+  """The bytes of each of `PIXELS` as a picture."""
+  out = []
+  for image in np.round(PIXELS * 255).astype(np.uint8):
+    Image.fromarray(image[..., 0]).save(buffer := io.BytesIO(), kind)
+    out.append(buffer.getvalue())
+  return out
+
+
+def table(columns, features=None):
+  """An Arrow table, with the features as Hugging Face's `datasets` notes them."""
+  metadata = {"huggingface": json.dumps({"info": {"features": features or {}}})}
+  return pa.table(columns).replace_schema_metadata(metadata)
+
+
+_FEATURES = {
+  "image": {"_type": "Image"},
+  "label": {"names": ["0", "1", "2", "3"], "_type": "ClassLabel"},
+}
+
+
+def _rows(kind="PNG"):
+  images = [{"bytes": picture, "path": "/etc/passwd"} for picture in pictures(kind)]
+  return table({"image": images, "label": LABELS}, _FEATURES)
+
+
+def write_huggingface(folder):
+  """As `datasets` writes parquet, of pictures."""
+  parquet.write_table(_rows(), path := folder / "train.parquet")
+  return path
+
+
+def write_huggingface_arrow(folder):
+  """As its `save_to_disk` writes a stream, of JPEGs."""
+  path = folder / "data-00000-of-00001.arrow"
+  write_stream(path, _rows("JPEG"))
+  return path
+
+
+def write_huggingface_lists(folder):
+  """Parquet of nested lists of floats, and a list for each label."""
+  columns = {"image": IMAGES.tolist(), "label": SOFT.tolist()}
+  parquet.write_table(table(columns), path := folder / "lists.parquet", compression="zstd")
+  return path
+
+
+def write_stream(path, rows, **options):
+  """An Arrow stream of a table."""
+  options = pa.ipc.IpcWriteOptions(**options)
+  with pa.ipc.new_stream(path, rows.schema, options=options) as stream:
+    stream.write_table(rows)

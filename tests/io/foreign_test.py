@@ -21,18 +21,22 @@ from ddjax.io.torch_file import write_torch
 from tests.io import foreign_files as files
 
 _RFAD = pathlib.Path("../shared/foreign/rfad_cifar10_ipc1.npz")
-_OWN_SPACE = {"png": "pixels", "idc": "pixels"}
+_OWN_SPACE = {"png": "pixels", "png_flat": "pixels", "huggingface": "pixels", "idc": "pixels"}
 _SPECIAL = {
   "idc": dict(decode_factor=2),
   "npz": dict(space="network"),
   "tensors": dict(space="network"),
+  "safetensors": dict(space="network"),
 }
 _WRITERS = {
   "npz": (files.write_npz, files.LABELS),
   "png": (files.write_png, files.LABELS),
+  "png_flat": (files.write_png_flat, files.LABELS),
+  "huggingface": (files.write_huggingface, files.LABELS),
   "dc": (files.write_dc, files.LABELS),
   "mtt": (files.write_mtt, files.LABELS),
   "tensors": (files.write_tensors, files.LABELS),
+  "safetensors": (files.write_safetensors, files.LABELS),
   "idc": (files.write_idc, files.LABELS),
   "kip": (files.write_kip, files.CENTRED),
   "rfad": (files.write_rfad, files.CENTRED),
@@ -241,7 +245,7 @@ def test_a_renamed_file_finds_its_labels_by_what_they_hold(tmp_path):
     read_foreign(path)
 
 
-@pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - {"png", "mtt"}))
+@pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - {"png", "png_flat", "mtt"}))
 def test_a_folder_stands_for_the_one_set_in_it(tmp_path, layout):
   path = _WRITERS[layout][0](tmp_path)
   path.rename(tmp_path / f"renamed{path.suffix}")

@@ -10,7 +10,7 @@ from ddjax.data.interpret import likely_order
 from ddjax.io.distilled import LABEL_KINDS
 from ddjax.io.foreign.foreign_set import SPACES, ForeignOptions, ForeignSet
 
-_MOST_CLASSES = 25_000  # ImageNet-21k has 21,841
+MOST_CLASSES = 25_000  # ImageNet-21k has 21,841
 
 
 def make_set(
@@ -100,9 +100,11 @@ def _labels(
     if kind not in (None, "one_hot"):
       raise ValueError(f"{path}: label_kind={kind!r}, but its labels are numbers of classes.")
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= _MOST_CLASSES:
+    if low < 0 or high >= MOST_CLASSES:
       raise ValueError(f"{path}: labels run from {low} to {high}.")
-    return np.eye(high + 1, dtype=np.float32)[labels], "one_hot", ()
+    one_hot = np.zeros((len(labels), high + 1), np.float32)  # np.eye is up to 2.5 GB
+    one_hot[np.arange(len(labels)), labels] = 1
+    return one_hot, "one_hot", ()
   if labels.ndim > 2:
     raise ValueError(
       f"{path}: labels are {list(labels.shape)}: one for each augmentation or epoch of a teacher, "

@@ -3,7 +3,7 @@
 Nothing in a file is run, and nothing is allocated that the bytes of the file do not back.
 """
 
-import io
+from functools import partial
 import math
 import os
 from pathlib import Path
@@ -14,12 +14,10 @@ import ml_dtypes
 import msgpack
 import numpy as np
 
-from ddjax.data.interpret import DEEP_MODES, from_sixteen_bits
+from ddjax.io.foreign.pictures import MOST_PICTURES, stack_pictures
 from ddjax.io.plain_arrays import plain_dtype
-from ddjax.io.torch_file import MAX_BYTES, read_bytes
+from ddjax.io.torch_file import read_bytes
 
-_MOST_PIXELS = 4096 * 4096  # of one image
-_MOST_FILES = 100_000
 _MOST_ITEMS = 1024  # of a msgpack list; flax writes lists as maps
 _NUMBERED = re.compile(r"(\d{1,9})(_.*)?")
 _NDARRAY, _COMPLEX, _SCALAR = 1, 2, 3  # flax's types of extension
@@ -72,21 +70,14 @@ def read_png_folder(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, tu
     if not of_class:
       raise ValueError(f"{folder} holds no PNG.")
   count = sum(map(len, files))
-  if not 0 < count <= _MOST_FILES:
-    raise ValueError(f"{path} holds {count} PNGs in folders of classes.")
-  images, room = [], MAX_BYTES
-  for file in (file for of_class in files for file in of_class):
-    images.append(_read_png(file))
-    room -= images[-1].size
-    if room < 0:
-      raise ValueError(f"{path} holds more than {MAX_BYTES >> 30} GiB of pixels.")
-  sizes = {image.shape[:2] for image in images}
-  if len(sizes) > 1:
-    raise ValueError(f"{path} holds images of several sizes: {sorted(sizes)} (height, width).")
-  channels = max(image.shape[2] for image in images)
-  images = [np.broadcast_to(image, (*image.shape[:2], channels)) for image in images]
+  if not 0 < count <= MOST_PICTURES:
+    raise ValueError(
+      f"{path} holds {count} PNGs in folders of classes, where it needs 1 to {MOST_PICTURES}."
+    )
+  pictures = ((file, partial(read_bytes, file)) for of_class in files for file in of_class)
+  images = stack_pictures(path, pictures, ("PNG",))
   labels = np.repeat(np.arange(len(files)), list(map(len, files)))
-  return np.stack(images), labels, tuple(folder.name for folder in folders)
+  return images, labels, tuple(folder.name for folder in folders)
 
 
 def _extension(code: int, content: bytes) -> Any:
@@ -104,22 +95,3 @@ def _extension(code: int, content: bytes) -> Any:
     raise ValueError(f"an array {dtype}{list(shape)} of {len(data)} bytes")
   array = np.frombuffer(data, dtype).reshape(shape) if data else np.zeros(shape, dtype)
   return array if code == _NDARRAY else array[()]
-
-
-def _read_png(path: Path) -> np.ndarray:
-  """u8[h w c], c = 1 or 3."""
-  from PIL import Image
-
-  content = read_bytes(path)
-  try:
-    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-      if math.prod(image.size) > _MOST_PIXELS:
-        raise ValueError(f"{image.size[0]} x {image.size[1]} pixels, too many")
-      if image.mode in DEEP_MODES:
-        return from_sixteen_bits(np.asarray(image))[..., None]
-      if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "P"):
-        raise ValueError(f"mode {image.mode!r}, where 8 or 16 bits a channel are needed")
-      array = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-  except Exception as error:
-    raise ValueError(f"{path} is no readable PNG: {error or type(error).__name__}") from error
-  return array[..., None] if array.ndim == 2 else array

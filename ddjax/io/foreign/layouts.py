@@ -8,7 +8,7 @@ is a default, held against pixel statistics when the set is used.
 import json
 from pathlib import Path
 import re
-from typing import Any, Mapping, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,24 +17,10 @@ from ddjax.io.distilled import check_map
 from ddjax.io.foreign.arrays import describe, make_set
 from ddjax.io.foreign.containers import read_msgpack, read_png_folder
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
+from ddjax.io.foreign.named_arrays import NEEDED, find_names, set_of_tensors, space_of, wrong
 from ddjax.io.plain_arrays import read_npz
 from ddjax.io.torch_file import read_torch
 
-
-class Names(NamedTuple):
-  """Names of arrays in a file; `rate` is None where there is none."""
-
-  images: str
-  labels: str
-  rate: str | None
-
-
-_KNOWN = (
-  ("images", "x_syn", "image_syn", "images_syn", "syn_images", "x_train", "image", "data", "x"),
-  ("labels", "y_syn", "label_syn", "labels_syn", "syn_labels", "y_train", "label", "targets", "y"),
-  ("learning_rate", "lr", "syn_lr", "lr_syn"),
-)
-_NEEDED = f"images ({', '.join(_KNOWN[0])}) and labels ({', '.join(_KNOWN[1])})"
 _MOST_BESIDE = 32  # files that are looked into for labels
 _PREFIX = "preprocessing/"
 _KIP_NAME = re.compile(r"_ssize\d+_.*ckpt\d+")
@@ -47,14 +33,14 @@ def read_dc(path: Path, options: ForeignOptions) -> ForeignSet:
   value = read_torch(path)
   experiments = value.get("data") if type(value) is dict else None
   if type(experiments) is not list or not experiments:
-    raise _wrong(path, "dc", "a dict whose 'data' is a list of [images, labels]", value)
+    raise wrong(path, "dc", "a dict whose 'data' is a list of [images, labels]", value)
   if not 0 <= options.experiment < len(experiments):
     raise ValueError(
       f"experiment={options.experiment}: {path} holds {len(experiments)}, numbered from 0."
     )
   one = experiments[options.experiment]
   if type(one) not in (list, tuple) or len(one) != 2:
-    raise _wrong(path, "dc", "[images, labels] for each experiment", one)
+    raise wrong(path, "dc", "[images, labels] for each experiment", one)
   named = _DC_NAME.match(path.name)
   remarks = (
     f"Experiment {options.experiment} of {len(experiments)}.",
@@ -103,7 +89,7 @@ def _tensors_beside(path: Path, images: Any) -> tuple[Path, Path]:
     ValueError: where not exactly one file beside it holds a label for each image.
   """
   if not isinstance(images, np.ndarray) or images.ndim != 4:
-    raise _wrong(path, "mtt", "a tensor of images", images)
+    raise wrong(path, "mtt", "a tensor of images", images)
   labels, rates = [], []
   for other in sorted(path.parent.glob("*.pt"))[:_MOST_BESIDE]:
     if other == path:
@@ -127,28 +113,7 @@ def _tensors_beside(path: Path, images: Any) -> tuple[Path, Path]:
 
 def read_tensors(path: Path, options: ForeignOptions) -> ForeignSet:
   """A dict of tensors saved by PyTorch, under the names that people give images and labels."""
-  value = read_torch(path)
-  names = find_names(value) if type(value) is dict else None
-  if names is None:
-    raise _wrong(path, "tensors", _NEEDED, value)
-  images, space, remark = value[names.images], None, (f"Arrays {' and '.join(names[:2])}.",)
-  if isinstance(images, np.ndarray) and images.dtype == np.uint8:
-    space = "pixels"
-  elif options.space is None:
-    raise ValueError(_ask_space(path, "tensors", images))
-  rate = value.get(names.rate)
-  rate = rate.item() if isinstance(rate, np.ndarray) and rate.size == 1 else rate
-  if rate is not None and not (isinstance(rate, (int, float)) and 0 < rate < float("inf")):
-    raise ValueError(f"{path}: {names.rate} is {describe(rate)}, not one positive learning rate.")
-  labels = value[names.labels]
-  one = make_set(path, "tensors", images, labels, options, space, remark, "logits", "first")
-  return one._replace(learning_rate=rate)
-
-
-def find_names(arrays: Mapping[str, Any]) -> Names | None:
-  """Under which names images, labels and, where it is there, a learning rate lie; None for none."""
-  found = [next((name for name in known if name in arrays), None) for known in _KNOWN]
-  return Names(*found) if found[0] and found[1] else None
+  return set_of_tensors(path, "tensors", read_torch(path), options)
 
 
 def read_idc(path: Path, options: ForeignOptions) -> ForeignSet:
@@ -156,7 +121,7 @@ def read_idc(path: Path, options: ForeignOptions) -> ForeignSet:
   path = path / "data.pt" if path.is_dir() else path
   value = read_torch(path)
   if type(value) not in (list, tuple) or len(value) != 2:
-    raise _wrong(path, "idc", "a list [images, labels]", value)
+    raise wrong(path, "idc", "a list [images, labels]", value)
   if options.decode_factor is None:
     raise ValueError(
       f"{path}: an image of layout 'idc' is a grid of f x f images, and the file does not hold f. "
@@ -206,7 +171,7 @@ def read_checkpoint(path: Path, options: ForeignOptions) -> ForeignSet:
   needs = f"{name}/x_proto and {name}/y_proto"
   part = tree.get(name) if type(tree) is dict else tree
   if type(part) is not dict or not {"x_proto", "y_proto"} <= part.keys():
-    raise _wrong(path, "checkpoint", needs, part if type(part) is dict else tree)
+    raise wrong(path, "checkpoint", needs, part if type(part) is dict else tree)
   remarks = (
     f"The set under {name}.",
     "Labels as learned, taken as centred; their scale is their own.",
@@ -231,23 +196,12 @@ def read_plain(path: Path, options: ForeignOptions) -> ForeignSet:
   arrays = read_npz(path)
   names = find_names(arrays)
   if names is None:
-    raise _wrong(path, "npz", _NEEDED, arrays)
+    raise wrong(path, "npz", NEEDED, arrays)
   if "record" in arrays and names[:2] == ("images", "labels"):
     return _read_export(path, arrays, options)
-  images, space = arrays[names.images], None
-  if images.dtype == np.uint8:
-    space = "pixels"
-  elif options.space is None:
-    raise ValueError(_ask_space(path, "npz", images))
+  images = arrays[names.images]
+  space = space_of(path, "npz", images, options)
   return make_set(path, "npz", images, arrays[names.labels], options, space, ())
-
-
-def _ask_space(path: Path, layout: str, images: Any) -> str:
-  """The error of images that could be pixels or not."""
-  return (
-    f"{path}: layout {layout!r} does not say where its images lie, and their values run from "
-    f"{_end(images, np.min)} to {_end(images, np.max)}. Name foreign.space: pixels or network."
-  )
 
 
 def _read_export(path: Path, arrays: dict[str, np.ndarray], options: ForeignOptions) -> ForeignSet:
@@ -279,16 +233,5 @@ def _fields(path: Path, layout: str, names: tuple[str, ...]) -> dict[str, np.nda
   """The arrays of an npz that has at least these."""
   arrays = read_npz(path)
   if not set(names) <= arrays.keys():
-    raise _wrong(path, layout, f"arrays {' and '.join(names)}", arrays)
+    raise wrong(path, layout, f"arrays {' and '.join(names)}", arrays)
   return arrays
-
-
-def _end(images: np.ndarray, end) -> str:
-  """The least or the largest value of an array, for a message."""
-  is_number = isinstance(images, np.ndarray) and images.size and images.dtype.kind in "biuf"
-  return f"{end(images):.3g}" if is_number else "nothing"
-
-
-def _wrong(path: Path, layout: str, needs: str, found: Any) -> ValueError:
-  """The error of a file that does not have the layout."""
-  return ValueError(f"{path}: layout {layout!r} needs {needs}; found {describe(found)}.")

@@ -7,8 +7,9 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from ddjax.config.arguments import nearest
-from ddjax.io.foreign import layouts
+from ddjax.io.foreign import huggingface, huggingface_folder, layouts, named_files, safetensors
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
+from ddjax.io.foreign.named_arrays import find_names
 from ddjax.io.plain_arrays import read_npz
 from ddjax.io.torch_file import read_torch
 
@@ -23,9 +24,12 @@ class Layout(NamedTuple):
 LAYOUTS = {
   "npz": Layout(layouts.read_plain, "npz of images and labels"),
   "png": Layout(layouts.read_png, "a folder of folders of PNGs"),
+  "png_flat": Layout(named_files.read_set, "a folder of PNGs whose names carry the class"),
+  "huggingface": Layout(huggingface.read_set, "parquet or Arrow of Hugging Face's datasets"),
   "dc": Layout(layouts.read_dc, "DatasetCondensation's res_*.pt (DC, DSA, DM)"),
   "mtt": Layout(layouts.read_mtt, "images_best.pt and labels_best.pt (MTT, TESLA, DATM)"),
   "tensors": Layout(layouts.read_tensors, "a .pt file of a dict of images and labels"),
+  "safetensors": Layout(safetensors.read_set, "a safetensors file of images and labels"),
   "idc": Layout(layouts.read_idc, "IDC's data.pt"),
   "kip": Layout(layouts.read_kip, "npz of KIP or Label Solve"),
   "rfad": Layout(layouts.read_rfad, "RFAD's best.npz"),
@@ -33,6 +37,7 @@ LAYOUTS = {
   "checkpoint": Layout(layouts.read_checkpoint, "flax msgpack checkpoint (FRePo, RCIG)"),
 }
 _MOST_FILES = 32  # of a folder, that are looked into
+_FOLDERS = ("png", "png_flat", "huggingface")
 _IN_FOLDER = {"images_best.pt": "mtt", "data.pt": "idc", "best.npz": "rfad"}
 
 
@@ -57,7 +62,7 @@ def read_foreign(path: str | os.PathLike, options: ForeignOptions = ForeignOptio
   if path.is_dir() and (only := _only_file(path)) is not None:
     path = only
   layout = options.layout or find_layout(path)
-  if path.is_dir() and layout not in ("png", *_IN_FOLDER.values()):
+  if path.is_dir() and layout not in (*_FOLDERS, *_IN_FOLDER.values()):
     raise ValueError(f"{path}: layout {layout!r} ({LAYOUTS[layout].words}) is a file, no folder.")
   return LAYOUTS[layout].read(path, options)
 
@@ -74,16 +79,26 @@ def find_layout(path: Path) -> str:
         return layout
     if any(path.glob("*/*.png")):
       return "png"
-    raise _unknown(path, f"a folder without {', '.join(_IN_FOLDER)} or CLASS/*.png")
+    if huggingface_folder.is_folder(path):
+      return "huggingface"
+    if named_files.list_pngs(path):
+      return "png_flat"
+    raise _unknown(path, f"a folder without {', '.join(_IN_FOLDER)}, CLASS/*.png, *.png or parquet")
   with path.open("rb") as file:
-    head = file.read(4)
+    head = file.read(9)
+  if safetensors.is_safetensors(head, path.stat().st_size):  # whose length may look like a pickle
+    return "safetensors"
+  if huggingface_folder.is_file(head[:8]):
+    return "huggingface"
   if head[:2] == b"PK" and _is_npz(path):
     return _layout_of_npz(path)
   if head[:2] == b"PK" or (head[:1] == b"\x80" and head[1:2] <= b"\x05"):  # a zip, or a pickle
     return _layout_of_torch(path)
+  if head[:4] == b"\x89PNG":  # which could begin a map too
+    raise _unknown(path, "a single PNG")
   if head and (0x81 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF)):  # a map that is not empty
     return "checkpoint"
-  raise _unknown(path, f"a file that begins with the bytes {head!r}")
+  raise _unknown(path, f"a file that begins with the bytes {head[:4]!r}")
 
 
 def _only_file(folder: Path) -> Path | None:
@@ -92,7 +107,11 @@ def _only_file(folder: Path) -> Path | None:
   Raises:
     ValueError: where several hold one.
   """
-  is_known = any((folder / name).is_file() for name in _IN_FOLDER) or any(folder.glob("*/*.png"))
+  is_known = (
+    any((folder / name).is_file() for name in _IN_FOLDER)
+    or any(folder.glob("*/*.png"))
+    or huggingface_folder.is_folder(folder)
+  )
   files = sorted(file for file in folder.iterdir() if file.is_file() and file.name[0] != ".")
   if is_known or len(files) > _MOST_FILES:
     return None
@@ -121,7 +140,7 @@ def _layout_of_npz(path: Path) -> str:
   if {"image", "label"} <= arrays.keys():
     return "frepo_npz"
   if not {"images", "labels"} <= arrays.keys():
-    if layouts.find_names(arrays) is not None:
+    if find_names(arrays) is not None:
       return "npz"
     raise _unknown(path, f"an npz of {', '.join(list(arrays)[:8]) or 'nothing'}")
   if {"k", "jit", "valid_loss"} <= arrays.keys():
@@ -133,7 +152,7 @@ def _layout_of_torch(path: Path) -> str:
   value: Any = read_torch(path)
   if type(value) is dict and type(value.get("data")) is list:
     return "dc"
-  if type(value) is dict and layouts.find_names(value) is not None:
+  if type(value) is dict and find_names(value) is not None:
     return "tensors"
   if isinstance(value, np.ndarray) and value.ndim == 4:
     return "mtt"
