@@ -191,9 +191,7 @@ def accuracy_evaluation() -> ConfigDict:
       labels=placeholder(str),  # own or hard; a run that learns labels takes them as own
       mix=placeholder(str),  # none, cutmix or mixup
       ema_decay=placeholder(float),  # of an average of the weights, which is then tested; 0: none
-      feature_ridge=placeholder(
-        float
-      ),  # 1e-6 as FRePo: ridge regression on each network's features
+      feature_ridge=placeholder(float),  # of regressions on each network's features; FRePo: 1e-6
       full_set="cached",  # networks on the full train set: cached, train (may take days), or none
       full_epochs=placeholder(int),  # of the full set; None for as many as the small sets get
       full_seeds=1,  # networks on the full set
