@@ -40,7 +40,9 @@ METHODS = {
 
 
 def _start(workdir, arguments=ARGUMENTS):
-  environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+  flags = os.environ.get("XLA_FLAGS", "")  # what compiles fast, on one device
+  flags += " --xla_force_host_platform_device_count=1"
+  environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
   environment["DDJAX_CACHE_DIR"] = f"{workdir}-cache"
   return subprocess.Popen(
     [sys.executable, "-m", "ddjax.main", *arguments, f"--workdir={workdir}"],

@@ -118,7 +118,8 @@ def test_tests_add_to_the_same_environment(checkout):
   assert checkout.calls[-3:] == [
     "-m ruff check --quiet",
     "-m ruff format --check --quiet",
-    "-m pytest -n auto --maxprocesses=4 --dist=loadfile --max-worker-restart=0 -m slow",
+    "-m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder"
+    " --max-worker-restart=0 -m slow",
   ]
   checkout.run("local.sh")
   assert checkout.installed() == []

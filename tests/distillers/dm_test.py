@@ -11,7 +11,7 @@ from ddjax.data.batches import standardise
 from ddjax.distillers import class_batches, settings
 from ddjax.models.build import build
 from ddjax.training import parallel, trainer
-from tests.distillers.cases import Case, make_distiller
+from tests.distillers.cases import Case, initial_state, initial_variables, make_distiller
 
 
 class _Linear(nn.Module):
@@ -35,8 +35,8 @@ def test_a_linear_map_has_a_closed_form(monkeypatch, num_networks):
   monkeypatch.setattr(settings, "build", lambda name, num_classes, **options: _Linear(num_classes))
   changes = {"augmentation": "none", "outer.num_networks": num_networks}
   distiller, data, info = make_distiller(Case("dm", "dm", changes))
-  state = distiller.init(jax.random.key(0), data)
-  after, metrics = distiller.step(state, data, jnp.int32(0))
+  state = initial_state(distiller, data)
+  after, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
   network_rng, _, _ = _step_keys(state)
   rngs = [network_rng] if num_networks == 1 else jax.random.split(network_rng, num_networks)
   real = np.asarray(standardise(data.images, data), np.float64).reshape(64, -1)
@@ -44,7 +44,7 @@ def test_a_linear_map_has_a_closed_form(monkeypatch, num_networks):
   loss, gradient = 0.0, np.zeros_like(images)
   for rng in rngs:
     init_rng, _ = jax.random.split(rng)
-    variables = _Linear(4).init(init_rng, jnp.zeros((1, *info.image_shape)))
+    variables = initial_variables(_Linear(4), init_rng, info.image_shape)
     matrix = np.asarray(variables["params"]["map"]["kernel"], np.float64)
     for label in range(4):
       missed = images[label].mean(0) - real[np.asarray(data.labels) == label].mean(0)
@@ -60,7 +60,7 @@ def test_a_linear_map_has_a_closed_form(monkeypatch, num_networks):
 def test_a_subset_of_the_classes_is_matched_alone():
   changes = {"data.num_classes": 2, "outer.real_batch_size": 8, "network.name": "mlp"}
   distiller, data, info = make_distiller(Case("dm", "dm", changes))
-  state = distiller.init(jax.random.key(0), data)
+  state = initial_state(distiller, data)
   after, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
   assert info.num_classes == 2 and after.synthetic.images.shape[0] == 4
   assert after.synthetic.labels.argmax(axis=1).tolist() == [0, 0, 1, 1]
@@ -73,15 +73,20 @@ def test_the_loss_is_that_of_a_slow_loop(classes_at_once):
   changes |= {"network.name": "convnet(depth=1)", "synthetic.init": "noise"}
   distiller, data, info = make_distiller(Case("dm", "dm", changes))
   data = data.replace(mask=np.arange(64) % 8 < 6)
-  state = distiller.init(jax.random.key(0), data)
+  state = initial_state(distiller, data)
   _, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
   network_rng, batch_rng, augment_rng = _step_keys(state)
   network = build("convnet(depth=1)", num_classes=4, width=4)
   init_rng, _ = jax.random.split(network_rng)
-  variables = network.init(init_rng, jnp.zeros((1, *info.image_shape)))
+  variables = initial_variables(network, init_rng, info.image_shape)
   augmentation = siamese.parse("color_crop_cutout_scale_rotate")
-  batch = class_batches.draw_class_batches(batch_rng, data, 8)
-  draws = class_batches.draw_siamese(augment_rng, augmentation, 4, info.image_shape)
+
+  @jax.jit
+  def drawn(data, batch_rng, augment_rng):
+    batch = class_batches.draw_class_batches(batch_rng, data, 8)
+    return batch, class_batches.draw_siamese(augment_rng, augmentation, 4, info.image_shape)
+
+  batch, draws = drawn(data, batch_rng, augment_rng)
 
   @jax.jit
   def feature(image, own):
@@ -136,8 +141,9 @@ def test_a_split_among_many_equals_the_same_split_alone_with_the_same_draws(num_
   layout = parallel.make_layout(1)
   distiller, data, _ = make_distiller(Case("dm", "dm", _SPLIT))
   data = data.replace(mask=masks[4])
-  first = distiller.init(keys()[0], data)
-  alone = distiller.init(keys()[4], data).replace(rng=first.rng)
+  init = jax.jit(distiller.init)
+  first = init(keys()[0], data)
+  alone = init(keys()[4], data).replace(rng=first.rng)
   program = parallel.make_program(distiller.step, layout, steps_per_call=3)
   placed = parallel.place_state(alone, layout), parallel.replicate(data, layout)
   alone, _ = program(*placed, 3, parallel.device_numbers(layout))

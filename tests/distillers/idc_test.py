@@ -1,5 +1,7 @@
 """IDC: grids, pixels, and the training of its network, against plain ones."""
 
+import functools
+
 import jax
 from jax.flatten_util import ravel_pytree
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from ddjax.data.batches import standardise
 from ddjax.distillers import class_batches, synthetic
 from ddjax.evaluators import train
 from ddjax.models.build import build
-from tests.distillers.cases import Case, make_distiller
+from tests.distillers.cases import Case, initial_state, initial_variables, make_distiller
 
 _FAST = {"augmentation": "none", "mix.probability": 0.0}  # to compile
 
@@ -26,7 +28,8 @@ def _idc(**changes):
 
 def test_images_begin_as_grids_of_every_second_pixel_of_real_ones():
   distiller, data, info = _idc()
-  grids = np.asarray(synthetic.init_grids(jax.random.key(0), data, info, 2, 2))
+  make = jax.jit(lambda rng, data: synthetic.init_grids(rng, data, info, 2, 2))
+  grids = np.asarray(make(jax.random.key(0), data))
   real = np.asarray(standardise(data.images, data))
   assert grids.shape == (8, 8, 8, 1)
   for number, grid in enumerate(grids):
@@ -42,7 +45,7 @@ def test_images_begin_as_grids_of_every_second_pixel_of_real_ones():
 
 def test_a_published_image_is_the_clamped_pixels_as_the_networks_see_them():
   distiller, data, info = _idc()
-  state = distiller.init(jax.random.key(0), data)
+  state = initial_state(distiller, data)
   wild = state.synthetic.replace(images=state.synthetic.images * 3 - 1)
   published = np.asarray(distiller.extract(state.replace(synthetic=wild)).images)
   pixels = np.clip(np.asarray(wild.images), 0, 1)
@@ -53,7 +56,7 @@ def test_a_published_image_is_the_clamped_pixels_as_the_networks_see_them():
 
 def test_pixels_are_clamped_before_every_fresh_network():
   distiller, data, _ = _idc(**{"outer.inner_loop": 2, "outer.learning_rate": 1e-9})
-  state = distiller.init(jax.random.key(0), data)
+  state = initial_state(distiller, data)
   step = jax.jit(distiller.step)
   for number, is_clamped in enumerate((True, False, True)):
     wild = state.synthetic.replace(images=state.synthetic.images + 2)
@@ -81,12 +84,12 @@ def test_the_network_is_trained_on_real_examples_and_its_momentum_lives_on():
     logits = network.apply({"params": params}, images)
     return optax.softmax_cross_entropy(logits, labels).mean()
 
-  state = distiller.init(jax.random.key(0), data)
+  state = initial_state(distiller, data)
   step = jax.jit(distiller.step)
   for position in range(4):
     rng = jax.random.split(jax.random.fold_in(state.rng, state.step), 5)[0]
     if position % 3 == 0:
-      params = network.init(rng, jnp.zeros((1, *info.image_shape)))["params"]
+      params = initial_variables(network, rng, info.image_shape)["params"]
       velocity = jax.tree.map(jnp.zeros_like, params)
     else:
       gradient = jax.tree.map(lambda g, p: g + 5e-4 * p, network_gradient(params), params)
@@ -109,7 +112,7 @@ def test_the_network_sees_real_examples_augmented_and_mixed(mix):
   }
   distiller, data, info = _idc(**changes)
   step = jax.jit(distiller.step)
-  before, _ = step(distiller.init(jax.random.key(0), data), data, jnp.int32(0))
+  before, _ = step(initial_state(distiller, data), data, jnp.int32(0))
   after, _ = step(before, data, jnp.int32(0))
 
   network = build("convnet(depth=1)", num_classes=4, width=4)
@@ -161,14 +164,19 @@ def test_the_network_sees_real_examples_augmented_and_mixed(mix):
 def test_the_loss_is_that_of_a_slow_loop():
   """Decode, normalise, augment, and compare the gradients of the convolution, class by class."""
   distiller, data, info = _idc(**{"augmentation": "color_crop_cutout"})
-  state = distiller.init(jax.random.key(0), data)
+  state = initial_state(distiller, data)
   _, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
   keys = jax.random.split(jax.random.fold_in(state.rng, state.step), 5)
   network = build("convnet(depth=1)", num_classes=4, width=4)
-  params = network.init(keys[0], jnp.zeros((1, *info.image_shape)))["params"]
+  params = initial_variables(network, keys[0], info.image_shape)["params"]
   augmentation = siamese.parse("color_crop_cutout", "idc")
-  batch = class_batches.draw_class_batches(keys[2], data, 16)
-  draws = class_batches.draw_siamese(keys[3], augmentation, 4, info.image_shape)
+
+  @jax.jit
+  def drawn(data, batch_rng, augment_rng):
+    batch = class_batches.draw_class_batches(batch_rng, data, 16)
+    return batch, class_batches.draw_siamese(augment_rng, augmentation, 4, info.image_shape)
+
+  batch, draws = drawn(data, keys[2], keys[3])
 
   @jax.jit
   def gradient(images, label, own):
@@ -197,7 +205,7 @@ def test_a_step_sees_as_many_decoded_images_as_it_may():
   changes = {"outer.synthetic_batch_size": 1, "outer.momentum": 0.0}
   distiller, data, _ = _idc(**_FAST, **changes)
   assert any("1 of the 8 of a class" in remark for remark in distiller.remarks)
-  state = distiller.init(jax.random.key(0), data)
+  state = initial_state(distiller, data)
   clamped = jnp.clip(state.synthetic.images, 0.0, 1.0)  # as the first step does
   state = state.replace(synthetic=state.synthetic.replace(images=clamped))
   step, seen = jax.jit(distiller.step), set()
@@ -214,7 +222,7 @@ def test_a_step_sees_as_many_decoded_images_as_it_may():
 def test_the_learning_rate_grows_with_the_area_of_the_images():
   def moved(base_side):
     distiller, data, _ = _idc(**_FAST, **{"outer.base_side": base_side})
-    state = distiller.init(jax.random.key(0), data)
+    state = initial_state(distiller, data)
     after, _ = jax.jit(distiller.step)(state, data, jnp.int32(0))
     return np.asarray(after.synthetic.images - jnp.clip(state.synthetic.images, 0.0, 1.0))
 
@@ -224,17 +232,19 @@ def test_the_learning_rate_grows_with_the_area_of_the_images():
 def test_batch_norm_takes_statistics_of_real_images():
   name = "convnet(depth=1,norm=batch)"
   distiller, data, _ = _idc(**_FAST, **{"network.name": name})
-  state = distiller.init(jax.random.key(0), data)
+  state = initial_state(distiller, data)
   _, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
   keys = jax.random.split(jax.random.fold_in(state.rng, state.step), 6)
   network = build(name, num_classes=4, width=4)
-  variables = network.init(keys[0], jnp.zeros((1, 8, 8, data.images.shape[-1])))
+  variables = initial_variables(network, keys[0], data.images.shape[1:])
   real = standardise(data.images, data)  # 16 of each class are all of the 64
-  _, statistics = network.apply(variables, real, is_training=True, mutable=["batch_stats"])
+  apply = jax.jit(functools.partial(network.apply, is_training=True, mutable=["batch_stats"]))
+  _, statistics = apply(variables, real)
   by_hand = jax.tree.map(
     lambda old, new: old + 10 * (new - old), variables["batch_stats"], statistics["batch_stats"]
   )
 
+  @jax.jit
   def gradient(images, label):
     def loss(params):
       logits = network.apply({"params": params, "batch_stats": by_hand}, images)

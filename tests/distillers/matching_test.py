@@ -12,7 +12,7 @@ from ddjax.augment import siamese
 from ddjax.data.batches import standardise
 from ddjax.distillers import class_batches, matching
 from ddjax.models.build import build
-from tests.distillers.cases import Case, make_distiller
+from tests.distillers.cases import Case, initial_variables, make_distiller
 from tests.models.draws import draw
 
 AUGMENTATION = siamese.parse("color_crop_cutout_scale_rotate")
@@ -94,13 +94,18 @@ def test_each_class_has_its_own_draw_for_all_of_its_images():
   assert len(set(np.asarray(draws.drawn).tolist())) > 1
 
 
+@jax.jit
+def _draws(data):
+  batch = class_batches.draw_class_batches(jax.random.key(2), data, 7)
+  return batch, class_batches.draw_siamese(jax.random.key(3), AUGMENTATION, 4, IMAGE)
+
+
 def _problem(name="convnet(depth=1)", num_synthetic=2):
   data = _data()
   network = build(name, num_classes=4, width=3)
-  variables = network.init(jax.random.key(1), jnp.zeros((1, *IMAGE)))
+  variables = initial_variables(network, jax.random.key(1), IMAGE)
   data = data.replace(mask=jnp.arange(64) % 8 < 6)
-  batch = class_batches.draw_class_batches(jax.random.key(2), data, 7)
-  draws = class_batches.draw_siamese(jax.random.key(3), AUGMENTATION, 4, IMAGE)
+  batch, draws = _draws(data)
   images = jnp.asarray(draw((4, num_synthetic, *IMAGE), seed=5))
   labels = jax.nn.softmax(jnp.asarray(draw((4, num_synthetic, 4), seed=6)))
   return data, network, variables, batch, draws, images, labels

@@ -87,7 +87,7 @@ def test_the_rate_stays_positive_and_in_its_range_whatever_its_gradient():
   )
   data = make_data_split(load_real_data(config.data))
   shards = make_shards(_CASE, distiller, far, 0, 1, 1, parallel.make_layout(1))
-  after, _ = distiller.step(far, data, jax.tree.map(lambda leaf: leaf[0, 0], shards))
+  after, _ = jax.jit(distiller.step)(far, data, jax.tree.map(lambda leaf: leaf[0, 0], shards))
   np.testing.assert_allclose(distiller.extract(after).learning_rate, 100.0, rtol=1e-4)
 
 

@@ -1,4 +1,9 @@
-"""What every distiller must keep to, whatever it computes."""
+"""What every distiller must keep to, whatever it computes.
+
+Distillers, programs and runs without side effects are made once for the tests of a case.
+"""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +32,14 @@ def _as_arrays(tree):
   return [array(leaf) for leaf in jax.tree.leaves(tree)]
 
 
+_BY_NAME = {case.name: case for case in CASES}
+
+
+@functools.cache
+def _distiller_of(name, axis_name=None):
+  return make_distiller(_BY_NAME[name], axis_name)
+
+
 def _make_program(distiller, layout, steps_per_call):
   return parallel.make_program(
     distiller.step,
@@ -36,9 +49,41 @@ def _make_program(distiller, layout, steps_per_call):
   )
 
 
-def _run(case, *, num_devices=1, num_replicas=0, steps_per_call=4, num_steps=4, data_change=None):
+@functools.cache
+def _program_of(name, layout, steps_per_call):
+  return _make_program(_distiller_of(name, layout.axis_name)[0], layout, steps_per_call)
+
+
+@functools.cache
+def _alone(name, num_steps):
+  """The state as arrays after steps on one device, of the third of four replicas' keys."""
+  distiller, data, _ = _distiller_of(name)
+  rngs = jax.random.split(jax.random.key(3), 4)
+  alone = jax.jit(distiller.init)(rngs[2], data)
+  for shard in _shards_of_steps(_BY_NAME[name], distiller, alone.rng, num_steps):
+    alone, _ = jax.jit(distiller.step)(alone, data, shard)
+  return _as_arrays(jax.device_get(alone))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget():
+  yield
+  for cached in (_distiller_of, _program_of, _alone, _run_of):
+    cached.cache_clear()
+
+
+def _run(case, **changes):
+  """(distiller, state, metrics f32[steps (r)]); a run of equal arguments is not made again."""
+  return _run_of(case.name, **changes)
+
+
+@functools.cache
+def _run_of(
+  name, *, num_devices=1, num_replicas=0, steps_per_call=4, num_steps=4, data_change=None
+):
+  case = _BY_NAME[name]
   layout = parallel.make_layout(num_devices, num_replicas)
-  distiller, data, _ = make_distiller(case, layout.axis_name)
+  distiller, data, _ = _distiller_of(name, layout.axis_name)
   if data_change is not None:
     data = data_change(data)
   rngs = jax.random.split(jax.random.key(3), max(num_replicas, 1))
@@ -49,7 +94,7 @@ def _run(case, *, num_devices=1, num_replicas=0, steps_per_call=4, num_steps=4, 
   ]
   state = parallel.place_state(state, layout)
   data = parallel.replicate(data, layout)
-  program = _make_program(distiller, layout, steps_per_call)
+  program = _program_of(name, layout, steps_per_call)
   collected = []
   for shard in shards:
     state, metrics = program(state, data, steps_per_call, shard)
@@ -69,7 +114,7 @@ def _shards_of_steps(case, distiller, rng, num_steps):
 
 
 def test_shapes_are_known_without_running(case):
-  distiller, data, info = make_distiller(case)
+  distiller, data, info = _distiller_of(case.name)
   state = jax.eval_shape(distiller.init, jax.random.key(0), data)
   (shard,) = _shards_of_steps(case, distiller, jax.random.key(0), 1)
   after, metrics = jax.eval_shape(distiller.step, state, data, shard)
@@ -97,13 +142,13 @@ def test_steps_are_finite_and_the_loss_falls(case):
 
 def test_second_call_compiles_nothing(case):
   layout = parallel.make_layout(1)
-  distiller, data, _ = make_distiller(case, layout.axis_name)
+  distiller, data, _ = _distiller_of(case.name, layout.axis_name)
   state = trainer.initialise(distiller, data, jax.random.key(0), layout)
-  first = make_shards(case, distiller, state, 0, 3, 3, layout)
-  second = make_shards(case, distiller, state, 3, 2, 3, layout)
+  first = make_shards(case, distiller, state, 0, 3, 4, layout)
+  second = make_shards(case, distiller, state, 3, 2, 4, layout)
   state = parallel.place_state(state, layout)
   data = parallel.replicate(data, layout)
-  program = _make_program(distiller, layout, 3)
+  program = _make_program(distiller, layout, 4)  # of its own, which nobody has called
   state, _ = program(state, data, 3, first)
   compiled = []
   jax.monitoring.register_event_duration_secs_listener(
@@ -140,9 +185,9 @@ def test_one_device_equals_four(case):
 def test_a_restart_in_the_middle_ends_on_the_same_bits(case, tmp_path):
   _, unbroken, _ = _run(case, steps_per_call=2)
   layout = parallel.make_layout(1)
-  distiller, data, _ = make_distiller(case, layout.axis_name)
+  distiller, data, _ = _distiller_of(case.name, layout.axis_name)
   data = parallel.replicate(data, layout)
-  program = _make_program(distiller, layout, 2)
+  program = _program_of(case.name, layout, 2)
   state = trainer.initialise(distiller, data, jax.random.split(jax.random.key(3), 1)[0], layout)
   shard = make_shards(case, distiller, state, 0, 2, 2, layout)
   state, _ = program(parallel.place_state(state, layout), data, 2, shard)
@@ -163,26 +208,23 @@ def test_replicas_equal_runs_of_their_own(case, num_devices):
   layout = parallel.make_layout(num_devices, 4)
   assert layout.split == ("replicas" if num_devices > 1 else "rows")
   _, many, _ = _run(case, num_devices=num_devices, num_replicas=4)
-  distiller, data, _ = make_distiller(case)
-  rngs = jax.random.split(jax.random.key(3), 4)
-  alone = jax.jit(distiller.init)(rngs[2], data)
-  for shard in _shards_of_steps(case, distiller, alone.rng, 4):
-    alone, _ = jax.jit(distiller.step)(alone, data, shard)
-  for a, b in zip(_as_arrays(many), _as_arrays(jax.device_get(alone)), strict=True):
+  for a, b in zip(_as_arrays(many), _alone(case.name, 4), strict=True):
     np.testing.assert_allclose(a[2].astype(float), b.astype(float), rtol=2e-3, atol=2e-4)
 
 
+def _half(data):
+  return data.replace(mask=np.arange(len(data.labels)) // 4 % 2 == 0)
+
+
+def _half_with_noise(data):
+  data = _half(data)
+  noise = np.random.default_rng(0).permuted(data.images)
+  return data.replace(images=np.where(data.mask[:, None, None, None], data.images, noise))
+
+
 def test_examples_that_are_no_members_have_no_influence(case):
-  def half(data):
-    return data.replace(mask=np.arange(len(data.labels)) // 4 % 2 == 0)
-
-  def half_with_noise(data):
-    data = half(data)
-    noise = np.random.default_rng(0).permuted(data.images)
-    return data.replace(images=np.where(data.mask[:, None, None, None], data.images, noise))
-
-  _, clean, _ = _run(case, data_change=half)
-  _, noisy, _ = _run(case, data_change=half_with_noise)
+  _, clean, _ = _run(case, data_change=_half)
+  _, noisy, _ = _run(case, data_change=_half_with_noise)
   _, whole, _ = _run(case)
   for a, b in zip(_as_arrays(clean), _as_arrays(noisy), strict=True):
     np.testing.assert_array_equal(a, b)

@@ -19,23 +19,44 @@ from tests.reference.load import load
 NUM_CLASSES, SHAPE = 5, (8, 8, 3)
 
 
-def _student(
-  unroll_name, *, network="convnet(depth=2)", num_steps=4, n=10, b=None, ops="", at_once=3
-):
-  """(student, start, target, learned) of random networks and images."""
+@functools.cache
+def _arrays(model, n):
+  """(start, target, learned) of random networks and images."""
+
+  @jax.jit
+  def draw(rng):
+    keys = jax.random.split(rng, 4)
+    start, target = (model.init(key, jnp.zeros((1, *SHAPE)))["params"] for key in keys[:2])
+    images = jax.random.normal(keys[2], (n, *SHAPE))
+    labels = jax.nn.softmax(jax.random.normal(keys[3], (n, NUM_CLASSES)))
+    return start, target, Learned(images, labels, jnp.log(jnp.float32(0.1)))
+
+  return draw(jax.random.key(0))
+
+
+@functools.cache
+def _loss_of(network):
+  """(the network, its loss summed over a batch)."""
   model = build(network, num_classes=NUM_CLASSES, width=4)
 
   def total_loss(params, images, labels, weights):
     logits = model.apply({"params": params}, images)
     return jnp.sum(weights * optax.softmax_cross_entropy(logits, labels))
 
-  keys = jax.random.split(jax.random.key(0), 4)
-  start, target = (model.init(key, jnp.zeros((1, *SHAPE)))["params"] for key in keys[:2])
-  learned = Learned(
-    jax.random.normal(keys[2], (n, *SHAPE)),
-    jax.nn.softmax(jax.random.normal(keys[3], (n, NUM_CLASSES))),
-    jnp.log(jnp.float32(0.1)),
-  )
+  return model, total_loss
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _draw(rng, student):
+  return unroll.draw_student(rng, student)
+
+
+def _student(
+  unroll_name, *, network="convnet(depth=2)", num_steps=4, n=10, b=None, ops="", at_once=3
+):
+  """(student, start, target, learned) of random networks and images."""
+  model, total_loss = _loss_of(network)
+  start, target, learned = _arrays(model, n)
   student = Student(
     total_loss, siamese.parse(ops), num_steps, b or n, n, SHAPE, at_once, unroll_name
   )
@@ -79,7 +100,7 @@ def test_the_unrolled_gradient_is_that_of_a_python_loop(name, batch):
   student, start, target, learned = _student(
     name, network="mlp", num_steps=3, b=batch, ops="color_crop_scale"
   )
-  draws = unroll.draw_student(jax.random.key(7), student)
+  draws = _draw(jax.random.key(7), student)
   loss, gradient = _match(student, start, target, learned, draws)
   reference = jax.jit(jax.value_and_grad(functools.partial(_python_loop, student), argnums=3))
   expected_loss, expected = reference(start, target, draws, learned)
@@ -94,7 +115,7 @@ def test_the_unrolled_gradient_is_the_slope_of_the_loss():
     student, start, target, learned = _student("checkpoint", network="mlp", ops="crop_scale", b=4)
     as_double = functools.partial(jax.tree.map, lambda leaf: leaf.astype(jnp.float64))
     start, target, learned = map(as_double, (start, target, learned))
-    draws = unroll.draw_student(jax.random.key(7), student)
+    draws = _draw(jax.random.key(7), student)
     _, gradient = _match(student, start, target, learned, draws)
     rng = np.random.default_rng(0)
     direction = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), learned)
@@ -124,7 +145,7 @@ def test_loss_and_gradients_are_those_of_pytorch(name, policy):
     jax.nn.one_hot(stored["labels"], NUM_CLASSES),
     jnp.log(stored["rate"]),
   )
-  draws = unroll.draw_student(jax.random.key(0), student)
+  draws = _draw(jax.random.key(0), student)
   loss, gradient = _match(student, stored["start"], stored["target"], learned, draws)
   np.testing.assert_allclose(loss, stored["loss"], rtol=1e-4)
   assert _error(gradient.images, stored["gradient_of_images"]) < 1e-3
@@ -158,7 +179,7 @@ def test_the_constant_gradient_is_exact_for_one_step():
   full, start, target, learned = _student(
     "plain", network="mlp", num_steps=1, b=4, ops="color_crop"
   )
-  draws = unroll.draw_student(jax.random.key(3), full)
+  draws = _draw(jax.random.key(3), full)
   loss, exact = _match(full, start, target, learned, draws)
   constant_loss, constant = _match(full._replace(unroll="constant"), start, target, learned, draws)
   np.testing.assert_allclose(constant_loss, loss, rtol=1e-6)
@@ -170,7 +191,7 @@ def test_the_constant_gradient_is_exact_for_one_step():
 def test_the_constant_gradient_is_the_published_formula_and_near_the_full_one(batch, ops):
   """Its second pass sees the minibatches and the augmentation of the first."""
   full, start, target, learned = _student("plain", network="mlp", b=batch, ops=ops)
-  draws = unroll.draw_student(jax.random.key(3), full)
+  draws = _draw(jax.random.key(3), full)
   _, exact = _match(full, start, target, learned, draws)
   _, constant = _match(full._replace(unroll="constant"), start, target, learned, draws)
 
@@ -206,7 +227,7 @@ def test_the_constant_gradient_is_the_published_formula_and_near_the_full_one(ba
 
 def test_minibatches_follow_one_order_after_another_without_replacement():
   student, *_ = _student("plain", num_steps=7, n=10, b=4)
-  draws = unroll.draw_student(jax.random.key(1), student)
+  draws = _draw(jax.random.key(1), student)
   assert draws.index.shape == draws.weights.shape == (7, 4)
   np.testing.assert_array_equal(draws.weights.sum(axis=1), [4, 4, 2, 4, 4, 2, 4])
   orders = [draws.index[first : first + 3].reshape(-1)[:10].tolist() for first in (0, 3)]
@@ -217,7 +238,7 @@ def test_minibatches_follow_one_order_after_another_without_replacement():
 def test_memory_does_not_grow_with_the_steps_in_constant_form():
   def temporary_bytes(name, num_steps):
     student, start, target, learned = _student(name, network="mlp", num_steps=num_steps)
-    draws = unroll.draw_student(jax.random.key(0), student)
+    draws = _draw(jax.random.key(0), student)
     compiled = jax.jit(functools.partial(unroll.match_trajectory, student)).lower(
       start, target, learned, draws
     )
@@ -235,7 +256,7 @@ def test_keeping_convolutions_takes_memory_between_keeping_nothing_and_all(num_p
   student, start, target, learned = _student(
     "checkpoint", network="convnet(depth=1)", num_steps=20, at_once=math.ceil(10 / num_pieces)
   )
-  draws = unroll.draw_student(jax.random.key(0), student)
+  draws = _draw(jax.random.key(0), student)
   needed, said = [], []
   for changes in ({}, {"policy": "convolutions"}, {"unroll": "plain"}):
     changed = student._replace(**changes)

@@ -1,5 +1,7 @@
 """The recursion against neural-tangents, NumPy closed forms and networks of finite width."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,7 +82,7 @@ def test_diagonal_is_exact_in_float32():
   kernel_fn = network_kernel(layers, "ntk", *STDS)
   x = images(0, 20, (8, 8, 3))
   with jax.enable_x64(True):
-    exact = np.diag(kernel_fn(*[jnp.asarray(x, jnp.float64)] * 2))
+    exact = np.diag(jax.jit(kernel_fn)(*[jnp.asarray(x, jnp.float64)] * 2))
   assert np.max(np.abs(np.diag(kernel_fn(x, x)) / exact - 1)) < 1e-6
 
 
@@ -114,6 +116,7 @@ def test_relu_dual_against_quadrature():
   np.testing.assert_allclose(ends, [[0, 0.5], [0, 0.5]], atol=1e-6)
 
 
+@partial(jax.jit, static_argnums=(2, 3))
 def _finite_nngp(rng, x, width, num_networks, weight_std):
   """Mean over random two-hidden-layer networks of output products, and its standard error."""
 
