@@ -7,7 +7,7 @@ import pytest
 from ddjax import pipeline
 from ddjax.api import get_config
 
-_COMMON = {
+COMMON = {
   "num_devices": 1,
   "evaluators": ("accuracy",),
   "num_random_subsets": 1,
@@ -22,9 +22,10 @@ _COMMON = {
   "trainer.tensorboard": False,
 }
 _NETWORK = {"network.width": 4, "outer.real_batch_size": 4}
-_CHANGES = {
+CHANGES = {
   "kip": {"evaluators": ("kernel", "accuracy"), "outer.target_batch_size": 12},
   "dm": _NETWORK,
+  "dc": _NETWORK | {"outer.outer_loop": 2, "outer.inner_loop": 1, "outer.network_batch_size": 8},
   "dsa": _NETWORK | {"outer.outer_loop": 2, "outer.inner_loop": 1, "outer.network_batch_size": 8},
   "idc": _NETWORK,
   "mtt": {
@@ -40,7 +41,7 @@ _CHANGES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("side", [64, 96])
-@pytest.mark.parametrize("method", _CHANGES)
+@pytest.mark.parametrize("method", [method for method in CHANGES if method != "dc"])
 def test_own_photographs_run_to_a_report(tmp_path, method, side):
   rng = np.random.default_rng(0)
   for label in range(3):
@@ -49,12 +50,7 @@ def test_own_photographs_run_to_a_report(tmp_path, method, side):
       pixels = rng.integers(0, 120, (side, side + 8 * (index % 2), 3)) + 60 * label
       Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
   config = get_config(f"configs/{method}.py:folder")
-  known = config.to_dict()
-  changes = {
-    name: value
-    for name, value in (_COMMON | _CHANGES[method]).items()
-    if name.split(".")[-1] in _group(known, name)
-  }
+  changes = known_fields(config, COMMON | CHANGES[method])
   config.update_from_flattened_dict(
     changes | {"data.path": str(tmp_path / "photos"), "data.image_size": side, "synthetic.ipc": 1}
   )
@@ -63,8 +59,16 @@ def test_own_photographs_run_to_a_report(tmp_path, method, side):
   assert (tmp_path / "run" / "report.html").exists()
 
 
+def known_fields(config, changes):
+  """The changes of dotted fields but those of another method's loop, which this one has not."""
+  known = config.to_dict()
+  return {
+    name: value for name, value in changes.items() if name.split(".")[-1] in _group(known, name)
+  }
+
+
 def _group(config, name):
-  """The fields beside a dotted one; every change but those of another method's loop is known."""
+  """The fields beside a dotted one."""
   for part in name.split(".")[:-1]:
     config = config[part]
   return config

@@ -5,7 +5,8 @@ row. Normalisation constants are those of the distillation papers (DC, Zhao et a
 that followed it) and serve `preprocessing="published"`.
 """
 
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Mapping, NamedTuple
 
 from ddjax.config.arguments import nearest
 
@@ -23,6 +24,8 @@ class Facts(NamedTuple):
     tfds_name: the set's name in TensorFlow Datasets ("name" or "name/config"), or None.
     probe_url: an address that answers where TFDS could download the set.
     download_mb: size of TFDS's download, megabytes.
+    folder: of the set's unpacked archive, where it is published as one; see `ddjax.data.released`.
+    class_names: {name of a class's folder: name of the class} of such a set, or {}.
   """
 
   image_shape: tuple[int, int, int] | None
@@ -34,7 +37,11 @@ class Facts(NamedTuple):
   tfds_name: str | None = None
   probe_url: str | None = None
   download_mb: int = 0
+  folder: str | None = None
+  class_names: Mapping[str, str] = MappingProxyType({})
 
+
+_IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))  # as MTT's code has them
 
 FACTS = {
   "digits": Facts(
@@ -89,6 +96,45 @@ FACTS = {
     tfds_name="svhn_cropped",
     probe_url="http://ufldl.stanford.edu/housenumbers/test_32x32.mat",
     download_mb=1500,
+  ),
+  "tiny_imagenet": Facts(
+    image_shape=(64, 64, 3), num_classes=200, folder="tiny-imagenet-200", **_IMAGENET
+  ),
+  "imagenette": Facts(
+    image_shape=(128, 128, 3),
+    num_classes=10,
+    folder="imagenette2",
+    class_names={
+      "n01440764": "tench",
+      "n02102040": "English springer",
+      "n02979186": "cassette player",
+      "n03000684": "chain saw",
+      "n03028079": "church",
+      "n03394916": "French horn",
+      "n03417042": "garbage truck",
+      "n03425413": "gas pump",
+      "n03445777": "golf ball",
+      "n03888257": "parachute",
+    },
+    **_IMAGENET,
+  ),
+  "imagewoof": Facts(
+    image_shape=(128, 128, 3),
+    num_classes=10,
+    folder="imagewoof2",
+    class_names={
+      "n02086240": "Shih-Tzu",
+      "n02087394": "Rhodesian ridgeback",
+      "n02088364": "beagle",
+      "n02089973": "English foxhound",
+      "n02093754": "Border terrier",
+      "n02096294": "Australian terrier",
+      "n02099601": "golden retriever",
+      "n02105641": "Old English sheepdog",
+      "n02111889": "Samoyed",
+      "n02115641": "dingo",
+    },
+    **_IMAGENET,
   ),
   "npz": Facts(image_shape=None, num_classes=None),
   "folder": Facts(image_shape=None, num_classes=None),

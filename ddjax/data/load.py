@@ -13,7 +13,7 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from ddjax.data import colour, fake, own, pack, tfds_source
+from ddjax.data import colour, fake, folders, own, pack, released, tfds_source
 from ddjax.data.cache import cached, folder_stamp
 from ddjax.data.facts import get_facts
 from ddjax.data.preprocess import Preprocessing, as_pixels, fit_preprocessing
@@ -184,6 +184,9 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
     DataError: if it cannot be read.
   """
   name, facts = config.name, get_facts(config.name)
+  for field, of in (("image_size", "folder"), ("channels", "npz")):
+    if config.get(field) is not None and name != of:
+      raise DataError(f"data.{field}={config[field]!r} is of data.name={of}, not of {name}.")
   data_dir = tfds_source.tfds_dir(config.data_dir)
   packed = pack.packed_path(data_dir, name)
   if use_packed and facts.image_shape and packed.exists():
@@ -200,6 +203,10 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
         f"ddjax.data.facts says {facts.image_shape}."
       )
     return source
+  if facts.folder:
+    folder = Path(config.path or Path(data_dir) / facts.folder).expanduser()
+    key = f"{name}-{folder_stamp(folder)}" if folder.is_dir() else name
+    return _decoded(key, lambda: released.read_released(name, facts, folder))
   if name == "digits":
     return _decoded(f"digits-{metadata.version('scikit-learn')}", _read_digits)
   if name == "fake":
@@ -207,17 +214,13 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
   if not config.path:
     raise DataError(f"config.data.name = {name!r} needs config.data.path.")
   if name == "npz":
-    if config.image_size is not None:
-      raise DataError(f"data.image_size={config.image_size} is of folders; an npz stays as it is.")
     source = own.read_npz(config.path, config.channels)
   else:
     side = config.image_size
     if side is not None and side < 1:
       raise DataError(f"data.image_size={side} must be at least 1.")
-    if config.channels is not None:
-      raise DataError(f"data.channels={config.channels!r} is of an npz; image files say it.")
     key = f"folder-{folder_stamp(Path(config.path).expanduser())}-{side or 'as it is'}"
-    source = _decoded(key, lambda: own.read_folder(config.path, side))
+    source = _decoded(key, lambda: folders.read_folder(config.path, side))
   return own.with_test_part(source, config.split_seed)
 
 

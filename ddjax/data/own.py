@@ -1,4 +1,4 @@
-"""A user's own images: an npz file, or a folder with one folder of images for each class."""
+"""A user's own images in an npz file, and the test part of sets that come without one."""
 
 from pathlib import Path
 import zipfile
@@ -6,14 +6,11 @@ import zipfile
 from absl import logging
 import numpy as np
 
-from ddjax.data.interpret import DEEP_MODES, as_images, as_labels, from_sixteen_bits
+from ddjax.data.interpret import as_images, as_labels
 from ddjax.data.source import DataError, Source
 from ddjax.data.splits import stratified_rows, without_rows
 
 _TEST_SHARE = 0.2
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-_GREY_MODES = ("1", "L")
-_COLOUR_MODES = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "LA")
 _NAMES = (
   ("images", "labels", "test_images", "test_labels"),
   ("x_train", "y_train", "x_test", "y_test"),  # Keras
@@ -76,41 +73,6 @@ def read_npz(path: str, channels: str | None = None) -> Source:
   return Source(images, train.index, test_images, test.index, class_names, "own")
 
 
-def read_folder(path: str, side: int | None = None) -> Source:
-  """Reads `train/CLASS/*.png` and `test/CLASS/*.png`, or `CLASS/*.png` without a test part.
-
-  Any common image format will do, 16 bits a channel too. If any image has colour, all become RGB.
-  Names that begin with a dot, and files of other kinds, are left out.
-
-  Args:
-    path: of the folder.
-    side: to which the central square of every image is resized, pixels (bicubic, antialiased);
-      None: all images must have one size.
-  Returns:
-    the Source, classes in alphabetical order; its test part is empty where there is none.
-  Raises:
-    DataError: naming the file or folder that is wrong.
-  """
-  folder = Path(path).expanduser()
-  if not folder.is_dir():
-    raise DataError(f"There is no folder {folder} (config.data.path).")
-  has_train, has_test = (folder / "train").is_dir(), (folder / "test").is_dir()
-  if has_test and not has_train:
-    raise DataError(f"{folder} has a folder test, but no folder train.")
-  train = _list_images(folder / "train" if has_train else folder)
-  test = _list_images(folder / "test") if has_test else {}
-  if has_test and train.keys() != test.keys():
-    odd = sorted(train.keys() ^ test.keys())[0]
-    raise DataError(f"Class {odd!r} stands in only one of {folder}/train and {folder}/test.")
-  files = [file for part in (train, test) for of_class in part.values() for file in of_class]
-  images = _decode(files, side)
-  counts = [len(of_class) for part in (train, test) for of_class in part.values()]
-  labels = np.repeat(np.arange(len(counts), dtype=np.int32) % len(train), counts)
-  cut = sum(map(len, train.values()))
-  version = "own" if side is None else f"own, central squares resized to {side} x {side} px"
-  return Source(images[:cut], labels[:cut], images[cut:], labels[cut:], tuple(train), version)
-
-
 def with_test_part(source: Source, seed: int) -> Source:
   """Where the test part is empty, a stratified fifth of train becomes it, and the log says so."""
   if len(source.test_labels):
@@ -134,65 +96,3 @@ def _check_classes(file: Path, labels: np.ndarray, num_classes: int) -> None:
     raise DataError(f"{file}: labels run to {num_classes - 1}, but {absent[0]} has no example.")
   if num_classes < 2:
     raise DataError(f"{file}: all {len(labels)} examples are of one class; at least 2 are needed.")
-
-
-def _list_images(folder: Path) -> dict[str, list[Path]]:
-  """{class: its image files}, both in order."""
-  classes = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-  if len(classes) < 2:
-    raise DataError(f"{folder} holds {len(classes)} folders of classes; at least 2 are needed.")
-  files = {
-    path.name: sorted(
-      file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.name[0] != "."
-    )
-    for path in classes
-  }
-  for name, of_class in files.items():
-    if not of_class:
-      raise DataError(f"{folder / name} holds no image ({', '.join(_SUFFIXES)}).")
-  return files
-
-
-def _decode(files: list[Path], side: int | None) -> np.ndarray:
-  """u8[n h w c] with c = 3 if any image has colour, else 1."""
-  from PIL import Image
-
-  def opened(file: Path, read):
-    try:
-      with Image.open(file) as image:
-        return read(image)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-      raise DataError(f"{file} is not a readable image: {error}") from error
-
-  facts = [opened(file, lambda image: (image.size, image.mode)) for file in files]
-  for file, (size, mode) in zip(files, facts):
-    if size != facts[0][0] and side is None:
-      raise DataError(
-        f"{file} is {size}, but {files[0]} is {facts[0][0]} (width, height). With "
-        "data.image_size=32, say, all are made 32 x 32."
-      )
-    if mode not in _GREY_MODES + _COLOUR_MODES + DEEP_MODES:
-      raise DataError(f"{file} has mode {mode!r}; images of 8 or 16 bits a channel are needed.")
-  if num_deep := sum(mode in DEEP_MODES for _, mode in facts):
-    logging.info("%d images have 16 bits: divided by 65535, and kept to 255ths.", num_deep)
-  is_grey = all(mode in _GREY_MODES + DEEP_MODES for _, mode in facts)
-
-  def read(image):
-    if image.mode in DEEP_MODES:
-      image = Image.fromarray(from_sixteen_bits(np.asarray(image)))
-    image = image.convert("L" if is_grey else "RGB")
-    return np.array(image if side is None else _square(image, side))
-
-  images = np.stack([opened(file, read) for file in files])
-  return images[..., None] if is_grey else images
-
-
-def _square(image, side: int):
-  """The central square of an image, resized to side x side with antialiasing."""
-  from PIL import Image
-
-  width, height = image.size
-  short = min(width, height)
-  left, top = (width - short) / 2, (height - short) / 2
-  box = (left, top, left + short, top + short)
-  return image.resize((side, side), Image.Resampling.BICUBIC, box=box)

@@ -2,7 +2,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from ddjax.data.own import read_folder, read_npz, with_test_part
+from ddjax.data.folders import read_folder
+from ddjax.data.own import read_npz, with_test_part
 from ddjax.data.source import DataError
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (20, 5, 4, 3)).astype(np.uint8)
