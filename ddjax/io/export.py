@@ -12,14 +12,17 @@ from pathlib import Path
 import re
 import secrets
 import shutil
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.config.arguments import nearest
+from ddjax.data.facts import FACTS
+from ddjax.data.load import RealData, load_real_data
 from ddjax.io import atomic, data_card
 from ddjax.io.distilled import find_distilled, load_distilled, set_digest
+from ddjax.io.foreign.convert import is_own, load_any
 from ddjax.io.torch_file import write_torch
 from ddjax.types import DistilledSet
 
@@ -59,10 +62,22 @@ class Content(NamedTuple):
 def run_export(config: ConfigDict, workdir: Path, *, overwrite: bool = False) -> str:
   """The task "export": see `configs/export.py`. Returns a summary."""
   if not config.distilled:
-    raise ValueError("config.distilled is missing: a run folder, a `distilled` folder, or an npz.")
+    raise ValueError(
+      "config.distilled is missing: a run folder, a `distilled` folder, or another project's file."
+    )
+  path, options = Path(config.distilled), config.foreign.to_dict()
+  real = None
+  if path.exists() and (not is_own(path) or options["layout"] is not None):
+    if config.data.name not in FACTS:
+      raise ValueError(
+        f"{path} is another project's set. Name the real set that it stands for, such as "
+        "--config.data.name=cifar10."
+      )
+    real = load_real_data(config.data)
   files = export_set(
-    config.distilled, workdir, config.format, report=config.report, overwrite=overwrite
-  )
+    path, workdir, config.format,
+    report=config.report, overwrite=overwrite, real=real, options=options,
+  )  # fmt: skip
   return "\n".join([f"Exported to {workdir}, with its card {CARD_NAME}:", *files])
 
 
@@ -73,15 +88,20 @@ def export_set(
   *,
   report: str | os.PathLike | None = None,
   overwrite: bool = False,
+  real: RealData | None = None,
+  options: Mapping[str, Any] | None = None,
 ) -> list[str]:
-  """Writes one of our sets for other programs.
+  """Writes a set for other programs.
 
   Args:
     path: a run folder, its `distilled` folder, or an npz; its `report.json` goes into the card.
+      With `real` another project's set too.
     folder: of the export; must be absent or empty.
     format_name: one of `FORMATS`.
     report: the run folder of an evaluation of the set, whose figures go into the card too.
     overwrite: whether an earlier export in the folder is replaced; anything else never is.
+    real: the real set that another project's set stands for; its preprocessing is fitted on it.
+    options: of another project's set; see `ddjax.io.foreign.convert.load_any`.
   Returns:
     sentences on the files, and on what they lost.
   Raises:
@@ -94,10 +114,15 @@ def export_set(
     raise ValueError(f"Unknown export format {format_name!r}. {nearest(format_name, FORMATS)}")
   folder = Path(folder)
   _check_free(folder, overwrite)
-  distilled = load_distilled(path)
-  found = data_card.find_report(find_distilled(path))
+  if real is None:
+    distilled = load_distilled(path)
+    found = data_card.find_report(find_distilled(path))
+  else:
+    distilled, found = load_any(path, real, options), None
   evaluation = report and data_card.read_report(Path(report), set_digest(distilled))
-  content = _content(distilled, found or evaluation)
+  run = (found or evaluation or {}).get("run") or {}
+  names = real.class_names if real is not None else run.get("class_names") or ()
+  content = _content(distilled, names)
   temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
   try:
     temporary.mkdir(parents=True)
@@ -118,8 +143,8 @@ def export_set(
   return files
 
 
-def _content(distilled: DistilledSet, report: dict[str, Any] | None) -> Content:
-  """The set in pixels, in bytes and in classes."""
+def _content(distilled: DistilledSet, names: Sequence[str]) -> Content:
+  """The set in pixels, in bytes and in classes; names of another number of classes are left out."""
   info, preprocessing = distilled.info, distilled.info["preprocessing"]
   pixels = np.asarray(preprocessing.inverse(distilled.images), np.float32)
   num_clipped = int(np.sum((pixels < 0) | (pixels > 1)))
@@ -129,10 +154,9 @@ def _content(distilled: DistilledSet, report: dict[str, Any] | None) -> Content:
     f"{pixels.max():.3g}."
   )
   num_classes = distilled.labels.shape[1]
-  names = ((report or {}).get("run") or {}).get("class_names") or ()
   if len(names) != num_classes:
     names = range(num_classes)
-  parts = (info["method"], info["dataset"], f"{info['ipc']}ipc")
+  parts = (info["method"], info["dataset"], _size(distilled))
   return Content(
     distilled=distilled,
     name=re.sub(r"\W+", "_", "_".join(map(str, parts)).lower()),
@@ -142,6 +166,12 @@ def _content(distilled: DistilledSet, report: dict[str, Any] | None) -> Content:
     classes=distilled.labels.argmax(axis=1),
     loss=loss,
   )
+
+
+def _size(distilled: DistilledSet) -> str:
+  """The size of a set in a name: images per class, or all where classes have unequally many."""
+  ipc = distilled.info["ipc"]
+  return f"{len(distilled.labels)}images" if ipc is None else f"{ipc}ipc"
 
 
 def _write_npz(content: Content, folder: Path) -> list[str]:
@@ -283,7 +313,7 @@ def _no_progress_bars():
 def _write_pt(content: Content, folder: Path) -> list[str]:
   """The layout of DatasetCondensation: images [n c h w] in the space of the networks."""
   info = content.distilled.info
-  words = (info["method"], info["dataset"], "ddjax", f"{info['ipc']}ipc")
+  words = (info["method"], info["dataset"], "ddjax", _size(content.distilled))
   name = f"res_{'_'.join(re.sub(r'[^A-Za-z0-9]+', '', str(word)) for word in words)}.pt"
   images = np.asarray(content.distilled.images, np.float32).transpose(0, 3, 1, 2)
   labels = content.classes if content.is_hard else content.distilled.labels
