@@ -5,6 +5,7 @@ on a set (x_s, y_s), an image x gets f(x) f(x_s)' (K + \lambda I)^{-1} y_s, wher
 and \lambda = ridge * tr(K) / n.
 """
 
+import functools
 from typing import Any, Callable
 
 import flax.linen as nn
@@ -72,14 +73,20 @@ def fit(
   return trained._replace(predict_fn=predict_fn, params=params)
 
 
-@jax.jit(static_argnames="network")
+@functools.partial(jax.jit, static_argnames="network")
 def _features(variables: Any, images: Array, *, network: nn.Module) -> Array:
-  """Features f32[n d] of images [n h w c], some at a time."""
+  """Features f32[n d] of images [n h w c], piece after piece."""
 
-  def of_one(image: Array) -> Array:
-    return network.apply(variables, image[None], return_features=True)[1][0]
+  def of_piece(piece: Array) -> Array:
+    return network.apply(variables, piece, return_features=True)[1]
 
-  return jax.lax.map(of_one, images, batch_size=_IMAGES_AT_ONCE)
+  whole = len(images) - len(images) % _IMAGES_AT_ONCE
+  parts = [of_piece(images[whole:])] if whole < len(images) else []
+  if whole:
+    pieces = images[:whole].reshape(-1, _IMAGES_AT_ONCE, *images.shape[1:])
+    features = jax.lax.map(of_piece, pieces)
+    parts.insert(0, features.reshape(whole, -1))
+  return jnp.concatenate(parts)
 
 
 def _solve(features: np.ndarray, labels: np.ndarray, ridge: float) -> np.ndarray:

@@ -52,6 +52,15 @@ def test_scores_are_those_of_the_kernel_form(num_examples, label_kind):
     np.testing.assert_allclose(scores[row], expected, atol=1e-5)
 
 
+def test_pieces_give_the_features_of_all_at_once(monkeypatch):
+  monkeypatch.setattr(feature_ridge, "_IMAGES_AT_ONCE", 4)
+  images = jnp.asarray(_set(10).images[0])
+  features = feature_ridge._features(
+    {"params": {"factor": jnp.float32(2)}}, images, network=Pixels()
+  )
+  np.testing.assert_array_equal(features, 2 * images.reshape(10, -1))
+
+
 def test_every_network_has_its_predictor():
   info = DatasetInfo("toy", (2, 2, 1), 3, 9)
   config = accuracy_evaluation()

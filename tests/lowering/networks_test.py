@@ -9,7 +9,7 @@ import pytest
 
 from configs import mtt
 from ddjax.data import preprocess
-from ddjax.evaluators import accuracy, predictions, protocols, train
+from ddjax.evaluators import accuracy, feature_ridge, predictions, protocols, train
 from ddjax.evaluators.fit import make_predict
 from ddjax.experts import train as expert_train
 from ddjax.models.build import MODELS, build
@@ -101,6 +101,12 @@ def test_networks_are_trained_tested_and_looked_into(name):
     return network.apply(one, pixels, return_features=True)[1]
 
   lower(features, variables, array(5, side, side, 3))
+  one = jax.tree.map(lambda leaf: array(*leaf.shape[1:], dtype=leaf.dtype), variables)
+  images = array(feature_ridge._IMAGES_AT_ONCE + 1, side, side, 3)
+  found = lower(feature_ridge._features, one, images, network=network)
+  params = {"network": one, "weights": array(found.shape[1], _CLASSES)}
+  predict_ridge = feature_ridge.make_predict(network, preprocess.Preprocessing())
+  lower(predict_ridge, params, array(5, side, side, 3))
 
 
 @pytest.mark.parametrize("name", _OPTIONS)

@@ -16,6 +16,7 @@ LOWERED = {
   "data/load.py": {"_whiten": "networks: test_preprocessing"},
   "evaluators/accuracy.py": {"_classes": "networks: test_networks"},
   "evaluators/attack_runs.py": {"_run": "attacks"},
+  "evaluators/feature_ridge.py": {"_features": "networks: test_networks"},
   "evaluators/features.py": {"make_features_evaluator": "networks: test_networks, features"},
   "evaluators/kernel.py": {"make_kernel_fit.fit_one": "kernels: test_the_predictor"},
   "evaluators/predictions.py": {
