@@ -8,9 +8,10 @@
 of Hugging Face's `datasets`, or the result file of another project (see `ddjax.io.foreign`), for
 which `--config.foreign.FIELD` says what the file does not; several paths with commas between stand
 side by side in one report, where `PATH#preprocessing=published#decode_factor=2` says it of one of
-them. Words behind the colon: data set, `protocol=` (dc, mtt, idc, kip, frepo, quick), `seed=N`,
-`smoke` (narrow networks, a few epochs), `audit` (privacy, robustness, fairness and features too, at
-a budget for two cores), `full` (with `audit`: at the settings of the attacks' papers). More
+them. Words behind the colon: data set, `protocol=` (dc, mtt, idc, kip, frepo, quick, or dc_released
+and mtt_released: one epoch more and a later drop, as in the released loop), `seed=N`, `smoke`
+(narrow networks, a few epochs), `audit` (privacy, robustness, fairness and features too, at a
+budget for two cores), `full` (with `audit`: at the settings of the attacks' papers). More
 architectures: `--config.accuracy_evaluation.networks="('convnet','resnet18')"`.
 """
 

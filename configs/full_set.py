@@ -4,8 +4,8 @@
   python -m ddjax.main --config=configs/full_set.py:fashion_mnist,epochs=3
 
 Words behind the colon: data set, `epochs=N` (0: as many as the protocol, a day for CIFAR-10 on two
-cores), `protocol=` (dc, mtt, idc, kip, frepo, quick), `seed=N`, `smoke` (one epoch of a narrow
-network). An evaluation with the same protocol, width and `accuracy_evaluation.full_epochs` finds
+cores), `protocol=` (as in configs/evaluate.py), `seed=N`, `smoke` (one epoch of a narrow network).
+An evaluation with the same protocol, width and `accuracy_evaluation.full_epochs` finds
 these networks in the cache and reports `full_*` and `relative_*`.
 """
 

@@ -317,7 +317,7 @@ def describe(protocol: Protocol) -> Mapping[str, object]:
   fields = {
     name: value
     for name, value in protocol._asdict().items()
-    if is_used.get(name, value not in ("", (), 0))
+    if is_used.get(name, value not in ("", (), 0.0))
   }
   if protocol.num_steps:
     fields["num_steps"] = [
