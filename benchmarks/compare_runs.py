@@ -17,12 +17,12 @@ import numpy as np
 
 from ddjax.data.facts import get_facts
 from ddjax.data.load import load_real_data
-from ddjax.evaluators import statistics
 from ddjax.evaluators.accuracy import correctness
-from ddjax.evaluators.fit import make_fit
+from ddjax.fitting.fit import make_fit
 from ddjax.io.distilled import load_distilled
 from ddjax.random_streams import stream
 from ddjax.stages.prepare import data_fingerprint
+from ddjax.statistics import intervals
 from ddjax.types import DistilledSet
 
 _NUM_SEEDS = flags.DEFINE_integer("num_seeds", 5, "Networks of each set.", lower_bound=2)
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
   a, b = (a, b) if a != b else (f"{a} (first)", f"{b} (second)")
   correct = {a: of_a, b: of_b}
   group = {name: np.zeros(len(rows), int) for name, rows in correct.items()}
-  found = statistics.bootstrap_accuracies(correct, group, [(a, b)], _NUM_BOOTSTRAP, seed=0)
+  found = intervals.bootstrap_accuracies(correct, group, [(a, b)], _NUM_BOOTSTRAP, seed=0)
   rows = {a: found[a], b: found[b], f"{a} - {b}": found[a, b]}
   for name, one in rows.items():
     print(f"{name:24}{one.mean:8.3f}  [{one.low:.3f}, {one.high:.3f}]")

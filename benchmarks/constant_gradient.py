@@ -17,11 +17,11 @@ import numpy as np
 
 from configs import mtt
 from ddjax.data.load import load_real_data, make_data_split
+from ddjax.fitting.host import Watch
 from ddjax.registry import DISTILLERS
 from ddjax.stages import experts
 from ddjax.stages.prepare import prepare
 from ddjax.training import trainer
-from ddjax.training.fitting import Watch
 
 _IPC = flags.DEFINE_integer("ipc", 10, "Images per class.", lower_bound=1)
 _STEPS = (1, 2, 4, 15, 50)

@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks import harness
 from ddjax import backend, costs
-from ddjax.evaluators import fit, protocols, train
-from ddjax.training import fitting, parallel
+from ddjax.fitting import fit, host, protocols, train
+from ddjax.training import parallel
 
 _CASE = flags.DEFINE_enum("case", None, ["ipc1", "ipc10"], "Which case; both by default.")
 _CONVOLUTION = flags.DEFINE_enum(
@@ -34,7 +34,7 @@ WIDTH = 128
 SHAPE = (32, 32, 3)
 
 
-def _program(num_examples: int, num_epochs: int) -> fitting.Program:
+def _program(num_examples: int, num_epochs: int) -> host.Program:
   """The program that evaluates sets, on one device; its length is that of a round."""
   protocol = protocols.find_protocol("dc")._replace(num_epochs=num_epochs)
   recipe = fit.Recipe("convnet", WIDTH, protocol, NUM_CLASSES, SHAPE)
@@ -72,12 +72,12 @@ def _compilations():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def _check_second_fit(program: fitting.Program, num_examples: int) -> None:
+def _check_second_fit(program: host.Program, num_examples: int) -> None:
   """Fits two sets; raises RuntimeError if the second of them compiles anything."""
   counts = []
   for seed in range(2):
     with _compilations() as events:
-      fitting.fit_networks(
+      host.fit_networks(
         program, jax.random.key(seed), _rows(), _source(num_examples, seed), key="", label=""
       )
     counts.append(len(events))
@@ -86,7 +86,7 @@ def _check_second_fit(program: fitting.Program, num_examples: int) -> None:
     raise RuntimeError(f"Fits compiled {counts} programs; some and then none were expected.")
 
 
-def _ours(program: fitting.Program, num_examples: int, num_epochs: int):
+def _ours(program: host.Program, num_examples: int, num_epochs: int):
   """A call that takes every network `num_epochs` further."""
   training = program.training
   groups = np.array_split(
@@ -128,7 +128,7 @@ def _theirs(num_examples: int, num_epochs: int, device: str, keeps_freed_memory:
   return call
 
 
-def _epoch_cost(program: fitting.Program, num_examples: int) -> costs.Cost:
+def _epoch_cost(program: host.Program, num_examples: int) -> costs.Cost:
   """What a network and epoch computes, counted."""
   training, row = program.training, jax.tree.map(lambda leaf: leaf[:1], _rows())
   args = jax.random.key(0), row, _source(num_examples, 0)

@@ -4,7 +4,7 @@
       [--device=cpu|gpu|tpu]
 
 `together` vmaps all eight on a device (the form for GPUs), `chosen` takes as many at once as
-`ddjax.evaluators.train` would on this backend; both over eight calls of one expert each. Images are
+`ddjax.fitting.train` would on this backend; both over eight calls of one expert each. Images are
 random, in the shapes and numbers of the data set (CIFAR-10 and MNIST cut to 5120): time does not
 depend on content.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import harness
 from configs import mtt
-from ddjax.evaluators import train
+from ddjax.fitting import train
 from ddjax.models.build import build
 from ddjax.stages.experts import protocol_of
 

@@ -13,9 +13,9 @@ import time
 
 from absl import app, flags, logging
 
-from ddjax import pipeline
 from ddjax.api import get_config
 from ddjax.stages.curve import VALIDATION_CURVE
+from ddjax.tasks import distill
 from ddjax.training.metrics import read_metrics, series
 
 _DATASET = flags.DEFINE_string("dataset", "cifar10", "Data set.")
@@ -72,7 +72,7 @@ def _score(name: str, changes: dict) -> dict:
   config.num_replicas = 1
   folder = f"{_DATASET.value}-ipc{_IPC.value}-{_STEPS.value}-{name.replace(' ', '_')}"
   started = time.monotonic()
-  result = pipeline.run(config, pathlib.Path(_WORKDIR.value) / folder)
+  result = distill.run(config, pathlib.Path(_WORKDIR.value) / folder)
   _, accuracies = series(read_metrics(result.workdir / "metrics.jsonl"), VALIDATION_CURVE)
   seconds = time.monotonic() - started
   return {"validation_accuracy": float(accuracies[-1]), "seconds": round(seconds)}

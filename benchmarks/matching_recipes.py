@@ -13,9 +13,9 @@ import time
 
 from absl import app, flags, logging
 
-from ddjax import pipeline
 from ddjax.api import get_config
 from ddjax.stages.curve import VALIDATION_CURVE
+from ddjax.tasks import distill
 from ddjax.training.metrics import read_metrics, series
 
 _METHOD = flags.DEFINE_enum("method", "dsa", ["dc", "dm", "dsa", "idc"], "Method.")
@@ -52,7 +52,7 @@ def _score(rate: float) -> dict[str, float]:
   parts = _METHOD.value, words, config.network.name, config.synthetic.init, _STEPS.value, rate
   folder = "-".join(map(str, parts))
   started = time.monotonic()
-  result = pipeline.run(config, pathlib.Path(_WORKDIR.value) / folder)
+  result = distill.run(config, pathlib.Path(_WORKDIR.value) / folder)
   _, accuracies = series(read_metrics(result.workdir / "metrics.jsonl"), VALIDATION_CURVE)
   seconds = round(time.monotonic() - started)
   return {"start": float(accuracies[0]), "end": float(accuracies[-1]), "seconds": seconds}

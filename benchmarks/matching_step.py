@@ -17,7 +17,7 @@ import jax
 from benchmarks import harness
 from configs import dm, dsa
 from ddjax import costs
-from ddjax.evaluators.protocols import DSA
+from ddjax.fitting.protocols import DSA
 from ddjax.registry import DISTILLERS
 from ddjax.training import parallel, trainer
 

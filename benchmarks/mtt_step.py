@@ -18,7 +18,7 @@ import jax
 from benchmarks import harness
 from benchmarks.mtt_cases import CASES, NUM_CLASSES, SHAPE, WIDTH, RandomExperts, make_config
 from ddjax import costs
-from ddjax.evaluators.protocols import DSA
+from ddjax.fitting.protocols import DSA
 from ddjax.registry import DISTILLERS
 from ddjax.training import parallel, trainer
 

@@ -34,17 +34,17 @@ def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool =
       fields that alter the result.
     overwrite: whether to delete an earlier run in the folder.
   Returns:
-    `ddjax.pipeline.Result`: workdir and report.
+    `ddjax.tasks.task.Outcome`: workdir, report and summary.
   """
-  from ddjax import pipeline
   from ddjax.config import compare
-  from ddjax.run_folder import default_workdir
+  from ddjax.stages.run_folder import default_workdir
+  from ddjax.tasks import distill as task
 
   if config.task != "distill":
     raise ValueError(f"distill() runs configs of task 'distill', not {config.task!r}.")
   if workdir is None:
     workdir = default_workdir(config, compare.trajectory_fields(compare.plain(config)))
-  return pipeline.run(config, pathlib.Path(workdir), overwrite=overwrite)
+  return task.run(config, pathlib.Path(workdir), overwrite=overwrite)
 
 
 def evaluate(path: str, config: ConfigDict | None = None) -> dict[str, Any]:
@@ -59,9 +59,9 @@ def evaluate(path: str, config: ConfigDict | None = None) -> dict[str, Any]:
     ValueError: if the set does not fit the config's data set or preprocessing.
   """
   from ddjax.data.load import load_real_data
+  from ddjax.fitting.host import Watch
   from ddjax.stages.evaluate import evaluate_saved
   from ddjax.stages.prepare import numerics, prepare_saved
-  from ddjax.training.fitting import Watch
 
   distilled = load(path)
   config = ConfigDict(distilled.info["config"]) if config is None else config

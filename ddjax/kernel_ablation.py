@@ -14,21 +14,22 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from ddjax import pipeline
 from ddjax.config import compare
 from ddjax.data.load import RealData
-from ddjax.evaluators import statistics
 from ddjax.evaluators.kernel import PREDICTOR, ROWS_PER_BLOCK, make_kernel_fit
-from ddjax.evaluators.predictions import predict_classes
+from ddjax.fitting.predictions import predict_classes
 from ddjax.io import atomic
 from ddjax.io.distilled import load_distilled
 from ddjax.io.report import JSON_NAME
 from ddjax.plots import figures
 from ddjax.plots.ablation import kernel_ablation as draw_ablation
-from ddjax.run_folder import RunFolder
-from ddjax.stages import estimate
-from ddjax.stages.evaluate import random_subsets
+from ddjax.stages import estimate as costs
+from ddjax.stages.baselines import random_subsets
 from ddjax.stages.prepare import Job, data_fingerprint, load, numerics, prepare
+from ddjax.stages.run_folder import RunFolder
+from ddjax.statistics import intervals
+from ddjax.tasks import distill
+from ddjax.tasks.task import Outcome
 
 TABLE_NAME = "kernel_ablation.csv"
 BASELINE = "random_subset"
@@ -67,7 +68,7 @@ def cell_config(config: ConfigDict, name: str) -> ConfigDict:
   return cell.lock()
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> list[Cell]:
+def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> Outcome:
   """Distils with every affordable kernel and tests every set under every affordable kernel.
 
   Writes `kernel_ablation.csv`, `figures/kernel_ablation.png`, and one run folder per kernel under
@@ -89,23 +90,23 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       if name not in not_run:
         logging.info("Distilling with %s.", name)
         place = folder.path / "cells" / name
-        pipeline.run(cell_config(config, name), place)
+        distill.run(cell_config(config, name), place)
         saved = load_distilled(place)
         sets[name] = (saved.images, saved.labels)
     cells = _transfer(config, real, sets, names, not_run)
     _write(folder.path, cells, names)
-  return cells
+  return Outcome(folder.path, None, f"{summary(cells)}\nTable: {folder.path / TABLE_NAME}")
 
 
-def estimate_text(config: ConfigDict) -> str:
+def estimate(config: ConfigDict) -> costs.Estimate:
   """What the ablation would cost, kernel by kernel, in words."""
   lines = ["by kernel"]
   with numerics(config):
     real = load(config)
     for name in config.kernels:
       job = prepare(cell_config(config, name), pathlib.Path(), real)
-      lines.append(f"  {name}: {estimate.estimate(job).text}")
-  return "\n".join(lines)
+      lines.append(f"  {name}: {costs.estimate(job).text}")
+  return costs.Estimate({}, {}, None, "\n".join(lines))
 
 
 def summary(cells: list[Cell]) -> str:
@@ -122,7 +123,7 @@ def summary(cells: list[Cell]) -> str:
     interval = f"[{own.low:.3f}, {own.high:.3f}]" if own else "-"
     mean = f"{np.mean(others):.3f}" if others else "-"
     lines.append(f"{train:24}{accuracy:>12}{interval:>18}{mean:>16}")
-  return "\n".join(lines)
+  return costs.Estimate({}, {}, None, "\n".join(lines))
 
 
 def _unaffordable(
@@ -146,7 +147,7 @@ def _unaffordable(
 
 def _minutes(job: Job) -> float:
   """Estimated minutes of one cell."""
-  return estimate.estimate(job).total_seconds / 60
+  return costs.estimate(job).total_seconds / 60
 
 
 def _transfer(config: ConfigDict, real, sets, names, not_run) -> list[Cell]:
@@ -169,7 +170,7 @@ def _transfer(config: ConfigDict, real, sets, names, not_run) -> list[Cell]:
       == real.test_labels
       for name, of_set in models.items()
     }
-    estimates = statistics.bootstrap_accuracies(
+    estimates = intervals.bootstrap_accuracies(
       correct,
       {name: of_set.group for name, of_set in models.items()},
       [],

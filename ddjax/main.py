@@ -1,4 +1,4 @@
-"""Command line: flags -> config -> pipeline.
+"""Command line: flags -> config -> task.
 
 python -m ddjax.main --config=configs/kip.py:cifar10,ipc=10 --config.seed=1
 """
@@ -31,8 +31,8 @@ def main(argv: list[str]) -> int:
     backend,
     compilation,
     errors,
-    tasks,
   )  # here, so that --help does not wait for JAX
+  from ddjax.tasks.start import start
 
   if os.environ.get("DDJAX_MULTIHOST") == "1":  # set by launch/slurm.sh and launch/tpu_vm.sh
     import jax
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     compilation.use_cache()
     if (problem := backend.idle_accelerator()) is not None:
       logging.warning("%s", problem)
-    tasks.start(
+    start(
       _CONFIG.value,
       workdir=_WORKDIR.value,
       overwrite=_OVERWRITE.value,

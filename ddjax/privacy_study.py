@@ -19,17 +19,20 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.config import compare
-from ddjax.evaluators import membership_statistics, privacy
-from ddjax.evaluators.membership_statistics import Scores
+from ddjax.evaluators import privacy
+from ddjax.fitting.host import Watch
 from ddjax.io import atomic
 from ddjax.io.comparisons import format_interval, format_number, format_signed, words
 from ddjax.io.report import write_report
 from ddjax.plots import figures
 from ddjax.plots.privacy import draw_cells
-from ddjax.run_folder import RunFolder
 from ddjax.stages import present, shadows
+from ddjax.stages.estimate import Estimate
 from ddjax.stages.prepare import data_fingerprint, hardware, load, numerics
-from ddjax.training.fitting import Watch
+from ddjax.stages.run_folder import RunFolder
+from ddjax.statistics import membership_figures
+from ddjax.statistics.membership_figures import Scores
+from ddjax.tasks.task import Outcome
 from ddjax.training.parallel import make_layout
 from ddjax.training.trainer import StopRequest
 from ddjax.types import Report
@@ -72,7 +75,7 @@ def cells_of(config: ConfigDict) -> list[Cell]:
   ]
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> dict[str, Any]:
+def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> Outcome:
   """Audits every cell and compares them.
 
   Args:
@@ -88,7 +91,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   with numerics(config), RunFolder(workdir, overwrite) as folder:
     folder.claim(plain, data_fingerprint(load(config)))
     if (report := folder.finished_report(plain)) is not None:
-      return report
+      return _outcome(folder.path, report)
     reports, scores = {}, {}
     with StopRequest() as stop:
       known: dict[str, dict[str, np.ndarray]] = {}  # scores of the baselines that cells share
@@ -110,16 +113,21 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     figures.save_figure(draw_cells(_aucs(reports, attack), words(attack)), path)
     shutil.rmtree(folder.path / "fits", ignore_errors=True)
     caption = "Area under the ROC curve by cell; bars hold 95 % intervals"
-    return write_report(folder.path, facts, reports, {caption: path})
+    return _outcome(folder.path, write_report(folder.path, facts, reports, {caption: path}))
 
 
-def estimate_text(config: ConfigDict) -> str:
+def _outcome(workdir: pathlib.Path, report: dict[str, Any]) -> Outcome:
+  return Outcome(workdir, report, f"{summary(report)}\nTable: {workdir / TABLE_NAME}")
+
+
+def estimate(config: ConfigDict) -> Estimate:
   """What the study consists of."""
   cells = [cell.name for cell in cells_of(config)]
   splits = config.privacy.num_splits
-  return (
+  text = (
     f"{len(cells)} audits of {splits} splits each: {', '.join(cells)}; times are not estimated."
   )
+  return Estimate({}, {}, None, text)
 
 
 def summary(report: Mapping[str, Any]) -> str:
@@ -199,7 +207,7 @@ def _claims(config: ConfigDict, scores: Mapping[str, Mapping[str, Scores]]) -> R
       continue
     for attack in config.claims:
       key = f"{b} minus {a} {attack} auc"
-      if not all(membership_statistics.is_estimable(scores[name][attack]) for name in (a, b)):
+      if not all(membership_figures.is_estimable(scores[name][attack]) for name in (a, b)):
         report.scalars[key] = None
         report.settings["not_measured"][key] = "there are too few splits for this attack"
         continue
@@ -219,10 +227,10 @@ def _difference(
   """b - a of the AUC with its interval; of independent pools by the sum of the squared halves."""
   options = dict(num_bootstrap=config.privacy.num_bootstrap, seed=config.seed)
   if is_paired:
-    one = membership_statistics.estimate(pair, [(b, a)], **options)[1][b, a]["auc"]
+    one = membership_figures.estimate(pair, [(b, a)], **options)[1][b, a]["auc"]
     return one.value, one.low, one.high
   first, second = (
-    membership_statistics.estimate({name: pair[name]}, [], **options)[0][name]["auc"]
+    membership_figures.estimate({name: pair[name]}, [], **options)[0][name]["auc"]
     for name in (a, b)
   )
   half = np.hypot(first.high - first.low, second.high - second.low) / 2

@@ -1,8 +1,11 @@
-"""Names to factories: to add a method, add its line here."""
+"""Names to factories: to add a method or an evaluator, add its line here."""
 
-from typing import Callable
+from typing import Any, Callable, NamedTuple
+
+from ml_collections import ConfigDict
 
 from ddjax.config.arguments import nearest
+from ddjax.data.facts import get_facts
 from ddjax.distillers.coreset import make_coreset
 from ddjax.distillers.dm import make_dm
 from ddjax.distillers.dsa import make_dsa
@@ -10,7 +13,14 @@ from ddjax.distillers.idc import make_idc
 from ddjax.distillers.kip import make_kip
 from ddjax.distillers.label_solve import make_label_solve
 from ddjax.distillers.mtt import make_mtt
-from ddjax.types import Distiller
+from ddjax.evaluators.accuracy import make_accuracy_evaluator
+from ddjax.evaluators.fairness import make_fairness_evaluator
+from ddjax.evaluators.features import make_features_evaluator
+from ddjax.evaluators.kernel import make_kernel_evaluator
+from ddjax.evaluators.privacy import make_privacy_evaluator
+from ddjax.evaluators.robustness import make_robustness_evaluator
+from ddjax.models.build import build
+from ddjax.types import Array, DatasetInfo, Distiller, Report
 
 DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "coreset": make_coreset,
@@ -23,9 +33,65 @@ DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "mtt": make_mtt,
 }
 
+MODEL_KINDS = {"kernel": "kernel predictors", "networks": "networks"}
+"""Kinds of models that evaluators look at, in words."""
+
+
+class Evaluator(NamedTuple):
+  """An evaluator of a run.
+
+  Attributes:
+    make: (config, info) -> measure(models, dataset, rng, context) -> Report.
+    kinds: (config) -> the kinds of models that it looks at.
+  """
+
+  make: Callable[[ConfigDict, DatasetInfo], Callable[..., Report]]
+  kinds: Callable[[ConfigDict], tuple[str, ...]] = lambda config: ("networks",)
+
 
 def look_up(table: dict, name: str, what: str):
   """The entry `name`; ValueError with the nearest known name where there is none."""
   if name not in table:
     raise ValueError(f"Unknown {what} {name!r}. {nearest(name, table)}")
   return table[name]
+
+
+def feature_fn(config: ConfigDict, info: DatasetInfo) -> Callable[[Any, Array], Array]:
+  """(params, images as networks see them) -> features f32[b d] of the first architecture."""
+  evaluation = config.accuracy_evaluation
+  width = evaluation.width or None
+  network = build(evaluation.networks[0], num_classes=info.num_classes, width=width)
+  return lambda params, images: network.apply(params, images, return_features=True)[1]
+
+
+def _chosen_kinds(config: ConfigDict) -> tuple[str, ...]:
+  """The kinds of models that the run's own accuracies are of; networks where it has none."""
+  kinds = {"accuracy": "networks", "kernel": "kernel"}
+  return tuple(kind for name, kind in kinds.items() if name in config.evaluators) or ("networks",)
+
+
+def _attacked_kinds(config: ConfigDict) -> tuple[str, ...]:
+  """The kinds of models that `robustness.networks` names; where it names none, `_chosen_kinds`."""
+  named = {"kernel" if name == "kernel" else "networks" for name in config.robustness.networks}
+  return tuple(kind for kind in MODEL_KINDS if kind in named) or _chosen_kinds(config)
+
+
+def _make_accuracy(config: ConfigDict, info: DatasetInfo) -> Callable[..., Report]:
+  use_flip = get_facts(info.name).use_flip
+  return make_accuracy_evaluator(config.accuracy_evaluation, info, use_flip=use_flip)
+
+
+EVALUATORS: dict[str, Evaluator] = {
+  "kernel": Evaluator(make_kernel_evaluator, lambda config: ("kernel",)),
+  "accuracy": Evaluator(_make_accuracy),
+  "robustness": Evaluator(
+    lambda config, info: make_robustness_evaluator(config.robustness, info), _attacked_kinds
+  ),
+  "fairness": Evaluator(
+    lambda config, info: make_fairness_evaluator(config.fairness, info), _chosen_kinds
+  ),
+  "features": Evaluator(
+    lambda config, info: make_features_evaluator(config.features, info, feature_fn(config, info))
+  ),
+  "privacy": Evaluator(lambda config, info: make_privacy_evaluator(config.privacy)),
+}

@@ -12,7 +12,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 python="${PYTHON:-python3}"
 needs='import importlib.util, sys
-import flax, jax, jinja2, matplotlib, orbax.checkpoint, rich, sklearn, tensorboardX, ddjax.tasks
+import flax, jax, jinja2, matplotlib, orbax.checkpoint, rich, sklearn, tensorboardX, ddjax.tasks.start
 sys.exit(importlib.util.find_spec("neural_tangents") is None)' # it is imported by way of ddjax only
 [[ -x .venv/bin/python ]] && python=.venv/bin/python
 if ! "$python" -c "$needs" >/dev/null 2>&1; then

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import ddjax
-from ddjax import errors, pipeline
+from ddjax import errors
 from ddjax.api import get_config
 from ddjax.io import atomic
+from ddjax.tasks import distill
 from ddjax.training.trainer import NonFiniteLossError
 
 SMALL = {
@@ -73,7 +74,7 @@ def _config(argument="fake,ipc=2", **changes):
 )
 def test_impossible_settings_are_refused_with_their_value(tmp_path, changes, message):
   with pytest.raises(errors.EXPECTED, match=message):
-    pipeline.run(_config(**changes), tmp_path / "run")
+    distill.run(_config(**changes), tmp_path / "run")
   assert (tmp_path / "run").exists() == ("resume_from" in changes)  # nothing left where refused
 
 
@@ -89,7 +90,7 @@ def test_an_unknown_word_or_name_behind_the_colon():
 def test_a_data_folder_without_the_set_and_no_network(tmp_path):
   config = _config("svhn_cropped", data__data_dir=str(tmp_path), data__download=False)
   with pytest.raises(errors.EXPECTED, match=f"svhn_cropped.*{tmp_path}|{tmp_path}.*svhn_cropped"):
-    pipeline.run(config, tmp_path / "run")
+    distill.run(config, tmp_path / "run")
 
 
 def test_nan_in_images_names_the_image(tmp_path):
@@ -98,17 +99,17 @@ def test_nan_in_images_names_the_image(tmp_path):
   np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(40) % 2)
   config = _config(data__name="npz", data__path=str(tmp_path / "mine.npz"))
   with pytest.raises(errors.EXPECTED, match="7"):
-    pipeline.run(config, tmp_path / "run")
+    distill.run(config, tmp_path / "run")
 
 
 def test_an_unwritable_workdir(tmp_path):
   (tmp_path / "file").write_text("in the way")
   with pytest.raises(errors.EXPECTED, match=str(tmp_path / "file")):
-    pipeline.run(_config(), tmp_path / "file" / "run")
+    distill.run(_config(), tmp_path / "file" / "run")
 
 
 def test_a_full_disk_leaves_the_earlier_results(tmp_path, monkeypatch):
-  pipeline.run(_config(), tmp_path)
+  distill.run(_config(), tmp_path)
   before = {
     path: path.read_bytes() for path in tmp_path.rglob("*") if path.suffix in (".npz", ".html")
   }
@@ -119,19 +120,19 @@ def test_a_full_disk_leaves_the_earlier_results(tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(atomic.os, "fsync", full)
     with pytest.raises(errors.EXPECTED, match="No space left on device"):
-      pipeline.run(_config(outer__num_steps=8), tmp_path)
+      distill.run(_config(outer__num_steps=8), tmp_path)
   for path, content in before.items():
     assert path.read_bytes() == content, path
   assert ddjax.load(tmp_path).info["step"] == 4
-  pipeline.run(_config(outer__num_steps=8), tmp_path)
+  distill.run(_config(outer__num_steps=8), tmp_path)
   assert ddjax.load(tmp_path).info["step"] == 8
 
 
 def test_a_diverging_run_stops_and_keeps_what_it_had(tmp_path):
-  pipeline.run(_config(), tmp_path)
+  distill.run(_config(), tmp_path)
   with pytest.raises(NonFiniteLossError, match="at step .*Last good checkpoint"):
     config = _config(outer__learning_rate=1e30)
-    pipeline.run(config, tmp_path / "other")
+    distill.run(config, tmp_path / "other")
   assert ddjax.load(tmp_path).info["step"] == 4
 
 
@@ -139,22 +140,22 @@ def test_equal_images_are_a_singular_kernel(tmp_path):
   np.savez(tmp_path / "mine.npz", images=np.full((40, 4, 4), 7, np.uint8), labels=np.arange(40) % 2)
   config = _config("npz", data__path=str(tmp_path / "mine.npz"), ridge=1e-30)
   with pytest.raises(NonFiniteLossError, match="kernel matrix may be singular.*--config.ridge"):
-    pipeline.run(config, tmp_path / "run")
+    distill.run(config, tmp_path / "run")
 
 
 def test_a_damaged_report_is_made_again(tmp_path):
-  first = pipeline.run(_config(), tmp_path)
+  first = distill.run(_config(), tmp_path)
   for content in ("{", "[]", '{"run": 3}'):
     (tmp_path / "report.json").write_text(content)
-    again = pipeline.run(_config(), tmp_path)
+    again = distill.run(_config(), tmp_path)
     on_disk = json.loads((tmp_path / "report.json").read_text())
     assert on_disk == json.loads(json.dumps(again.report))
     assert again.report["reports"]["kernel"] == first.report["reports"]["kernel"]
 
 
 def test_two_processes_in_one_folder(tmp_path):
-  with pipeline.RunFolder(tmp_path), pytest.raises(errors.EXPECTED, match="Another process"):
-    pipeline.run(_config(), tmp_path)
+  with distill.RunFolder(tmp_path), pytest.raises(errors.EXPECTED, match="Another process"):
+    distill.run(_config(), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ from ddjax.config.compare import flatten
 from ddjax.data.facts import FACTS
 from ddjax.data.load import load_real_data
 from ddjax.distillers import coreset
-from ddjax.evaluators.protocols import PROTOCOLS
+from ddjax.fitting.host import Watch
+from ddjax.fitting.protocols import PROTOCOLS
 from ddjax.stages import experts
 from ddjax.stages.prepare import prepare
-from ddjax.tasks import TASKS
+from ddjax.tasks.start import TASKS
 from ddjax.training import parallel, trainer
-from ddjax.training.fitting import Watch
 
 CONFIGS = sorted(path.name for path in pathlib.Path("configs").glob("*.py"))
-EVALUATIONS = ["evaluate.py", "full_set.py"]  # they make no set; tests/set_evaluation_test.py
+EVALUATIONS = ["evaluate.py", "full_set.py"]  # they make no set; tests/tasks/evaluate_test.py
 STUDIES = ["export.py", "pack.py", "privacy.py"]  # of sets and methods that there are
 METHODS = sorted(set(CONFIGS) - set(EVALUATIONS) - set(STUDIES))
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import ddjax
-from ddjax import kernel_ablation, pipeline
+from ddjax import kernel_ablation
 from ddjax.api import get_config
-from ddjax.run_folder import RunFolderError
+from ddjax.stages.run_folder import RunFolderError
+from ddjax.tasks import distill
 from ddjax.training.metrics import read_metrics
 
 
@@ -31,7 +32,7 @@ def _config(argument="kip.py:fake,ipc=2", **changes):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("run")
-  return pipeline.run(_config(num_replicas=2, outer__schedule="constant"), workdir)
+  return distill.run(_config(num_replicas=2, outer__schedule="constant"), workdir)
 
 
 def test_a_run_leaves_all_that_it_promises(finished):
@@ -78,7 +79,7 @@ def test_the_published_set_evaluates_to_the_same_accuracy(finished):
 
 def test_a_finished_run_is_not_run_again(finished):
   before = (finished.workdir / "report.html").stat().st_mtime_ns
-  again = pipeline.run(_config(num_replicas=2, outer__schedule="constant"), finished.workdir)
+  again = distill.run(_config(num_replicas=2, outer__schedule="constant"), finished.workdir)
   assert again.report == json.loads((finished.workdir / "report.json").read_text())
   assert (finished.workdir / "report.html").stat().st_mtime_ns == before
 
@@ -92,15 +93,15 @@ def test_a_field_that_alters_the_trajectory_is_refused_by_name(finished):
       outer__learning_rate=0.5,
       trainer__tensorboard=True,
     )
-    pipeline.run(changed, finished.workdir)
+    distill.run(changed, finished.workdir)
   assert (finished.workdir / "report.json").read_bytes() == before
 
 
 def test_a_longer_run_extends_a_shorter_one_bit_for_bit(tmp_path):
   constant = dict(outer__schedule="constant", evaluators=("kernel",))
-  pipeline.run(_config(**constant, outer__num_steps=10), tmp_path / "run")
-  extended = pipeline.run(_config(**constant), tmp_path / "run")
-  whole = pipeline.run(_config(**constant), tmp_path / "whole")
+  distill.run(_config(**constant, outer__num_steps=10), tmp_path / "run")
+  extended = distill.run(_config(**constant), tmp_path / "run")
+  whole = distill.run(_config(**constant), tmp_path / "whole")
   np.testing.assert_array_equal(
     ddjax.load(extended.workdir).images, ddjax.load(whole.workdir).images
   )
@@ -110,25 +111,25 @@ def test_a_longer_run_extends_a_shorter_one_bit_for_bit(tmp_path):
 
 def test_evaluators_may_change_afterwards(tmp_path):
   constant = dict(outer__schedule="constant")
-  pipeline.run(_config(**constant, evaluators=("kernel",)), tmp_path)
-  more = pipeline.run(_config(**constant), tmp_path)
+  distill.run(_config(**constant, evaluators=("kernel",)), tmp_path)
+  more = distill.run(_config(**constant), tmp_path)
   assert set(more.report["reports"]) == {"kernel", "accuracy"}
 
 
 def test_overwrite_starts_anew_but_only_on_a_run(tmp_path):
-  pipeline.run(_config(evaluators=("kernel",)), tmp_path / "run")
-  pipeline.run(_config(evaluators=("kernel",), seed=1), tmp_path / "run", overwrite=True)
+  distill.run(_config(evaluators=("kernel",)), tmp_path / "run")
+  distill.run(_config(evaluators=("kernel",), seed=1), tmp_path / "run", overwrite=True)
   assert ddjax.load(tmp_path / "run").info["seed"] == 1
   (tmp_path / "mine").mkdir()
   (tmp_path / "mine" / "thesis.txt").write_text("years of work")
   with pytest.raises(RunFolderError, match="not a run"):
-    pipeline.run(_config(), tmp_path / "mine", overwrite=True)
+    distill.run(_config(), tmp_path / "mine", overwrite=True)
   assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
 def test_label_solve_goes_once_over_the_train_set(tmp_path):
   config = _config("label_solve.py:fake,ipc=2", evaluators=("kernel",))
-  result = pipeline.run(config, tmp_path)
+  result = distill.run(config, tmp_path)
   loaded = ddjax.load(tmp_path)
   assert loaded.info["step"] == 2  # 64 examples in blocks of 32
   assert result.report["run"]["num_steps"] == 2
@@ -137,7 +138,7 @@ def test_label_solve_goes_once_over_the_train_set(tmp_path):
 
 def test_float64_by_config(tmp_path):
   config = _config(evaluators=("kernel",), precision="float64", outer__num_steps=3)
-  result = pipeline.run(config, tmp_path)
+  result = distill.run(config, tmp_path)
   assert result.report["reports"]["kernel"]["settings"]["precision"] == "float64"
   assert ddjax.load(tmp_path).images.dtype == np.float32
 
@@ -149,10 +150,10 @@ def test_kernel_ablation_marks_what_it_cannot_afford_and_resumes_by_cell(tmp_pat
     if name not in ("fc1-ntk", "rbf", "convnet3-ntk"):
       del config.kernels[name]
   config.max_cell_minutes = 1.0
-  cells = _ablate(config, tmp_path, unaffordable={"convnet": 99.0})
+  _ablate(config, tmp_path, unaffordable={"convnet": 99.0})
   rows = list(csv.DictReader((tmp_path / "kernel_ablation.csv").read_text().splitlines()))
   assert list(rows[0]) == ["train_kernel", "test_kernel", "accuracy", "low", "high"]
-  assert len(rows) == len(cells) == 4 * 3
+  assert len(rows) == 4 * 3
   not_run = [row for row in rows if "convnet3-ntk" in (row["train_kernel"], row["test_kernel"])]
   assert len(not_run) == 6 and {row["accuracy"] for row in not_run} == {
     "not run (estimate: 99 min)"
@@ -178,7 +179,7 @@ def test_many_matching_runs_of_random_halves_say_what_they_share(tmp_path):
   changes = dict(num_replicas=2, member_fraction=0.5, shares_draws=True, augmentation="crop")
   changes |= dict(network__name="mlp", accuracy_evaluation__num_epochs=3)
   config = _config("dm.py:fake,ipc=2,smoke", **changes)
-  result = pipeline.run(config, tmp_path / "run")
+  result = distill.run(config, tmp_path / "run")
   run = result.report["run"]
   assert "augmentation" in run["shared_by_all_distillations"] and "0.5" in run["members"]
   assert run["seconds"]["running curve"] > 0
@@ -204,7 +205,7 @@ def test_many_matching_runs_of_random_halves_say_what_they_share(tmp_path):
 def test_networks_train_on_learned_probabilities_unless_told_otherwise(kind, fields, expected):
   config = _config("dsa.py:fake,ipc=1")
   config.accuracy_evaluation.update(fields)
-  found = pipeline._with_learned_labels(config, kind)
+  found = distill._with_learned_labels(config, kind)
   assert found.accuracy_evaluation.labels == expected
   assert config.accuracy_evaluation.labels == fields.get("labels")  # the caller's is as it was
 
@@ -214,6 +215,6 @@ def test_a_run_that_learns_labels_says_how_its_networks_take_them(tmp_path):
   config = _config("dsa.py:fake,ipc=1,steps=2", synthetic__learn_labels=True, **fast)
   config.accuracy_evaluation.update(dict(num_epochs=2, augmentation="none"))
   config.update(dict(evaluators=("accuracy",), evaluate_initial=False, num_random_subsets=1))
-  workdir = pipeline.run(config, tmp_path).workdir
+  workdir = distill.run(config, tmp_path).workdir
   report = json.loads((workdir / "report.json").read_text())
   assert report["reports"]["accuracy"]["settings"]["training"]["labels"] == "own"

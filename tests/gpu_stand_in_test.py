@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.accelerator import check
 from ddjax import registry
-from ddjax.stages.evaluate import EVALUATORS
+from ddjax.registry import EVALUATORS
 
 REFERENCE = json.loads(check.REFERENCE.read_text())
 _FAST = ("method kip", "method label_solve")  # the programs of networks take a minute to compile
@@ -80,6 +80,6 @@ def test_a_row_that_fails_says_where(monkeypatch):
   def fail(*_):
     raise TypeError("'NoneType' object is not subscriptable")
 
-  monkeypatch.setattr(check.pipeline, "run", fail)
+  monkeypatch.setattr(check.distill, "run", fail)
   row = check.run_row("method dm", {})
   assert not row["ok"] and "TypeError: 'NoneType' object" in row["problem"]

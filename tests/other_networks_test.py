@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from ddjax import pipeline
 from ddjax.api import get_config
 from ddjax.io.distilled import find_distilled, load_distilled
+from ddjax.tasks import distill
 from tests.own_sizes_test import CHANGES, COMMON, known_fields
 
 _NUM_STEPS = 3
@@ -36,7 +36,7 @@ def test_three_steps(tmp_path, images, method, network):
   config.update_from_flattened_dict(
     known_fields(config, changes) | {"data.path": str(images), "synthetic.ipc": 1}
   )
-  pipeline.run(config, tmp_path / "run")
+  distill.run(config, tmp_path / "run")
   distilled = load_distilled(find_distilled(tmp_path / "run"))
   assert distilled.info["step"] == _NUM_STEPS
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(distilled.images))

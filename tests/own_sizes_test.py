@@ -4,8 +4,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from ddjax import pipeline
 from ddjax.api import get_config
+from ddjax.tasks import distill
 
 COMMON = {
   "num_devices": 1,
@@ -54,7 +54,7 @@ def test_own_photographs_run_to_a_report(tmp_path, method, side):
   config.update_from_flattened_dict(
     changes | {"data.path": str(tmp_path / "photos"), "data.image_size": side, "synthetic.ipc": 1}
   )
-  report = pipeline.run(config, tmp_path / "run").report
+  report = distill.run(config, tmp_path / "run").report
   assert np.isfinite(report["reports"]["accuracy"]["scalars"]["convnet"])
   assert (tmp_path / "run" / "report.html").exists()
 

@@ -7,8 +7,8 @@ import pytest
 
 from ddjax import privacy_study
 from ddjax.api import get_config
-from ddjax.evaluators.membership_statistics import Scores
 from ddjax.privacy_study import Cell
+from ddjax.statistics.membership_figures import Scores
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def config():
 @pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
   folder = tmp_path_factory.mktemp("study") / "run"
-  return folder, privacy_study.run(config, folder)
+  return folder, privacy_study.run(config, folder).report
 
 
 def test_every_cell_has_its_report_and_pairs_their_difference(run):
@@ -62,9 +62,9 @@ def test_finished_cells_are_not_run_again(config, run, monkeypatch):
     raise AssertionError("a cell was run again")
 
   monkeypatch.setattr(privacy_study.shadows, "run_shadows", refuse)
-  assert privacy_study.run(config, folder)["reports"] == report["reports"]
+  assert privacy_study.run(config, folder).report["reports"] == report["reports"]
   (folder / "report.json").unlink()  # killed before the report
-  assert privacy_study.run(config, folder)["reports"] == report["reports"]
+  assert privacy_study.run(config, folder).report["reports"] == report["reports"]
 
 
 def test_cells_are_compared_where_one_factor_differs(config):

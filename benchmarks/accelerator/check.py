@@ -20,9 +20,10 @@ import jax
 import numpy as np
 
 import ddjax
-from ddjax import compilation, pipeline, registry
+from ddjax import compilation, registry
 from ddjax.config import audit
-from ddjax.stages.evaluate import EVALUATORS
+from ddjax.registry import EVALUATORS
+from ddjax.tasks import distill
 from ddjax.training import trainer
 
 REFERENCE = Path(__file__).with_name("reference.json")
@@ -115,7 +116,7 @@ def run_row(name: str, expected: dict[str, float] | None) -> dict[str, Any]:
   started = time.monotonic()
   try:
     with tempfile.TemporaryDirectory() as folder, compilation.counted() as compiled:
-      result = pipeline.run(make(argument), Path(folder))
+      result = distill.run(make(argument), Path(folder))
       figures = _figures(Path(folder), result.report)
   except trainer.PreemptedError:
     return {"ok": False, "problem": "stopped: out of time", "done": False}

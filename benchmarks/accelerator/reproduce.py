@@ -9,7 +9,7 @@ from typing import Any, Iterable, NamedTuple
 from benchmarks.accelerator import results as results_file
 from benchmarks.accelerator.processes import Running
 from benchmarks.accelerator.results import Results
-from ddjax.run_folder import steps_done
+from ddjax.stages.run_folder import steps_done
 
 ROWS = Path("docs/results/rows.toml")
 DONE = Path("docs/results")

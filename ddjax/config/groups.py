@@ -183,7 +183,7 @@ def accuracy_evaluation() -> ConfigDict:
       width=32,  # of every network that names none itself; 0: its published width
       num_seeds=5,  # networks per distilled set, and per coreset
       random_subset_seeds=1,  # networks per random subset
-      protocol="quick",  # or dc, mtt, idc, kip, frepo, ...: see ddjax.evaluators.protocols
+      protocol="quick",  # or dc, mtt, idc, kip, frepo, ...: see ddjax.fitting.protocols
       num_epochs=placeholder(int),  # these seven: None keeps the protocol's own
       batch_size=placeholder(int),
       learning_rate=placeholder(float),

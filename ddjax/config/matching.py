@@ -9,7 +9,7 @@ from ddjax.augment import siamese
 from ddjax.config import groups
 from ddjax.data.facts import get_facts
 from ddjax.distillers.dsa import loops_of
-from ddjax.evaluators.protocols import DSA
+from ddjax.fitting.protocols import DSA
 
 ARGUMENTS = dict(dataset="digits", ipc=1, seed=0, steps=0, width=0)
 """What may stand behind the colon, with its defaults; 0 steps or width take the table's."""

@@ -17,7 +17,7 @@ from ddjax.config.arguments import nearest
 from ddjax.config.precision import precision_of
 from ddjax.data.batches import standardise
 from ddjax.distillers import synthetic
-from ddjax.evaluators import protocols, train
+from ddjax.fitting import protocols, train
 from ddjax.models.build import build
 from ddjax.training.parallel import same_for_replicas
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState

@@ -24,7 +24,7 @@ from ddjax.distillers.matching import (
   merge_classes,
   split_classes,
 )
-from ddjax.evaluators import protocols, train
+from ddjax.fitting import protocols, train
 from ddjax.training.parallel import same_for_replicas
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
 

@@ -2,7 +2,7 @@
 
 Kim, Kim, Oh, Yun, Song, Jeong, Ha, Song 2022, "Dataset Condensation via Efficient Synthetic-Data
 Parameterization" (arXiv 2205.14959), and its released settings. Images are pixels in [0, 1]; each
-is decoded to f x f full-size ones (`ddjax.distillers.multiformation`; f = 1 is IDC-I). An outer
+is decoded to f x f full-size ones (`ddjax.augment.multiformation`; f = 1 is IDC-I). An outer
 iteration begins with a fresh network; between two of its `inner_loop` updates of the images the
 network is trained on real examples. One step here is one such update.
 
@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from ddjax.augment.multiformation import check_factor, decode, decode_labels
 from ddjax.data.batches import standardise, unstandardise
 from ddjax.distillers import settings, synthetic
 from ddjax.distillers.class_batches import draw_class_batches, draw_siamese
@@ -31,8 +32,7 @@ from ddjax.distillers.matching import (
   merge_classes,
   split_classes,
 )
-from ddjax.distillers.multiformation import check_factor, decode, decode_labels
-from ddjax.evaluators import protocols, train
+from ddjax.fitting import protocols, train
 from ddjax.training.parallel import same_for_replicas
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
 

@@ -4,7 +4,7 @@ Cazenavette et al. 2022, "Dataset Distillation by Matching Training Trajectories
 2203.11932). Options of later work: the gradient of constant memory (Cui et al. 2023, TESLA, arXiv
 2211.10586), a range of start epochs that grows and an exponential average of the images (Guo et al.
 2024, DATM, arXiv 2310.05773, and its released code), and experts in flat minima (Du et al. 2023,
-FTD, arXiv 2211.11004; plain SAM in place of its optimiser, see `ddjax.evaluators.protocols`).
+FTD, arXiv 2211.11004; plain SAM in place of its optimiser, see `ddjax.fitting.protocols`).
 
 The student's learning rate is learned as its logarithm, so it cannot become negative. Ours: a
 gradient that is not a number counts as zero, an update changes the rate by a factor of two at most,

@@ -11,8 +11,9 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.data.load import RealData
-from ddjax.evaluators import protocols, scores, statistics
 from ddjax.evaluators.report_keys import NO_FULL, check_distilled, figure_key, why_missing
+from ddjax.fitting import protocols
+from ddjax.statistics import dd_ranking, intervals
 from ddjax.types import Array, DatasetInfo, Models, Report
 
 IMAGES_TIMES_MODELS = 8192
@@ -46,7 +47,7 @@ def make_accuracy_evaluator(
     `SET_NETWORK` of every other set, the paired differences `gain_over_random_NETWORK` and
     `gain_over_initial_NETWORK`, and `relative_NETWORK`, the share of the full set's accuracy. A set
     `chosen` has gains of its own, `gain_over_random_chosen_NETWORK`. With `use_robust_scores`
-    the scores of `ddjax.evaluators.scores` too. `models` is what the fits return.
+    the scores of `ddjax.statistics.dd_ranking` too. `models` is what the fits return.
   Raises:
     ValueError: for an unknown protocol; by measure, if there is no distilled set.
   """
@@ -90,16 +91,16 @@ def make_accuracy_evaluator(
       correct = correctness(fits, dataset)
       group = {name: np.asarray(fit.group) for name, fit in fits.items()}
       pairs = [
-        (name, other) for name in ("distilled", "chosen") for other in statistics.GAINS
+        (name, other) for name in ("distilled", "chosen") for other in intervals.GAINS
         if name in fits and other in fits
       ]  # fmt: skip
-      estimates = statistics.bootstrap_accuracies(
+      estimates = intervals.bootstrap_accuracies(
         correct,
         group,
         pairs,
         num_bootstrap=config.num_bootstrap,
         seed=seed,
-        units=statistics.UNITS
+        units=intervals.UNITS
         | {name: unit for name in fits if name.startswith("distilled")}
         | {name: "subset" for name in fits if name.startswith("random_subset")},
       )
@@ -117,7 +118,7 @@ def make_accuracy_evaluator(
       for name in () if is_alone else _EXPECTED:
         if name not in fits:
           missing = [figure_key(name, network)]
-          missing += [figure_key(("distilled", name), network)] if name in statistics.GAINS else []
+          missing += [figure_key(("distilled", name), network)] if name in intervals.GAINS else []
           reason = why_missing(name)
           for key in missing:
             report.scalars[key] = None
@@ -149,7 +150,7 @@ def _ratios(
   if not use_robust_scores:
     return made
   hard = of("distilled_hard_labels")
-  made[f"{LABEL_SCORE}_{network}"] = full and scores.label_robust_score(
+  made[f"{LABEL_SCORE}_{network}"] = full and dd_ranking.label_robust_score(
     full_hard=full,
     distilled_hard=scalars[network] if hard is None else hard,
     distilled_any=scalars[network],
@@ -161,7 +162,7 @@ def _ratios(
   }
   own = scalars[network], of("random_subset")
   pair = {kind: own if other[0] is None else other for kind, other in with_or_without.items()}
-  made[f"{AUGMENTATION_SCORE}_{network}"] = scores.augmentation_robust_score(
+  made[f"{AUGMENTATION_SCORE}_{network}"] = dd_ranking.augmentation_robust_score(
     distilled_with=pair["with"][0],
     random_with=pair["with"][1],
     distilled_without=pair["without"][0],

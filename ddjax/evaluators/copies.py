@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer
 import numpy as np
 import scipy  # its parts, which take a second, load on first use
 
-from ddjax.evaluators.membership_statistics import clopper_pearson
+from ddjax.statistics.membership_figures import clopper_pearson
 
 _ROWS_AT_ONCE = 256
 

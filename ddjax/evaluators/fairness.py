@@ -2,7 +2,7 @@
 
 Every figure is one network's own, and a set's figure is its mean over networks: what somebody who
 trains one network on the set is to expect. What the intervals lie about, and why, is said in
-`ddjax.evaluators.cell_statistics`.
+`ddjax.statistics.cell_figures`.
 """
 
 from typing import Any, Callable, Mapping, NamedTuple
@@ -13,26 +13,26 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.data.load import RealData
-from ddjax.evaluators import class_metrics, group_metrics, statistics
 from ddjax.evaluators.accuracy import predicted_classes
-from ddjax.evaluators.cell_statistics import CellFigure, bootstrap_cells
 from ddjax.evaluators.report_keys import check_distilled, figure_key, why_missing
+from ddjax.statistics import class_figures, group_figures, intervals
+from ddjax.statistics.cell_figures import CellFigure, bootstrap_cells
 from ddjax.types import Array, DatasetInfo, Models, Report
 
 WORST, GAP = "worst_class_accuracy", "accuracy_gap"
-BASELINES = statistics.GAINS | {"full": "gain_over_full"}
+BASELINES = intervals.GAINS | {"full": "gain_over_full"}
 """{baseline: what the paired difference from it is called}."""
 LOWER_IS_UNFAIR = (WORST, "accuracy_ratio")
 _EXPECTED = ("random_subset", "full")
 _CLASS_FIGURES = {
-  WORST: CellFigure(class_metrics.worst),
-  GAP: CellFigure(class_metrics.gap),
-  "accuracy_std": CellFigure(class_metrics.std),
-  "accuracy_ratio": CellFigure(class_metrics.ratio),
+  WORST: CellFigure(class_figures.worst),
+  GAP: CellFigure(class_figures.gap),
+  "accuracy_std": CellFigure(class_figures.std),
+  "accuracy_ratio": CellFigure(class_figures.ratio),
 }
 _GROUP_FIGURES = {
-  "deo_max": CellFigure(group_metrics.deo_max),
-  "deo_mean": CellFigure(group_metrics.deo_mean),
+  "deo_max": CellFigure(group_figures.deo_max),
+  "deo_mean": CellFigure(group_figures.deo_mean),
 }
 _ALIGNMENT_FIGURES = {  # of the accuracies on conflicting and on aligned examples
   "conflicting_accuracy": CellFigure(lambda two: two[..., 0], is_of_spread=False),
@@ -81,7 +81,7 @@ def make_fairness_evaluator(
   Raises:
     ValueError: by measure, if there is no distilled set.
   """
-  units = statistics.UNITS | dict.fromkeys(("distilled", "initial", "chosen"), unit)
+  units = intervals.UNITS | dict.fromkeys(("distilled", "initial", "chosen"), unit)
 
   def measure(
     models: Mapping[str, Mapping[str, Models]],
@@ -145,7 +145,7 @@ def _predict(models, network: str, dataset: RealData, suffix: str) -> _Predictio
   """The classes that every set's networks of one architecture give the test images."""
   fits = {
     name: models[name][network]
-    for name in statistics.UNITS
+    for name in intervals.UNITS
     if name in models and network in models[name]
   }
   predicted = {
@@ -164,22 +164,22 @@ def _predict(models, network: str, dataset: RealData, suffix: str) -> _Predictio
 def _add_classes(report: Report, found: _Predictions, labels, num_classes: int, options) -> None:
   """Accuracies by class with intervals, paired differences, and each network's own figures."""
   per_class: dict[str, list] = {}
-  intervals: dict[str, list] = {}
+  ranges: dict[str, list] = {}
   for label in range(num_classes):
     members = labels == label
     if not members.any():
       estimates = {}
     else:
       of_class = {name: rows[:, members] for name, rows in found.correct.items()}
-      estimates = statistics.bootstrap_accuracies(of_class, found.group, found.pairs, **options)
+      estimates = intervals.bootstrap_accuracies(of_class, found.group, found.pairs, **options)
     for source in (*found.correct, *found.pairs):
       key, estimate = _key(source, "accuracy", found.suffix), estimates.get(source)
       per_class.setdefault(key, []).append(estimate and estimate.mean)
-      intervals.setdefault(key, []).append(estimate and [estimate.low, estimate.high])
+      ranges.setdefault(key, []).append(estimate and [estimate.low, estimate.high])
   report.per_class.update(per_class)
-  report.settings["class_intervals"].update(intervals)
+  report.settings["class_intervals"].update(ranges)
   for name, predicted in found.predicted.items():
-    table = class_metrics.class_accuracies(labels, predicted, num_classes)
+    table = class_figures.class_accuracies(labels, predicted, num_classes)
     for figure, (measure, _) in _CLASS_FIGURES.items():
       report.per_model[_key(name, figure, found.suffix)] = measure(table).tolist()
     worst = int(np.nanargmin(table.mean(axis=0)))
@@ -193,16 +193,16 @@ def _add_groups(report: Report, found: _Predictions, labels, groups, num_classes
   settings["num_groups"] = num_groups
   settings.setdefault("accuracy_by_class_and_group", {})
   for name, predicted in found.predicted.items():
-    confusion = group_metrics.confusion_by_group(labels, predicted, groups, num_classes, num_groups)
-    table = group_metrics.group_accuracies(confusion)
+    confusion = group_figures.confusion_by_group(labels, predicted, groups, num_classes, num_groups)
+    table = group_figures.group_accuracies(confusion)
     key = _key(name, "accuracy", found.suffix)
     settings["accuracy_by_class_and_group"][key] = [
       [None if np.isnan(cell) else float(cell) for cell in row] for row in table.mean(axis=0)
     ]
     per_model = {figure: measure(table) for figure, (measure, _) in _GROUP_FIGURES.items()}
     for figure, measure in (
-      ("demographic_parity", group_metrics.demographic_parity),
-      ("equalised_odds", group_metrics.equalised_odds),
+      ("demographic_parity", group_figures.demographic_parity),
+      ("equalised_odds", group_figures.equalised_odds),
     ):
       of_classes = measure(confusion)
       key = _key(name, figure, found.suffix)

@@ -16,12 +16,12 @@ from ml_collections import ConfigDict
 import numpy as np
 import scipy  # its parts, which take a second, load on first use
 
+from ddjax.augment.multiformation import decode_set
 from ddjax.data.load import RealData
 from ddjax.data.preprocess import as_pixels
-from ddjax.distillers.multiformation import decode_set
-from ddjax.evaluators.membership_statistics import clopper_pearson
-from ddjax.evaluators.predictions import in_blocks
-from ddjax.evaluators.two_sample import energy_test
+from ddjax.fitting.predictions import in_blocks
+from ddjax.statistics.membership_figures import clopper_pearson
+from ddjax.statistics.two_sample import energy_test
 from ddjax.types import Array, DatasetInfo, DistilledSet, Models, Report
 
 SHOWN = ("distilled", "random_subset", "initial")

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
+from ddjax.augment.multiformation import decode_set
 from ddjax.config.precision import precision_of
 from ddjax.data.load import RealData
-from ddjax.distillers.multiformation import decode_set
-from ddjax.evaluators import statistics
-from ddjax.evaluators.predictions import predict_classes
+from ddjax.fitting.predictions import predict_classes
 from ddjax.kernels.blocked import make_blocked_kernel
 from ddjax.kernels.ridge import coefficients
+from ddjax.statistics import intervals
 from ddjax.types import Array, DatasetInfo, DistilledSet, Models, Report
 
 PREDICTOR = "kernel"
@@ -87,12 +87,12 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
     if "chosen" in models:
       keys["chosen"] = "chosen_test_accuracy"
     gains = {
-      (name, other): f"{statistics.GAINS[other]}_{keys[name]}"
+      (name, other): f"{intervals.GAINS[other]}_{keys[name]}"
       for name in ("distilled", "chosen")
-      for other in statistics.GAINS
+      for other in intervals.GAINS
       if {name, other} <= models.keys()
     }
-    estimates = statistics.bootstrap_accuracies(
+    estimates = intervals.bootstrap_accuracies(
       correct, group, list(gains), num_bootstrap=num_bootstrap, seed=config.seed
     )
     named = {**keys, **gains}

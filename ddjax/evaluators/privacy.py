@@ -18,14 +18,15 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.attacks import membership
+from ddjax.augment.multiformation import decode_set
 from ddjax.config.arguments import nearest
 from ddjax.data.load import RealData
 from ddjax.data.preprocess import as_pixels
 from ddjax.data.splits import stratified_rows
-from ddjax.distillers.multiformation import decode_set
-from ddjax.evaluators import copies, membership_statistics
-from ddjax.evaluators.membership_statistics import FIGURES, FPR_LEVELS, Scores
-from ddjax.evaluators.predictions import in_blocks, predict_logits
+from ddjax.evaluators import copies
+from ddjax.fitting.predictions import in_blocks, predict_logits
+from ddjax.statistics import membership_figures
+from ddjax.statistics.membership_figures import FIGURES, FPR_LEVELS, Scores
 from ddjax.types import Array, EvaluationContext, Models, Report
 
 ATTACKS = (*membership.SIGNALS, *membership.CLASSIFIERS, *membership.LIRA)
@@ -136,7 +137,7 @@ def with_shadows(
     ).items()
   }
   every = dict(scores)
-  unscored = [key for key, one in scores.items() if not membership_statistics.is_estimable(one)]
+  unscored = [key for key, one in scores.items() if not membership_figures.is_estimable(one)]
   for name, attack in unscored:
     del scores[name, attack]
     for figure in FIGURES:
@@ -150,7 +151,7 @@ def with_shadows(
     for attack in config.attacks
     if ("distilled", attack) in scores and ("random_subset", attack) in scores
   ]
-  alone, paired = membership_statistics.estimate(
+  alone, paired = membership_figures.estimate(
     scores, pairs, num_bootstrap=config.num_bootstrap, seed=seed, known=known
   )
   for (name, attack), estimates in alone.items():
@@ -248,7 +249,7 @@ def _without_shadows(
     if not scores:
       continue
     over = f"{len(logits)} networks and {len(labels)} examples, resampled at once"
-    alone, _ = membership_statistics.estimate(
+    alone, _ = membership_figures.estimate(
       scores, [], num_bootstrap=config.num_bootstrap, seed=seed
     )
     for (_, attack), estimates in alone.items():
@@ -272,13 +273,13 @@ def _enter(report: Report, prefix: str, attack: str, estimates: Mapping, over: s
 def _enter_details(report: Report, scores: Mapping[tuple[str, str], Scores], seed: int) -> None:
   """ROC curves, exact intervals of rates, and the bound on epsilon."""
   report.settings["roc"] = {
-    f"{_prefix(name)}{attack}": membership_statistics.roc(one)
+    f"{_prefix(name)}{attack}": membership_figures.roc(one)
     for (name, attack), one in scores.items()
     if attack in ("loss", "lira")
   }
   report.settings["clopper_pearson"] = {
-    f"{_prefix(name)}{attack}_{figure}": membership_statistics.clopper_pearson(
-      *membership_statistics.tpr_counts(one, level, seed)
+    f"{_prefix(name)}{attack}_{figure}": membership_figures.clopper_pearson(
+      *membership_figures.tpr_counts(one, level, seed)
     )
     for (name, attack), one in scores.items()
     for figure, level in FPR_LEVELS.items()
@@ -287,7 +288,7 @@ def _enter_details(report: Report, scores: Mapping[tuple[str, str], Scores], see
   for name in _SETS:
     for attack in ("lira", "loss"):
       if (name, attack) in scores:
-        bound = membership_statistics.epsilon_lower_bound(scores[name, attack], seed=seed)
+        bound = membership_figures.epsilon_lower_bound(scores[name, attack], seed=seed)
         report.scalars[f"{_prefix(name)}{attack}_epsilon_lower_bound"] = bound
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Mapping
 
-from ddjax.evaluators.statistics import GAINS
+from ddjax.statistics.intervals import GAINS
 
 NO_FULL = (
   "nothing of this kind was fitted on the full set: networks trained on it by this protocol come "

@@ -15,9 +15,10 @@ from ddjax.config.arguments import nearest
 from ddjax.data.load import RealData
 from ddjax.data.preprocess import as_pixels
 from ddjax.data.splits import stratified_rows
-from ddjax.evaluators import attack_runs, battery, robust_scores, statistics
+from ddjax.evaluators import attack_runs, battery
 from ddjax.evaluators.battery import Figures
 from ddjax.evaluators.report_keys import check_distilled, figure_key, why_missing
+from ddjax.statistics import beard, intervals
 from ddjax.types import Array, DatasetInfo, EvaluationContext, Models, Report
 
 RATIO, EFFICIENCY, INDEX = "robustness_ratio", "attack_efficiency", "crei"
@@ -42,7 +43,7 @@ def make_robustness_evaluator(
     carlini_wagner_norm          mean of ||r||_2 likewise; both over the images that the attack
                                  fools at all, whose share stands in `settings["share_perturbed"]`
     corruption_KIND, corruption_mean   accuracy, mean over five severities, and over the kinds
-    robustness_ratio, attack_efficiency, crei   see `ddjax.evaluators.robust_scores`; of the
+    robustness_ratio, attack_efficiency, crei   see `ddjax.statistics.beard`; of the
                                  accuracies under the single attacks above
 
   Of DeepFool and Carlini-Wagner, which bound no perturbation, the accuracy is the share of images
@@ -206,7 +207,7 @@ def _add(
   group = {name: np.asarray(fit.group) for name, fit in fits.items()}
   has_pair = {"distilled", "random_subset"} <= fits.keys()
   options = dict(
-    num_bootstrap=config.num_bootstrap, seed=seed, units=statistics.UNITS | {"distilled": unit}
+    num_bootstrap=config.num_bootstrap, seed=seed, units=intervals.UNITS | {"distilled": unit}
   )
   pairs = [("distilled", "random_subset")] if has_pair else []
 
@@ -222,11 +223,11 @@ def _add(
       report.per_model[figure_key(name, f"{key}{suffix}")] = np.nanmean(values, axis=1).tolist()
 
   for key, rows in figures.correct.items():
-    add(key, statistics.bootstrap_accuracies(rows, group, pairs, **options), rows)
+    add(key, intervals.bootstrap_accuracies(rows, group, pairs, **options), rows)
   for key, rows in figures.sizes.items():
     found = {name: values for name, values in rows.items() if _is_known(values)}
     used = [pair for pair in pairs if set(pair) <= found.keys()]
-    add(key, statistics.bootstrap_means(found, group, used, **options), found)
+    add(key, intervals.bootstrap_means(found, group, used, **options), found)
     for name in rows.keys() - found.keys():
       _leave_out(
         report,
@@ -250,7 +251,7 @@ def _add(
 
   curve = {}
   for epsilon_255, rows in figures.on_curve.items():
-    for name, estimate in statistics.bootstrap_accuracies(rows, group, [], **options).items():
+    for name, estimate in intervals.bootstrap_accuracies(rows, group, [], **options).items():
       columns = curve.setdefault(name, {"epsilon": [], "accuracy": [], "low": [], "high": []})
       numbers = epsilon_255 / 255, estimate.mean, estimate.low, estimate.high
       for column, number in zip(columns.values(), numbers, strict=True):
@@ -328,14 +329,14 @@ def _scores(figures: Figures, name: str, weight: float) -> dict[str, float]:
   """RR, AE and CREI of one set."""
   if not figures.attacked:
     return {}
-  ratio = robust_scores.robustness_ratio(
+  ratio = beard.robustness_ratio(
     float(figures.correct["clean"][name].mean()),
     [float(figures.correct[key][name].mean()) for key in figures.attacked.values()],
   )
-  efficiency = robust_scores.attack_efficiency(
+  efficiency = beard.attack_efficiency(
     [sum(figures.cost[name][attack]) for attack in figures.attacked]
   )
-  index = robust_scores.robustness_efficiency_index(ratio, efficiency, weight)
+  index = beard.robustness_efficiency_index(ratio, efficiency, weight)
   return {RATIO: ratio, EFFICIENCY: efficiency, INDEX: index}
 
 

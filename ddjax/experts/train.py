@@ -14,10 +14,10 @@ import jax
 from jax.flatten_util import ravel_pytree
 import numpy as np
 
-from ddjax.evaluators.train import Rows, Source, TrainState
 from ddjax.experts.buffer import Buffer
+from ddjax.fitting.host import Program, Watch
+from ddjax.fitting.train import Rows, Source, TrainState
 from ddjax.training import parallel
-from ddjax.training.fitting import Program, Watch
 from ddjax.training.progress import Progress
 from ddjax.training.trainer import NonFiniteLossError, PreemptedError
 

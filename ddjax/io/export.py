@@ -14,15 +14,13 @@ import secrets
 import shutil
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
-from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.config.arguments import nearest
-from ddjax.data.facts import FACTS
-from ddjax.data.load import RealData, load_real_data
+from ddjax.data.load import RealData
 from ddjax.io import atomic, data_card
 from ddjax.io.distilled import find_distilled, load_distilled, set_digest
-from ddjax.io.foreign.convert import is_own, load_any
+from ddjax.io.foreign.convert import load_any
 from ddjax.io.torch_file import write_torch
 from ddjax.types import DistilledSet
 
@@ -57,28 +55,6 @@ class Content(NamedTuple):
   def is_hard(self) -> bool:
     """Whether classes say all that the labels say."""
     return self.distilled.info["label_kind"] == "one_hot"
-
-
-def run_export(config: ConfigDict, workdir: Path, *, overwrite: bool = False) -> str:
-  """The task "export": see `configs/export.py`. Returns a summary."""
-  if not config.distilled:
-    raise ValueError(
-      "config.distilled is missing: a run folder, a `distilled` folder, or another project's file."
-    )
-  path, options = Path(config.distilled), config.foreign.to_dict()
-  real = None
-  if path.exists() and (not is_own(path) or options["layout"] is not None):
-    if config.data.name not in FACTS:
-      raise ValueError(
-        f"{path} is another project's set. Name the real set that it stands for, such as "
-        "--config.data.name=cifar10."
-      )
-    real = load_real_data(config.data)
-  files = export_set(
-    path, workdir, config.format,
-    report=config.report, overwrite=overwrite, real=real, options=options,
-  )  # fmt: skip
-  return "\n".join([f"Exported to {workdir}, with its card {CARD_NAME}:", *files])
 
 
 def export_set(

@@ -1,1 +1,1 @@
-"""The stages of a run, in the order of `ddjax.pipeline`: what touches files, clocks and logs."""
+"""The stages that tasks share, from data to report: what touches files, clocks and logs."""

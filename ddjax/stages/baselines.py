@@ -1,4 +1,4 @@
-"""Coresets as baselines: chosen once for a real set, kept in the cache folder."""
+"""What stands beside a distilled set: random subsets, and coresets kept in the cache folder."""
 
 import hashlib
 import json
@@ -11,6 +11,8 @@ import numpy as np
 
 from ddjax.config import compare, groups
 from ddjax.data import cache
+from ddjax.data.batches import standardise
+from ddjax.distillers import synthetic
 from ddjax.distillers.coreset import make_coreset
 from ddjax.random_streams import stream
 from ddjax.stages.prepare import Job
@@ -81,3 +83,27 @@ def _choose(job: Job, config: ConfigDict, name: str) -> dict[str, np.ndarray]:
     state = advance(state, data, min(10, distiller.num_steps - int(state.step)))
   chosen = jax.device_get(distiller.extract(state))
   return {"images": chosen.images, "labels": chosen.labels}
+
+
+def random_subsets(job: Job, labels: np.ndarray | None = None) -> DistilledSet:
+  """Random subsets of equal size f32[s n h w c], labels of the method's kind.
+
+  Args:
+    job: the run.
+    labels: f32[n k] of a set; a subset has as many of each class. None for `ipc` of each.
+  """
+  ipc, info = job.config.synthetic.ipc, job.real.info
+  rngs = jax.random.split(stream(job.config.seed, "random subset"), job.config.num_random_subsets)
+  data = jax.tree.map(jnp.asarray, jax.device_get(job.data))
+  data = data.replace(mask=jnp.ones(len(data.labels), bool))  # of the whole train set
+  rows = jax.vmap(lambda rng: synthetic.draw_members(rng, data, ipc).reshape(-1))(rngs)
+  is_centred = job.distiller.label_kind == "centred"
+  subset_labels = np.asarray(synthetic.one_hot_labels(info.num_classes, ipc, is_centred))
+  if labels is not None:
+    kept = first_of_each_class(labels, ipc)
+    rows, subset_labels = rows[:, kept], subset_labels[kept]
+  return DistilledSet(
+    images=np.asarray(standardise(data.images[rows], data)),
+    labels=np.broadcast_to(subset_labels, (len(rows), *subset_labels.shape)),
+    info={"label_kind": job.distiller.label_kind},
+  )

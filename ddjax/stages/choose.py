@@ -10,15 +10,16 @@ from typing import NamedTuple
 from absl import logging
 import numpy as np
 
+from ddjax import registry
 from ddjax.evaluators.accuracy import predicted_classes
-from ddjax.evaluators.predictions import predict_classes
+from ddjax.fitting.host import Watch
+from ddjax.fitting.predictions import predict_classes
 from ddjax.io.distilled import load_distilled
 from ddjax.random_streams import stream
 from ddjax.stages.curve import curve_steps
 from ddjax.stages.distill import set_info, snapshot_folder
-from ddjax.stages.evaluate import EVALUATORS, Plan
+from ddjax.stages.evaluate import Plan
 from ddjax.stages.prepare import Job
-from ddjax.training.fitting import Watch
 from ddjax.types import DistilledSet
 
 
@@ -41,7 +42,7 @@ def check(job: Job) -> None:
   choose_by = job.config.choose_by
   if choose_by == "none":
     return
-  if choose_by not in job.config.evaluators or choose_by not in EVALUATORS:
+  if choose_by not in job.config.evaluators or choose_by not in registry.EVALUATORS:
     raise ValueError(
       f"choose_by={choose_by!r} must be 'none' or one of evaluators={tuple(job.config.evaluators)}."
     )

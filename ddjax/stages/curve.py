@@ -7,9 +7,9 @@ import numpy as np
 from ddjax.config.arguments import nearest
 from ddjax.data.facts import get_facts
 from ddjax.evaluators.accuracy import predicted_classes
-from ddjax.evaluators.fit import make_fit
 from ddjax.evaluators.kernel import PREDICTOR, ROWS_PER_BLOCK, make_kernel_fit
-from ddjax.evaluators.predictions import predict_classes
+from ddjax.fitting.fit import make_fit
+from ddjax.fitting.predictions import predict_classes
 from ddjax.random_streams import stream
 from ddjax.stages.prepare import Job
 from ddjax.training.parallel import local_devices

@@ -8,7 +8,7 @@ on.
 
 import functools
 import math
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from absl import logging
 import flax.linen as nn
@@ -17,7 +17,7 @@ import numpy as np
 
 from ddjax import backend, costs
 from ddjax.config.precision import precision_of
-from ddjax.evaluators import protocols
+from ddjax.fitting import protocols
 from ddjax.kernels import cost
 from ddjax.kernels.make import make_kernel
 from ddjax.memory import budget_bytes
@@ -152,6 +152,20 @@ def of_stages(job: Job, stages: dict[str, np.ndarray], apart: Sequence[str] = ()
   text += f"; compilation at a first start up to {duration(seconds[_COMPILATION])} more"
   text += f"; {', '.join(others)} not counted)." if others else ")."
   return found._replace(text=text)
+
+
+def joined(estimates: Mapping[str, Estimate]) -> Estimate:
+  """Of several pieces of work one after another: {label: estimate}."""
+  flops, seconds = {}, {}
+  for label, one in estimates.items():
+    flops |= {f"{name} of {label}": value for name, value in one.flops.items()}
+    seconds |= {
+      name if name == _COMPILATION else f"{name} of {label}": value
+      for name, value in one.seconds.items()
+    }
+  memory = [one.memory_bytes for one in estimates.values() if one.memory_bytes is not None]
+  text = " ".join(f"{label}: {one.text}" for label, one in estimates.items())
+  return Estimate(flops, seconds, max(memory, default=None), text)
 
 
 def _known(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Third stage: models fitted once on every set, and every evaluator's report."""
+"""Third stage: every evaluator's report, on models that are fitted once for all."""
 
 import functools
 import itertools
@@ -6,158 +6,17 @@ import time
 from typing import Any, Callable, Mapping, NamedTuple
 
 from absl import logging
-import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
-import numpy as np
 
 from ddjax import registry
-from ddjax.augment import siamese
 from ddjax.config import compare, groups
-from ddjax.config.arguments import nearest
-from ddjax.data.batches import standardise
-from ddjax.data.facts import get_facts
 from ddjax.data.load import RealData
-from ddjax.distillers import synthetic
-from ddjax.evaluators import protocols
-from ddjax.evaluators.accuracy import make_accuracy_evaluator
-from ddjax.evaluators.fairness import make_fairness_evaluator
-from ddjax.evaluators.features import make_features_evaluator
-from ddjax.evaluators.fit import fit_full, make_fit
-from ddjax.evaluators.kernel import make_kernel_evaluator, make_kernel_fit
-from ddjax.evaluators.privacy import make_privacy_evaluator
-from ddjax.evaluators.robustness import make_robustness_evaluator
-from ddjax.models.build import build
+from ddjax.fitting.host import Watch
 from ddjax.random_streams import stream
 from ddjax.stages import baselines, experts, parts, shadows
+from ddjax.stages.fit import FITS
 from ddjax.stages.prepare import Job, numerics
-from ddjax.training.fitting import Watch
-from ddjax.training.parallel import local_devices
-from ddjax.types import Array, DistilledSet, EvaluationContext, Models, Report
-
-
-class Evaluation(NamedTuple):
-  """An evaluator: (config) -> the kinds of models it looks at, and (job) -> measure."""
-
-  kinds: Callable[[ConfigDict], tuple[str, ...]]
-  make: Callable
-
-
-def _make_kernel_fit(job: Job) -> Callable:
-  fit = make_kernel_fit(job.config, job.real.info, job.real.preprocessing)
-  return lambda sets, rng, watch: fit(sets, rng)
-
-
-def _make_network_fit(job: Job) -> Callable:
-  config, real = job.config.accuracy_evaluation, job.real
-  options = dict(use_flip=get_facts(real.info.name).use_flip, devices=local_devices(job.layout))
-  cached = ("random_subset", *baselines.CORESETS)
-  fit = make_fit(config, real.info, real.preprocessing, cached_sets=cached, **options)
-  if config.full_set not in FULL_SET:
-    raise ValueError(
-      f"accuracy_evaluation.full_set={config.full_set!r}. {nearest(config.full_set, FULL_SET)}"
-    )
-
-  extra = _make_extra_fits(config, real, options) if config.use_robust_scores else {}
-
-  def fit_all(sets, rng, watch):
-    models = fit(sets, rng, watch)
-    if "random_subset" not in sets:  # snapshots, of which a validation split chooses
-      return models
-    for suffix, (names, fit_extra) in extra.items():
-      fitted = fit_extra({name: sets[name] for name in names}, rng, watch)
-      models |= {f"{name}_{suffix}": of_set for name, of_set in fitted.items()}
-    if config.full_set != "none":
-      is_trained = config.full_set == "train"
-      full = fit_full(config, real, rng, is_trained=is_trained, watch=watch, **options)
-      if full:  # by the same function as the others, so that attacks compile once for all
-        predict_fn = {name: of_set.predict_fn for name, of_set in models["distilled"].items()}
-        models["full"] = {
-          name: of_set._replace(predict_fn=predict_fn[name]) for name, of_set in full.items()
-        }
-    return models
-
-  return fit_all
-
-
-def _make_extra_fits(config: ConfigDict, real: RealData, options: dict[str, Any]):
-  """What the robust scores compare with: {suffix of the set's name: (sets, fit)}."""
-  own = protocols.configure(config, options["use_flip"])
-  changes = {}
-  if own.labels != "hard":
-    changes["hard_labels"] = (("distilled",), {"labels": "hard"})
-  sets = ("distilled", "random_subset")
-  if own.augmentation:
-    changes["without_augmentation"] = (sets, {"augmentation": "none", "mix": "none"})
-  else:
-    dsa = protocols.DSA if options["use_flip"] else siamese.without_flip(protocols.DSA)
-    changes["with_augmentation"] = (sets, {"augmentation": dsa})
-  fits = {}
-  for suffix, (names, fields) in changes.items():
-    changed = config.copy_and_resolve_references()
-    changed.update(fields)
-    fits[suffix] = (
-      names,
-      make_fit(changed, real.info, real.preprocessing, cached_sets=("random_subset",), **options),
-    )
-  return fits
-
-
-FULL_SET = ("cached", "train", "none")
-FITS: dict[str, Callable] = {"kernel": _make_kernel_fit, "networks": _make_network_fit}
-"""By kind of models: (job) -> fit(sets, rng, watch)."""
-
-
-def _chosen_kinds(config: ConfigDict) -> tuple[str, ...]:
-  """The kinds of models that the run's own accuracies are of; networks where it has none."""
-  kinds = {"accuracy": "networks", "kernel": "kernel"}
-  return tuple(kind for name, kind in kinds.items() if name in config.evaluators) or ("networks",)
-
-
-def _attacked_kinds(config: ConfigDict) -> tuple[str, ...]:
-  """The kinds of models that `robustness.networks` names; where it names none, `_chosen_kinds`."""
-  named = {"kernel" if name == "kernel" else "networks" for name in config.robustness.networks}
-  return tuple(kind for kind in _WORDS if kind in named) or _chosen_kinds(config)
-
-
-def _make_accuracy(job: Job) -> Callable[..., Report]:
-  use_flip = get_facts(job.real.info.name).use_flip
-  return make_accuracy_evaluator(job.config.accuracy_evaluation, job.real.info, use_flip=use_flip)
-
-
-def _make_robustness(job: Job) -> Callable[..., Report]:
-  return make_robustness_evaluator(job.config.robustness, job.real.info)
-
-
-def _make_fairness(job: Job) -> Callable[..., Report]:
-  return make_fairness_evaluator(job.config.fairness, job.real.info)
-
-
-def _make_features(job: Job) -> Callable[..., Report]:
-  return make_features_evaluator(job.config.features, job.real.info, _feature_fn(job))
-
-
-def _feature_fn(job: Job) -> Callable[[Any, Array], Array]:
-  """(params, images as networks see them) -> features f32[b d] of the first architecture."""
-  evaluation, num_classes = job.config.accuracy_evaluation, job.real.info.num_classes
-  width = evaluation.width or None
-  network = build(evaluation.networks[0], num_classes=num_classes, width=width)
-  return lambda params, images: network.apply(params, images, return_features=True)[1]
-
-
-_WORDS = {"kernel": "kernel predictors", "networks": "networks"}
-EVALUATORS: dict[str, Evaluation] = {
-  "kernel": Evaluation(
-    lambda config: ("kernel",), lambda job: make_kernel_evaluator(job.config, job.real.info)
-  ),
-  "accuracy": Evaluation(lambda config: ("networks",), _make_accuracy),
-  "robustness": Evaluation(_attacked_kinds, _make_robustness),
-  "fairness": Evaluation(_chosen_kinds, _make_fairness),
-  "features": Evaluation(lambda config: ("networks",), _make_features),
-  "privacy": Evaluation(
-    lambda config: ("networks",), lambda job: make_privacy_evaluator(job.config.privacy)
-  ),
-}
+from ddjax.types import DistilledSet, EvaluationContext, Models, Report
 
 
 class Plan(NamedTuple):
@@ -187,10 +46,13 @@ def plan(job: Job) -> Plan:
     if count < 1:
       raise ValueError(f"{name}={count} must be at least 1.")
   baselines.check(job)
-  chosen = {name: registry.look_up(EVALUATORS, name, "evaluator") for name in config.evaluators}
+  known = registry.EVALUATORS
+  chosen = {name: registry.look_up(known, name, "evaluator") for name in config.evaluators}
   kinds = {name: one.kinds(config) for name, one in chosen.items()}
   fits = {kind: FITS[kind](job) for kind in dict.fromkeys(itertools.chain(*kinds.values()))}
-  return Plan(fits, {name: (kinds[name], one.make(job)) for name, one in chosen.items()})
+  return Plan(
+    fits, {name: (kinds[name], one.make(config, job.real.info)) for name, one in chosen.items()}
+  )
 
 
 def evaluate(
@@ -219,7 +81,7 @@ def evaluate(
   """
   is_balanced = len(distilled.labels[0]) == job.config.synthetic.ipc * job.real.info.num_classes
   labels = None if is_balanced else distilled.labels[0]
-  sets = {"distilled": distilled, "random_subset": random_subsets(job, labels)}
+  sets = {"distilled": distilled, "random_subset": baselines.random_subsets(job, labels)}
   sets |= baselines.coresets(job, labels)
   if initial is not None:
     sets["initial"] = initial
@@ -232,7 +94,7 @@ def evaluate(
     merged: dict[str, dict[str, Models]] = {}
     for kind in kinds:
       if kind not in fitted:
-        logging.info("Fitting %s on %s.", _WORDS[kind], ", ".join(sets))
+        logging.info("Fitting %s on %s.", registry.MODEL_KINDS[kind], ", ".join(sets))
         fitted[kind] = plan.fits[kind](sets, stream(job.config.seed, f"fit {kind}"), watch)
       for name, of_set in fitted[kind].items():
         merged.setdefault(name, {}).update(of_set)
@@ -260,7 +122,8 @@ def _context(
   job: Job, sets: dict[str, DistilledSet], watch: Watch, origin: ConfigDict | None
 ) -> EvaluationContext:
   """What evaluators of the audit need besides models."""
-  config, feature_fn = job.config, _feature_fn(job)
+  config = job.config
+  feature_fn = registry.feature_fn(config, job.real.info)
 
   reason = "the set's record has no config of a method known here: it cannot be distilled again"
   if origin is None:
@@ -354,27 +217,3 @@ def origin_of(distilled: DistilledSet) -> ConfigDict | None:
   if not isinstance(config, Mapping) or config.get("method") not in registry.DISTILLERS:
     return None
   return ConfigDict(config)
-
-
-def random_subsets(job: Job, labels: np.ndarray | None = None) -> DistilledSet:
-  """Random subsets of equal size f32[s n h w c], labels of the method's kind.
-
-  Args:
-    job: the run.
-    labels: f32[n k] of a set; a subset has as many of each class. None for `ipc` of each.
-  """
-  ipc, info = job.config.synthetic.ipc, job.real.info
-  rngs = jax.random.split(stream(job.config.seed, "random subset"), job.config.num_random_subsets)
-  data = jax.tree.map(jnp.asarray, jax.device_get(job.data))
-  data = data.replace(mask=jnp.ones(len(data.labels), bool))  # of the whole train set
-  rows = jax.vmap(lambda rng: synthetic.draw_members(rng, data, ipc).reshape(-1))(rngs)
-  is_centred = job.distiller.label_kind == "centred"
-  subset_labels = np.asarray(synthetic.one_hot_labels(info.num_classes, ipc, is_centred))
-  if labels is not None:
-    kept = baselines.first_of_each_class(labels, ipc)
-    rows, subset_labels = rows[:, kept], subset_labels[kept]
-  return DistilledSet(
-    images=np.asarray(standardise(data.images[rows], data)),
-    labels=np.broadcast_to(subset_labels, (len(rows), *subset_labels.shape)),
-    info={"label_kind": job.distiller.label_kind},
-  )

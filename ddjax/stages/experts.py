@@ -21,15 +21,15 @@ import numpy as np
 from ddjax.data.cache import cache_dir
 from ddjax.data.load import RealData, make_data_split
 from ddjax.distillers.settings import build_network
-from ddjax.evaluators import protocols, train
 from ddjax.experts.buffer import Buffer, content_key
 from ddjax.experts.files import ExpertBufferError
 from ddjax.experts.train import device_epochs, expert_epochs, plan_groups, train_experts
+from ddjax.fitting import host, protocols, train
+from ddjax.fitting.host import Watch
 from ddjax.random_streams import stream
 from ddjax.stages import estimate
 from ddjax.stages.prepare import Job, member_hash
-from ddjax.training import fitting, parallel
-from ddjax.training.fitting import Watch
+from ddjax.training import parallel
 from ddjax.training.progress import duration
 from ddjax.types import ExpertNeeds
 
@@ -196,7 +196,7 @@ def _compile(
   image_shape: tuple[int, int, int],
   at_once: int | None,
   devices: tuple[jax.Device, ...],
-) -> fitting.Program:
+) -> host.Program:
   """The program that trains experts; splits of equal size share it."""
   training = train.make_training(
     network,
@@ -206,7 +206,7 @@ def _compile(
     image_shape=image_shape,
     networks_at_once=at_once,
   )
-  return fitting.compile_training(training, devices)
+  return host.compile_training(training, devices)
 
 
 def check(job: Job) -> None:

@@ -15,8 +15,8 @@ from absl import logging
 import numpy as np
 
 import ddjax
+from ddjax.fitting.host import Watch
 from ddjax.io import atomic
-from ddjax.training.fitting import Watch
 from ddjax.training.progress import duration
 from ddjax.training.trainer import PreemptedError
 from ddjax.types import DistilledSet, Report

@@ -10,10 +10,10 @@ from absl import logging
 import numpy as np
 
 import ddjax
+from ddjax.augment.multiformation import decode_set
 from ddjax.config import compare
 from ddjax.data.load import RealData
 from ddjax.data.preprocess import Preprocessing, as_pixels
-from ddjax.distillers.multiformation import decode_set
 from ddjax.io import atomic
 from ddjax.io.report import report_to_json, write_report
 from ddjax.plots import (

@@ -20,16 +20,16 @@ from ddjax.data.facts import get_facts
 from ddjax.data.load import RealData
 from ddjax.data.pool import make_pool
 from ddjax.distillers import synthetic
-from ddjax.evaluators.fit import make_fit
 from ddjax.evaluators.kernel import make_kernel_fit
-from ddjax.evaluators.predictions import predict_logits
+from ddjax.fitting.fit import make_fit
+from ddjax.fitting.host import Watch
+from ddjax.fitting.predictions import predict_logits
 from ddjax.random_streams import stream
 from ddjax.stages import experts
 from ddjax.stages.distill import extract, set_info
 from ddjax.stages.prepare import Job, prepare
 from ddjax.training import trainer
 from ddjax.training.checkpoints import Checkpoints
-from ddjax.training.fitting import Watch
 from ddjax.training.parallel import any_process, local_devices
 from ddjax.training.progress import Progress
 from ddjax.types import DistilledSet, Models

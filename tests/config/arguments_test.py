@@ -4,7 +4,7 @@ import pytest
 
 from ddjax.api import get_config
 from ddjax.config import arguments, compare, tables
-from ddjax.run_folder import default_workdir
+from ddjax.stages.run_folder import default_workdir
 
 DEFAULTS = dict(dataset="digits", ipc=10, rate=0.5)
 

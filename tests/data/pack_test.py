@@ -11,7 +11,7 @@ from ddjax.config import groups
 from ddjax.data import load, pack
 from ddjax.data.facts import get_facts
 from ddjax.data.source import DataError, Source
-from ddjax.tasks import start
+from ddjax.tasks.start import start
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from ddjax.augment import siamese
 from ddjax.distillers import class_batches, matching
 from ddjax.distillers.dsa import loops_of
-from ddjax.evaluators import train
+from ddjax.fitting import train
 from ddjax.models.build import build
 from tests.distillers.cases import Case, make_distiller
 

@@ -13,7 +13,7 @@ from ddjax.augment import siamese
 from ddjax.augment.mix import draw_cutmix
 from ddjax.data.batches import standardise
 from ddjax.distillers import class_batches, synthetic
-from ddjax.evaluators import train
+from ddjax.fitting import train
 from ddjax.models.build import build
 from tests.distillers.cases import Case, initial_state, initial_variables, make_distiller
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from configs import mtt
-from ddjax import pipeline
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.data.preprocess import as_pixels
 from ddjax.distillers.mtt import make_mtt, rate_optimiser, start_epochs_end
 from ddjax.experts.files import ExpertBufferError
 from ddjax.io.distilled import load_distilled
 from ddjax.stages import experts
+from ddjax.tasks import distill
 from ddjax.training import parallel
 from ddjax.training.metrics import read_metrics, series
 from ddjax.types import ExpertNeeds
@@ -244,7 +244,7 @@ def _run_config(tmp_path, **changes):
 
 def test_a_run_publishes_its_rate_and_says_which_experts_it_followed(tmp_path):
   changes = {"outer.student_learning_rate": 0.05, "outer.rate_learning_rate": 1e-4}
-  result = pipeline.run(_run_config(tmp_path, **changes), tmp_path / "run")
+  result = distill.run(_run_config(tmp_path, **changes), tmp_path / "run")
   rate = load_distilled(tmp_path / "run").info["learning_rate"]
   _, rates = series(read_metrics(tmp_path / "run"), "train/learning_rate")
   np.testing.assert_allclose(rate, rates[-1], rtol=1e-6)
@@ -255,17 +255,17 @@ def test_a_run_publishes_its_rate_and_says_which_experts_it_followed(tmp_path):
 
 
 def test_a_finished_distillation_needs_no_experts(tmp_path):
-  first = pipeline.run(_run_config(tmp_path), tmp_path / "run").report
+  first = distill.run(_run_config(tmp_path), tmp_path / "run").report
   shutil.rmtree(tmp_path / "experts")
   config = _run_config(tmp_path, num_random_subsets=3)  # only the report is made anew
-  second = pipeline.run(config, tmp_path / "run").report
+  second = distill.run(config, tmp_path / "run").report
   assert second["run"]["experts"] == first["run"]["experts"]
   config.resume_from = str(tmp_path / "run")
-  third = pipeline.run(config, tmp_path / "other").report
+  third = distill.run(config, tmp_path / "other").report
   assert third["run"]["experts"] == first["run"]["experts"]
   (tmp_path / "run" / "experts.json").unlink()  # as of a run of before
   config = _run_config(tmp_path, num_random_subsets=4)
-  fourth = pipeline.run(config, tmp_path / "run").report
+  fourth = distill.run(config, tmp_path / "run").report
   assert fourth["run"]["experts"] == first["run"]["experts"]
   assert not (tmp_path / "experts").exists()
 
@@ -285,20 +285,20 @@ def test_impossible_experts_are_refused_before_anything_is_written(tmp_path, cha
   with known.locked():
     known.append(start, first_expert=0, first_epoch=0, state=[], losses=[[None]])
   with pytest.raises((ValueError, ExpertBufferError), match=words):
-    pipeline.run(_run_config(tmp_path, **changes), tmp_path / "run")
+    distill.run(_run_config(tmp_path, **changes), tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
 
 def test_a_run_follows_no_altered_experts(tmp_path):
-  pipeline.run(_run_config(tmp_path), tmp_path / "run")
+  distill.run(_run_config(tmp_path), tmp_path / "run")
   path = next((tmp_path / "experts" / "chunks").iterdir())
   path.write_bytes(path.read_bytes()[:-4])
   with pytest.raises(ExpertBufferError, match=f"{path.name} is truncated or altered"):
-    pipeline.run(_run_config(tmp_path, **{"outer.num_steps": 7}), tmp_path / "run")
+    distill.run(_run_config(tmp_path, **{"outer.num_steps": 7}), tmp_path / "run")
 
 
 @pytest.mark.parametrize("form", ["checkpoint", "constant"])
 def test_float64_runs(tmp_path, form):
   config = _run_config(tmp_path, precision="float64", unroll=form)
-  result = pipeline.run(config, tmp_path / "run")
+  result = distill.run(config, tmp_path / "run")
   assert result.report["run"]["experts"]["identity"]["precision"] == "float64"

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 
-from ddjax.evaluators import protocols
+from ddjax.fitting import protocols
 from ddjax.models.build import build
 from tests.reference.load import load
 

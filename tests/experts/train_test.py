@@ -13,14 +13,14 @@ import pytest
 from configs import mtt
 from ddjax.data.load import load_real_data
 from ddjax.distillers.settings import build_network
-from ddjax.evaluators import train
 from ddjax.experts.files import ExpertBufferError
 from ddjax.experts.train import plan_groups
+from ddjax.fitting import train
+from ddjax.fitting.host import Watch
 from ddjax.random_streams import stream
 from ddjax.stages import experts
 from ddjax.stages.prepare import prepare
 from ddjax.training import parallel
-from ddjax.training.fitting import Watch
 from ddjax.training.trainer import PreemptedError
 from ddjax.types import ExpertNeeds
 

@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from ddjax import tasks
 from ddjax.api import get_config
 from ddjax.config import groups
 from ddjax.data.load import load_real_data
@@ -17,6 +16,7 @@ from ddjax.io.distilled import load_distilled, save_distilled, set_digest
 from ddjax.io.foreign.convert import load_any
 from ddjax.io.foreign.foreign_set import ForeignOptions
 from ddjax.io.foreign.read import read_foreign
+from ddjax.tasks.start import start
 from ddjax.types import DistilledSet
 
 _CLASSES = np.array([1, 0, 3, 2, 2, 3, 0, 1])
@@ -226,11 +226,11 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, save, monkeypatch):
 def test_the_task_exports_and_says_what(tmp_path, save, capsys):
   config = get_config("configs/export.py:png")
   with pytest.raises(ValueError, match="config.distilled is missing"):
-    tasks.start(config, workdir=str(tmp_path / "out"))
+    start(config, workdir=str(tmp_path / "out"))
   config.distilled = str(save())
-  tasks.start(config, dry_run=True)
+  start(config, dry_run=True)
   assert "Estimate: seconds" in capsys.readouterr().out
-  tasks.start(config, workdir=str(tmp_path / "out"))
+  start(config, workdir=str(tmp_path / "out"))
   assert re.search(r"Exported to .*out.*CLASS/NUMBER.png", capsys.readouterr().out, re.DOTALL)
   with Image.open(tmp_path / "out" / "0" / "00001.png") as image:
     assert image.size == (8, 8)
@@ -251,6 +251,6 @@ def test_the_figures_of_an_audit_go_into_the_card(save, tmp_path):
   atomic.write_json(tmp_path / "audit" / "report.json", audit)
   config = get_config("configs/export.py:png")
   config.distilled, config.report = str(path), str(tmp_path / "audit")
-  export.run_export(config, tmp_path / "out")
+  start(config, workdir=str(tmp_path / "out"))
   card = (tmp_path / "out" / export.CARD_NAME).read_text()
   assert "| LiRA AUC | 0.625 |" in card and "- Privacy, by the audit: nothing was left out." in card

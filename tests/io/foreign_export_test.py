@@ -4,12 +4,12 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from ddjax import tasks
 from ddjax.api import get_config
 from ddjax.config import groups
 from ddjax.data.load import load_real_data
 from ddjax.data.preprocess import KINDS, fit_preprocessing
 from ddjax.io import export
+from ddjax.tasks.start import start
 from tests.io import foreign_files as files
 
 _IN_NETWORK_SPACE = {
@@ -85,13 +85,13 @@ def test_the_command_asks_for_the_real_set(tmp_path, capsys):
   config = get_config("configs/export.py:png")
   config.distilled = str(files.write_npz(tmp_path))
   with pytest.raises(ValueError, match="another project's set. Name the real set .*data.name="):
-    tasks.start(config, workdir=str(tmp_path / "out"))
+    start(config, workdir=str(tmp_path / "out"))
   config.data.name, config.foreign.space = "fake", "network"
   with pytest.raises(ValueError, match="Name foreign.preprocessing"):
-    tasks.start(config, workdir=str(tmp_path / "out"))
+    start(config, workdir=str(tmp_path / "out"))
   config.foreign.preprocessing = "standardise"
-  tasks.start(config, workdir=str(tmp_path / "out"))
+  start(config, workdir=str(tmp_path / "out"))
   assert len(list((tmp_path / "out").glob("*/*.png"))) == 8
   config.distilled = str(tmp_path / "absent.npz")
   with pytest.raises(FileNotFoundError, match="absent.npz"):
-    tasks.start(config, workdir=str(tmp_path / "other"))
+    start(config, workdir=str(tmp_path / "other"))

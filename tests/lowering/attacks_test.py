@@ -7,7 +7,7 @@ import pytest
 from ddjax.config import audit
 from ddjax.data.preprocess import Preprocessing
 from ddjax.evaluators import attack_runs
-from ddjax.evaluators.fit import make_predict
+from ddjax.fitting.fit import make_predict
 from ddjax.models.build import build
 from tests.lowering.lower import array, keys, lower
 

@@ -8,8 +8,9 @@ import pytest
 
 from ddjax.config import audit, groups
 from ddjax.data.preprocess import Preprocessing
-from ddjax.evaluators import attack_runs, predictions
+from ddjax.evaluators import attack_runs
 from ddjax.evaluators.kernel import make_kernel_fit
+from ddjax.fitting import predictions
 from ddjax.kernels import make
 from ddjax.kernels.blocked import rows_in_blocks
 from ddjax.kernels.ridge import kernel_ridge_loss

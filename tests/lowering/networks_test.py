@@ -9,13 +9,13 @@ import pytest
 
 from configs import mtt
 from ddjax.data import preprocess
-from ddjax.evaluators import accuracy, feature_ridge, predictions, protocols, train
-from ddjax.evaluators.fit import make_predict
+from ddjax.evaluators import accuracy
 from ddjax.experts import train as expert_train
+from ddjax.fitting import feature_ridge, host, predictions, protocols, train
+from ddjax.fitting.fit import make_predict
 from ddjax.models.build import MODELS, build
 from ddjax.models.layers import CHOICES
 from ddjax.stages.experts import protocol_of
-from ddjax.training import fitting
 from tests.lowering.lower import array, keys, lower
 
 NETWORKS = {
@@ -55,7 +55,7 @@ def _lower_training(
   training = train.make_training(
     network, protocol, loss=loss, num_examples=_EXAMPLES, image_shape=(side, side, 3)
   )
-  program = fitting.compile_training(training, tuple(jax.devices()[:num_devices]))
+  program = host.compile_training(training, tuple(jax.devices()[:num_devices]))
   networks = num_devices, at_once
   rows = train.Rows(
     seeds=array(*networks, 2, dtype=np.uint32),

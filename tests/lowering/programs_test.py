@@ -16,10 +16,10 @@ LOWERED = {
   "data/load.py": {"_whiten": "networks: test_preprocessing"},
   "evaluators/accuracy.py": {"_classes": "networks: test_networks"},
   "evaluators/attack_runs.py": {"_run": "attacks"},
-  "evaluators/feature_ridge.py": {"_features": "networks: test_networks"},
+  "fitting/feature_ridge.py": {"_features": "networks: test_networks"},
   "evaluators/features.py": {"make_features_evaluator": "networks: test_networks, features"},
   "evaluators/kernel.py": {"make_kernel_fit.fit_one": "kernels: test_the_predictor"},
-  "evaluators/predictions.py": {
+  "fitting/predictions.py": {
     "_classes": "networks: test_predictions_of_blocks",
     "_logits": "networks: test_predictions_of_blocks",
   },
@@ -31,7 +31,7 @@ LOWERED = {
     "_choose.advance": "distillers: steps of coresets",
   },
   "stages/distill.py": {"extract": "distillers: what is published"},
-  "training/fitting.py": {"compile_training": "networks"},
+  "fitting/host.py": {"compile_training": "networks"},
   "training/parallel.py": {"make_program": "distillers", "deal_out": "networks"},
   "training/trainer.py": {"initialise": "distillers: a start"},
 }

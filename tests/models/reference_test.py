@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from ddjax.evaluators.protocols import make_loss
+from ddjax.fitting.protocols import make_loss
 from ddjax.models.build import build
 from tests.reference.load import load
 

@@ -8,7 +8,7 @@ import pytest
 from configs import dm
 from ddjax.data.load import load_real_data
 from ddjax.evaluators.kernel import make_kernel_fit
-from ddjax.evaluators.predictions import predict_classes
+from ddjax.fitting.predictions import predict_classes
 from ddjax.stages import curve, distill, prepare
 
 

@@ -5,9 +5,9 @@ import logging
 import numpy as np
 import pytest
 
+from ddjax.fitting.host import Watch
 from ddjax.stages import parts
 from ddjax.stages.parts import EvaluationStoppedError, Pieces
-from ddjax.training.fitting import Watch
 
 KEY = "part-robustness-0123.json"
 

@@ -6,10 +6,10 @@ import pytest
 from ddjax.api import get_config
 from ddjax.config import audit
 from ddjax.data.load import load_real_data
-from ddjax.evaluators import fit
+from ddjax.fitting import fit
+from ddjax.fitting.host import Watch
 from ddjax.stages import evaluate, shadows
 from ddjax.training import trainer
-from ddjax.training.fitting import Watch
 
 _SPLITS = 4
 
@@ -79,9 +79,9 @@ def test_baselines_of_the_same_splits_are_trained_once(parts, run, tmp_path, mon
   config, settings, real = parts
   noise = settings.copy_and_resolve_references()
   noise.init = "noise"
-  labels, train = [], fit.fitting.fit_networks
+  labels, train = [], fit.host.fit_networks
   monkeypatch.setattr(
-    fit.fitting,
+    fit.host,
     "fit_networks",
     lambda *args, **own: labels.append(own["label"]) or train(*args, **own),
   )

@@ -1,0 +1,356 @@
+"""Networks trained on small sets, by the protocol of the config: every seed of every set.
+
+Network j of entry i (a distillation, or a random subset) draws its initial values, its order of
+examples and its augmentation from (rng, network, i, j) alone, whatever the set, so sets are
+compared seed by seed.
+"""
+
+import hashlib
+import json
+from typing import Any, Callable, Iterable, Mapping, NamedTuple
+import zlib
+
+from flax import traverse_util
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from ddjax.augment.multiformation import decode_set
+from ddjax.data import cache
+from ddjax.data.load import RealData, make_data_split
+from ddjax.fitting import feature_ridge, host, protocols, train
+from ddjax.fitting.host import Watch
+from ddjax.kernels.ridge import check_ridge
+from ddjax.models.build import build
+from ddjax.models.pieces import best_images_at_once
+from ddjax.types import Array, DatasetInfo, DistilledSet, Models
+
+Fit = Callable[..., dict[str, dict[str, Models]]]
+
+RANDOM_SUBSET = "random_subset"
+"""The set whose entries are the seeds, so that each has `random_subset_seeds` networks."""
+_FORMAT = 1  # of cached networks: raise it when equal keys would mean other numbers
+
+
+class _Row(NamedTuple):
+  """One network to train: whose it is, which seed of which entry, and the rate to begin with."""
+
+  set_name: str
+  entry: int
+  seed: int
+  learning_rate: float
+
+
+class Recipe(NamedTuple):
+  """What is trained and how: a network by name, its width, and the protocol.
+
+  Attributes:
+    network: a name that `build` takes.
+    width: as in `build`; None for the published width.
+    protocol: the recipe.
+    num_classes: k.
+    image_shape: (h, w, c).
+  """
+
+  network: str
+  width: int | None
+  protocol: protocols.Protocol
+  num_classes: int
+  image_shape: tuple[int, int, int]
+
+  def build(self) -> nn.Module:
+    return build(self.network, num_classes=self.num_classes, width=self.width)
+
+
+def recipes(config: ConfigDict, info: DatasetInfo, use_flip: bool = True) -> dict[str, Recipe]:
+  """{name: recipe} of every network of a config.
+
+  Raises:
+    ValueError: for an unknown network, protocol or augmentation, or a network twice.
+  """
+  protocol = protocols.configure(config, use_flip)
+  if config.feature_ridge is not None:
+    check_ridge(config.feature_ridge, "accuracy_evaluation.feature_ridge")
+  if len(set(config.networks)) < len(config.networks):
+    raise ValueError(f"accuracy_evaluation.networks={tuple(config.networks)} names one twice.")
+  made = {
+    name: Recipe(name, config.width or None, protocol, info.num_classes, tuple(info.image_shape))
+    for name in config.networks
+  }
+  image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
+  for recipe in made.values():  # a network that cannot take these images says so here
+    jax.eval_shape(recipe.build().init, jax.random.key(0), image)
+  return made
+
+
+def make_fit(
+  config: ConfigDict,
+  info: DatasetInfo,
+  preprocessing: Any,
+  *,
+  use_flip: bool = True,
+  devices: tuple[jax.Device, ...] | None = None,
+  cached_sets: Iterable[str] = (),
+) -> Fit:
+  """Networks by the config's protocol, fitted on any number of sets at once.
+
+  Args:
+    config: the group `accuracy_evaluation`.
+    info: image shape and class count that every set must have.
+    preprocessing: with `forward`, pixels f32[b h w c] in [0, 1] -> what the networks see.
+    use_flip: whether a mirrored image is still an image of its class.
+    devices: of this host, over which the networks are dealt out; None for all.
+    cached_sets: names of sets whose networks are kept in the cache folder, by content.
+  Returns:
+    fit(sets, rng, watch=Watch()) -> {set name: {network name: Models}}, and with
+    `config.feature_ridge` the predictors on each network's features besides. Sets carry images
+    f32[r n h w c] (already preprocessed), labels f32[r n k] and in `info` the label kind, which
+    decides the loss, and where they are given a `learning_rate` and a `decode_factor`. Each of the
+    r entries gets `num_seeds` networks, or `random_subset_seeds` in the set `random_subset`;
+    `Models.group` is the entry. Sets of equal n and loss train together; a second call on equal
+    shapes compiles nothing.
+  Raises:
+    ValueError: for an unknown network or protocol; by fit, for labels of an unknown kind, or
+      images or labels that do not suit `info`.
+  """
+  made = recipes(config, info, use_flip)
+  predict = {name: make_predict(recipe.build(), preprocessing) for name, recipe in made.items()}
+  predict_ridge = {
+    name: feature_ridge.make_predict(recipe.build(), preprocessing) for name, recipe in made.items()
+  }
+  programs: dict[tuple, host.Program] = {}
+
+  def program_of(name: str, loss: str, num_examples: int) -> host.Program:
+    key = name, loss, num_examples
+    if key not in programs:
+      programs[key] = compile_recipe(made[name], loss, num_examples, devices)
+    return programs[key]
+
+  def fit(sets: Mapping[str, DistilledSet], rng: Array, watch: Watch = Watch()):
+    models = {name: {} for name in sets}
+    protocol = protocols.configure(config, use_flip)
+    groups = _alike(sets, info, protocol)
+    decoded = {name: _prepared(distilled, protocol) for name, distilled in sets.items()}
+    for (num_examples, loss), names in groups.items():
+      rows = {name: _rows(name, decoded[name], config) for name in names}
+      for network, recipe in made.items():
+        stream = jax.random.fold_in(rng, np.uint32(zlib.crc32(network.encode())))
+        keys = {
+          name: _content_key(recipe, loss, stream, decoded[name], rows[name]) for name in names
+        }
+        kept = {name: cache.find(keys[name]) for name in names if name in cached_sets}
+        variables = {name: _nested(arrays) for name, arrays in kept.items() if arrays is not None}
+        missing = [name for name in names if name not in variables]
+        if missing:
+          program = program_of(network, loss, num_examples)
+          label = f"{network} on {', '.join(name.replace('_', ' ') for name in missing)}"
+          variables |= _train(
+            program, stream, {name: decoded[name] for name in missing}, rows, keys, label, watch
+          )
+        for name in names:
+          if name in cached_sets and name in missing:
+            cache.keep(keys[name], traverse_util.flatten_dict(variables[name], sep="/"))
+          entries = np.array([row.entry for row in rows[name]])
+          at_once = best_images_at_once(recipe.build(), recipe.image_shape)
+          trained = Models(predict[network], variables[name], entries, at_once)
+          models[name][network] = trained
+          if config.feature_ridge is not None:
+            models[name][network + feature_ridge.SUFFIX] = feature_ridge.fit(
+              recipe.build(), predict_ridge[network], trained, decoded[name], config.feature_ridge
+            )
+    return models
+
+  return fit
+
+
+def fit_full(
+  config: ConfigDict,
+  real: RealData,
+  rng: Array,
+  *,
+  use_flip: bool = True,
+  is_trained: bool,
+  devices: tuple[jax.Device, ...] | None = None,
+  watch: Watch = Watch(),
+) -> dict[str, Models]:
+  """Networks trained on the whole train set by the same protocol, from the cache where they are.
+
+  The set lies on the devices as it is stored, and every batch is drawn there.
+
+  Args:
+    config: the group `accuracy_evaluation`; `full_epochs` and `full_seeds` are its own.
+    real: the real set.
+    rng: a key.
+    use_flip: whether a mirrored image is still an image of its class.
+    is_trained: whether networks that the cache lacks are trained.
+    devices: of this host; None for all.
+    watch: progress, stop request, folder.
+  Returns:
+    {network name: Models} of those that the cache had or that were trained.
+  """
+  config = config.copy_and_resolve_references()
+  if config.full_epochs is not None:
+    config.num_epochs = config.full_epochs
+  made = recipes(config, real.info, use_flip)
+  data = None
+  models = {}
+  for name, recipe in made.items():
+    stream = jax.random.fold_in(rng, np.uint32(zlib.crc32(name.encode())))
+    loss = protocols.find_loss("one_hot", recipe.protocol)
+    rate = recipe.protocol.learning_rate or protocols.FALLBACK_RATE
+    rows = [_Row("full", 0, seed, rate) for seed in range(config.full_seeds)]
+    identity = [real.fingerprint, real.preprocessing.digest()]
+    key = _key(recipe, loss, stream, identity, rows)
+    arrays = cache.find(key)
+    if arrays is None and not is_trained:
+      continue
+    if arrays is None:
+      if data is None:
+        data = make_data_split(real)
+        labels = np.eye(real.info.num_classes, dtype=np.float32)[real.train_labels]
+        data = train.Source(
+          *map(jnp.asarray, (data.images[None], labels[None], data.mean, data.std))
+        )
+      program = compile_recipe(recipe, loss, real.info.num_train, devices)
+      variables = host.fit_networks(
+        program, stream, _as_rows(rows, {"full": 0}), data,
+        key=key, label=f"{name} on the full set", watch=watch,
+      )  # fmt: skip
+      cache.keep(key, traverse_util.flatten_dict(variables, sep="/"))
+    else:
+      variables = _nested(arrays)
+    predict = make_predict(recipe.build(), real.preprocessing)
+    at_once = best_images_at_once(recipe.build(), recipe.image_shape)
+    models[name] = Models(predict, variables, np.zeros(len(rows), np.int32), at_once)
+  return models
+
+
+def compile_recipe(
+  recipe: Recipe, loss: str, num_examples: int, devices: tuple[jax.Device, ...] | None = None
+) -> host.Program:
+  """The program that trains a recipe's network on sets of so many examples."""
+  training = train.make_training(
+    recipe.build(),
+    recipe.protocol,
+    loss=loss,
+    num_examples=num_examples,
+    image_shape=recipe.image_shape,
+  )
+  return host.compile_training(training, devices)
+
+
+def _train(program, stream, sets, rows, keys, label, watch) -> dict[str, Any]:
+  """{set name: variables} of the rows of all these sets, trained together."""
+  names = list(sets)
+  starts = dict(zip(names, np.cumsum([0] + [len(sets[name].images) for name in names])))
+  source = train.as_source(
+    np.concatenate([np.asarray(sets[name].images, np.float32) for name in names]),
+    np.concatenate([np.asarray(sets[name].labels, np.float32) for name in names]),
+  )
+  chosen = [row for name in names for row in rows[name]]
+  variables = host.fit_networks(
+    program,
+    stream,
+    _as_rows(chosen, starts),
+    source,
+    key=_digest("fit", *(keys[name] for name in names)),
+    label=label,
+    watch=watch,
+  )
+  of_set = np.array([row.set_name for row in chosen])
+  return {
+    name: jax.tree.map(lambda leaf, mine=of_set == name: leaf[mine], variables) for name in names
+  }
+
+
+def _rows(name: str, distilled: DistilledSet, config: ConfigDict) -> list[_Row]:
+  """The networks of a set: `num_seeds` for each entry, one where the entries are the seeds."""
+  rate = protocols.find_protocol(config.protocol).learning_rate
+  if config.learning_rate is not None:
+    rate = config.learning_rate
+  if rate is None:
+    rate = distilled.info.get("learning_rate")  # one for all, or one for each entry
+  if rate is None:
+    rate = protocols.FALLBACK_RATE
+  rates = np.broadcast_to(np.float32(rate), len(distilled.images))
+  return [
+    _Row(name, entry, seed, float(rates[entry]))
+    for entry in range(len(distilled.images))
+    for seed in range(config.random_subset_seeds if name == RANDOM_SUBSET else config.num_seeds)
+  ]
+
+
+def _as_rows(rows: list[_Row], starts: Mapping[str, int]) -> train.Rows:
+  """Rows as arrays; `starts` says where the entries of each set begin in the source."""
+  return train.Rows(
+    seeds=np.array([[row.entry, row.seed] for row in rows], np.uint32),
+    indices=np.array([starts[row.set_name] + row.entry for row in rows], np.int32),
+    learning_rates=np.array([row.learning_rate for row in rows], np.float32),
+  )
+
+
+def _prepared(distilled: DistilledSet, protocol: protocols.Protocol) -> DistilledSet:
+  """The set as it is trained on: hard labels where the protocol wants them, grids decoded."""
+  if protocol.labels == "hard":
+    labels = np.asarray(distilled.labels)
+    labels = np.eye(labels.shape[-1], dtype=np.float32)[labels.argmax(-1)]
+    distilled = distilled.replace(labels=labels)
+  return decode_set(distilled)
+
+
+def _content_key(
+  recipe: Recipe, loss: str, stream: Array, distilled: DistilledSet, rows: list[_Row]
+) -> str:
+  """Determines the networks of a set, whatever the set is called."""
+  content = [
+    hashlib.sha256(np.ascontiguousarray(np.asarray(array, np.float32))).hexdigest()
+    for array in (distilled.images, distilled.labels)
+  ]
+  return _key(recipe, loss, stream, content, rows)
+
+
+def _key(recipe: Recipe, loss: str, stream: Array, content: list[str], rows: list[_Row]) -> str:
+  numbers = [(row.entry, row.seed, row.learning_rate) for row in rows]
+  key = jax.random.key_data(stream).tolist()
+  return _digest("networks", _FORMAT, recipe, loss, key, content, numbers)
+
+
+def _digest(kind: str, *parts: Any) -> str:
+  """A file name that the parts determine."""
+  text = json.dumps(parts, default=str)
+  return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _nested(arrays: Mapping[str, np.ndarray]) -> Any:
+  """Variables again from what `flatten_dict` made of them."""
+  return traverse_util.unflatten_dict(dict(arrays), sep="/")
+
+
+def make_predict(network: nn.Module, preprocessing: Any) -> Callable[[Any, Array], Array]:
+  """(variables of one network, pixels f32[b h w c] in [0, 1]) -> logits f32[b k]."""
+  return lambda variables, pixels: network.apply(variables, preprocessing.forward(pixels))
+
+
+def _alike(
+  sets: Mapping[str, DistilledSet], info: DatasetInfo, protocol: protocols.Protocol
+) -> dict[tuple[int, str], list[str]]:
+  """Checks every set; {(n, loss): names of the sets that train together}."""
+  groups: dict[tuple[int, str], list[str]] = {}
+  for name, distilled in sets.items():
+    images, labels = np.shape(distilled.images), np.shape(distilled.labels)
+    if len(images) != 5 or images[2:] != tuple(info.image_shape):
+      raise ValueError(
+        f"Set {name!r} has images of shape {images}; {info.name} needs [r, n, "
+        f"{', '.join(map(str, info.image_shape))}]."
+      )
+    if labels != (*images[:2], info.num_classes):
+      raise ValueError(
+        f"Set {name!r} has labels of shape {labels}; with these images {info.name} needs "
+        f"{(*images[:2], info.num_classes)}."
+      )
+    loss = protocols.find_loss((distilled.info or {}).get("label_kind"), protocol)
+    factor = distilled.info.get("decode_factor") or 1
+    groups.setdefault((images[1] * factor**2, loss), []).append(name)
+  return groups

@@ -1,0 +1,205 @@
+"""The task "evaluate": sets from disk, ours or others', see `configs/evaluate.py`."""
+
+import pathlib
+import shutil
+import time
+from typing import Any, Mapping
+
+from absl import logging
+from ml_collections import ConfigDict
+
+from ddjax.config import compare
+from ddjax.data.load import RealData
+from ddjax.io.distilled import set_digest
+from ddjax.io.foreign.convert import is_own, load_any
+from ddjax.io.foreign.foreign_set import split_options
+from ddjax.stages import estimate as costs
+from ddjax.stages import prepare, present, shadows
+from ddjax.stages.evaluate import evaluate_saved, origin_of, plan
+from ddjax.stages.prepare import (
+  data_fingerprint,
+  load,
+  numerics,
+  prepare_saved,
+)
+from ddjax.stages.run_folder import RunFolder
+from ddjax.stages.sessions import begin, watch_of
+from ddjax.tasks.task import Outcome, outcome
+from ddjax.training.parallel import is_main_process
+from ddjax.training.trainer import StopRequest
+from ddjax.types import DistilledSet, Report
+
+_NEAR_CHANCE = 1.25  # times chance; a random subset of one image a class is above it
+_LABELS_OF_CURVES = ("distilled", "random subset", "full set")
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> Outcome:
+  """Evaluates the sets at `config.distilled` and writes a report.
+
+  Networks, shadow runs and reports that a killed evaluation has finished are not made again.
+
+  Args:
+    config: see `configs/evaluate.py`; `distilled` is a path, or several with commas between them.
+    workdir: the run folder.
+    overwrite: whether to delete an earlier run in it.
+  Returns:
+    with the report: `reports` of the first set, and where there are several, `sets` with
+    the label and the reports of each.
+  Raises:
+    ValueError, FileNotFoundError: for a set that is missing, damaged, or does not suit the data.
+  """
+  with numerics(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
+    started = time.monotonic()
+    real = load(config)
+    sources = _sources_of(config)
+    sets = _load(sources, real, config)
+    jobs = {
+      label: prepare_saved(_with_own_kernel(config, one), folder.path, real, one)
+      for label, one in sets.items()
+    }
+    for job in jobs.values():
+      plan(job)
+    first = next(iter(jobs))
+    digests = {label: set_digest(one) for label, one in sets.items()}
+    claimed = "-".join([data_fingerprint(jobs[first].real), *digests.values()])
+    folder.claim(compare.plain(config), claimed)  # notices another set under the same path
+    if (report := folder.finished_report(compare.plain(config))) is not None:
+      return outcome(folder.path, report)
+    planned = {label: costs.estimate(job) for label, job in jobs.items()}
+    for label, job in jobs.items():
+      begin(job, planned[label])
+    seconds = {"data": time.monotonic() - started}
+    reports = {}
+    with StopRequest() as stop:
+      for label, job in jobs.items():
+        if len(jobs) > 1:
+          logging.info("Evaluating %s.", label)
+        reports[label], taken = evaluate_saved(job, sets[label], watch_of(job, stop))
+        suffix = f" of {label}" if len(jobs) > 1 else ""
+        seconds |= {f"evaluate {name}{suffix}": value for name, value in taken.items()}
+    doubts = [
+      f"{label}: {doubt}"
+      for label, of_set in reports.items()
+      for doubt in near_chance(of_set, real.info.num_classes)
+    ]
+    for doubt in doubts:
+      logging.warning("%s", doubt)
+    names = ("method", "ipc", "seed", "step", "label_kind", "code_version")
+    facts = {name: sets[first].info.get(name) for name in names} | {
+      "distilled": [path for path, _ in sources.values()],
+      "set_sha256": list(digests.values()),
+      "remarks": [
+        f"{label}: {remark}" for label, one in sets.items() for remark in _remarks(one, real)
+      ]
+      + doubts,
+      "preprocessing": sets[first].info["preprocessing"].kind,
+      "seconds": seconds,
+      "estimates": planned[first]._asdict(),
+      "config": compare.plain(config),  # as given: a second start finds it finished
+    }
+    batches = {
+      label: one.replace(images=one.images[None], labels=one.labels[None])
+      for label, one in sets.items()
+    }
+    others = {
+      label: present.Evaluated(batches[label], reports[label]) for label in sets if label != first
+    }
+    report = present.present(
+      jobs[first], batches[first], None, reports[first], facts, label=first, others=others
+    )
+    shutil.rmtree(folder.path / "fits", ignore_errors=True)
+  return outcome(folder.path, report)
+
+
+def estimate(config: ConfigDict) -> costs.Estimate:
+  """What `run` would cost."""
+  with numerics(config):
+    real, found = load(config), {}
+    for label, distilled in _load(_sources_of(config), real, config).items():
+      job = prepare_saved(_with_own_kernel(config, distilled), pathlib.Path(), real, distilled)
+      plan(job)
+      found[label] = costs.estimate(job)
+    return costs.joined(found)
+
+
+def _sources_of(config: ConfigDict) -> dict[str, tuple[str, dict[str, Any]]]:
+  """{label: (path, its own options)} of the sets; a label is the end of a path, as long as need."""
+  texts = [text.strip() for text in (config.distilled or "").split(",") if text.strip()]
+  sources = [split_options(text) for text in texts]
+  paths = [path for path, _ in sources]
+  if not paths:
+    raise ValueError(
+      "config.distilled is missing: a run folder, a `distilled` folder, a file, or several of them "
+      "with commas between."
+    )
+  if len(set(paths)) < len(paths):
+    raise ValueError(f"config.distilled={config.distilled!r} names a set twice.")
+  parts = [pathlib.PurePath(path).parts for path in paths]
+  length = 1
+  while len({part[-length:] for part in parts}) < len(parts) or (
+    len(parts) > 1
+    and length < min(map(len, parts))
+    and any("/".join(part[-length:]) in _LABELS_OF_CURVES for part in parts)
+  ):
+    length += 1
+  return {"/".join(part[-length:]): one for part, one in zip(parts, sources, strict=True)}
+
+
+def _load(
+  sources: Mapping[str, tuple[str, dict[str, Any]]], real: RealData, config: ConfigDict
+) -> dict[str, DistilledSet]:
+  """{label: set}, ours or another project's; `config.foreign` is for the latter among several."""
+  common = config.foreign.to_dict()
+  are_own = {label: is_own(pathlib.Path(path)) for label, (path, _) in sources.items()}
+  is_mixed = len(set(are_own.values())) > 1
+  return {
+    label: load_any(path, real, ({} if is_mixed and are_own[label] else common) | options)
+    for label, (path, options) in sources.items()
+  }
+
+
+def _remarks(distilled: DistilledSet, real: RealData) -> list[str]:
+  """What its reader assumed, and where it was made from other real images, in sentences."""
+  remarks = list(distilled.info.get("remarks", ()))
+  if (doubt := prepare.doubt_of_origin(distilled, real)) is not None:
+    remarks.append(doubt)
+  if distilled.info.get("member_hash"):
+    remarks.append(
+      "it was made from a part of the train images; attacks without shadow runs and the copy check "
+      "take all of them as members."
+    )
+  return remarks
+
+
+def near_chance(reports: Mapping[str, Report], num_classes: int) -> list[str]:
+  """Sentences on networks that learned next to nothing from a set.
+
+  Args:
+    reports: {evaluator: Report} of one set.
+    num_classes: k; chance is 1/k.
+  """
+  report = reports.get("accuracy")
+  if report is None:
+    return []
+  return [
+    f"{network} learned next to nothing from the set: accuracy {report.scalars[network]:.3f}, "
+    f"chance {1 / num_classes:.3f}. As a rule its preprocessing (foreign.preprocessing, "
+    "foreign.space), the kind of its labels (foreign.label_kind) or the learning rate "
+    "(accuracy_evaluation.learning_rate) is not what it was made for."
+    for network in report.settings["architectures"]
+    if report.scalars.get(network) is not None
+    and report.scalars[network] < _NEAR_CHANCE / num_classes
+  ]
+
+
+def _with_own_kernel(config: ConfigDict, distilled: DistilledSet) -> ConfigDict:
+  """With the kernel that a set was made for among what an audit attacks."""
+  origin = origin_of(distilled)
+  if origin is None or "kernel" in config.evaluators or "robustness" not in config.evaluators:
+    return config
+  if shadows.predictor_of(origin, config.privacy) != "kernel":
+    return config
+  config = config.copy_and_resolve_references().unlock()
+  config.evaluators = ("kernel", *config.evaluators)
+  config.kernel, config.ridge = origin.kernel, origin.ridge
+  return config

@@ -1,0 +1,46 @@
+"""Starts what `config.task` names, for a person at a terminal: an estimate, or a run."""
+
+import pathlib
+from typing import Iterable
+
+from ml_collections import ConfigDict
+
+from ddjax import kernel_ablation, privacy_study, registry
+from ddjax.stages.run_folder import default_workdir
+from ddjax.tasks.registry import RUNS
+from ddjax.tasks.task import Task
+from ddjax.training.parallel import is_main_process
+
+TASKS: dict[str, Task] = RUNS | {
+  "privacy_study": Task(privacy_study.estimate, privacy_study.run),
+  "kernel_ablation": Task(kernel_ablation.estimate, kernel_ablation.run),
+}
+
+
+def start(
+  config: ConfigDict,
+  *,
+  workdir: str | None = None,
+  overwrite: bool = False,
+  dry_run: bool = False,
+  overridden: Iterable[str] = (),
+) -> None:
+  """Runs a config, or with `dry_run` prints it and its estimate.
+
+  Args:
+    config: resolved.
+    workdir: the run folder; default `runs/METHOD-DATASET-ipcN-seedS`, and a hash of `overridden`.
+    overwrite: whether an earlier run in it is deleted.
+    overridden: dotted fields that were set one by one.
+  Raises:
+    the errors of `ddjax.errors`.
+  """
+  task = registry.look_up(TASKS, config.task, "task")
+  path = pathlib.Path(workdir) if workdir else default_workdir(config, overridden)
+  if dry_run:
+    print(config)
+    print(f"Estimate: {task.estimate(config).text}")
+    return
+  outcome = task.run(config, path, overwrite=overwrite)
+  if is_main_process():
+    print(outcome.summary)
