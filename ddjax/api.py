@@ -1,28 +1,14 @@
 """The same as the command line, from Python: `ddjax.distill`, `ddjax.evaluate`, `ddjax.load`."""
 
-import importlib.util
 import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from ddjax.config.read import get_config
 from ddjax.types import DistilledSet
 
-
-def get_config(path: str) -> ConfigDict:
-  """The config that `--config=path` stands for, such as `configs/kip.py:cifar10,ipc=10`.
-
-  Raises:
-    FileNotFoundError: if there is no such file.
-    ValueError: for an argument that the file does not know.
-  """
-  file, _, argument = path.partition(":")
-  if not pathlib.Path(file).is_file():
-    raise FileNotFoundError(f"No config file {file!r}.")
-  spec = importlib.util.spec_from_file_location("config_file", file)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config(argument or None)
+__all__ = ["distill", "evaluate", "get_config", "load"]
 
 
 def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = False):

@@ -2,7 +2,7 @@
 
 from ddjax.data.source import DataError
 from ddjax.experts.files import ExpertBufferError
-from ddjax.io.atomic import OutputError
+from ddjax.files.atomic import OutputError
 from ddjax.stages.run_folder import RunFolderError
 from ddjax.training.checkpoints import CheckpointError
 from ddjax.training.trainer import NonFiniteLossError, PreemptedError

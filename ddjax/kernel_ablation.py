@@ -17,8 +17,8 @@ import numpy as np
 from ddjax.config import compare
 from ddjax.data.load import RealData
 from ddjax.evaluators.kernel import PREDICTOR, ROWS_PER_BLOCK, make_kernel_fit
+from ddjax.files import atomic
 from ddjax.fitting.predictions import predict_classes
-from ddjax.io import atomic
 from ddjax.io.distilled import load_distilled
 from ddjax.io.report import JSON_NAME
 from ddjax.plots import figures

@@ -20,8 +20,8 @@ import numpy as np
 
 from ddjax.config import compare
 from ddjax.evaluators import privacy
+from ddjax.files import atomic
 from ddjax.fitting.host import Watch
-from ddjax.io import atomic
 from ddjax.io.comparisons import format_interval, format_number, format_signed, words
 from ddjax.io.report import write_report
 from ddjax.plots import figures

@@ -4,7 +4,6 @@ from typing import Any, Callable, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ddjax.config.arguments import nearest
 from ddjax.data.facts import get_facts
 from ddjax.distillers.coreset import make_coreset
 from ddjax.distillers.dm import make_dm
@@ -47,13 +46,6 @@ class Evaluator(NamedTuple):
 
   make: Callable[[ConfigDict, DatasetInfo], Callable[..., Report]]
   kinds: Callable[[ConfigDict], tuple[str, ...]] = lambda config: ("networks",)
-
-
-def look_up(table: dict, name: str, what: str):
-  """The entry `name`; ValueError with the nearest known name where there is none."""
-  if name not in table:
-    raise ValueError(f"Unknown {what} {name!r}. {nearest(name, table)}")
-  return table[name]
 
 
 def feature_fn(config: ConfigDict, info: DatasetInfo) -> Callable[[Any, Array], Array]:

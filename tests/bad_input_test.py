@@ -15,7 +15,7 @@ import pytest
 import ddjax
 from ddjax import errors
 from ddjax.api import get_config
-from ddjax.io import atomic
+from ddjax.files import atomic
 from ddjax.tasks import distill
 from ddjax.training.trainer import NonFiniteLossError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import subprocess
 from typing import Any
 
-from ddjax.io import atomic
+from ddjax.files import atomic
 
 FORMAT = 1
 NAME = "results.json"

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.accelerator.results import Results
 from benchmarks.accelerator.speed import floor_seconds
-from ddjax.io import atomic
+from ddjax.files import atomic
 
 NAME = "table.md"
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 import scipy  # its parts, which take a second, load on first use
 
-from ddjax.config.arguments import nearest
+from ddjax.wording import nearest
 
 SEVERITIES = (1, 2, 3, 4, 5)
 _PUBLISHED_SIDE = 32

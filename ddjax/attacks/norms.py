@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ddjax.config.arguments import nearest
 from ddjax.types import Array
+from ddjax.wording import nearest
 
 Image = Float[Array, "h w c"]
 Images = Float[Array, "b h w c"]

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from ddjax.augment import ops
-from ddjax.config.arguments import nearest
 from ddjax.types import Array
+from ddjax.wording import nearest
 
 # The released settings of Zhao, Bilen 2021 (`ParamDiffAug`); cutout's share is `ops.CUTOUT`.
 FLIP_PROBABILITY = 0.5
@@ -30,6 +30,7 @@ BRIGHTNESS = 1.0  # width of the range of offsets
 SATURATION = 2.0  # factors in [0, 2]
 CONTRAST = 0.5  # factors in [.5, 1.5]
 
+DSA = "color_crop_cutout_flip_scale_rotate"  # the released strategy of DSA, DM and MTT
 OPS = ("flip", "color", "crop", "translate", "scale", "rotate", "cutout")
 MODES = ("single", "multi", "idc")
 

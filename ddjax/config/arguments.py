@@ -3,16 +3,9 @@
 The first word without `=` is the data set; other words are flags; `name=value` are values.
 """
 
-import difflib
 from typing import Any, Mapping
 
-
-def nearest(name: str, known) -> str:
-  """A sentence that helps with a misspelt name: the nearest known one, then all of them."""
-  known = sorted(map(str, known))
-  close = difflib.get_close_matches(str(name), known, n=1)
-  hint = f"Did you mean {close[0]!r}? " if close else ""
-  return f"{hint}Known: {', '.join(known)}."
+from ddjax.wording import nearest
 
 
 def parse_argument(

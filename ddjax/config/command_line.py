@@ -7,7 +7,7 @@ import sys
 
 from absl import flags, logging
 
-from ddjax.config.arguments import nearest
+from ddjax.wording import nearest
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -62,7 +62,7 @@ def _config_path(argv: list[str]) -> str:
 
 def _fields(path: str) -> set[str]:
   """Names of the fields of the config that `path` names."""
-  from ddjax.api import get_config
   from ddjax.config.compare import flatten
+  from ddjax.config.read import get_config
 
   return {name.rpartition(".")[2] for name in flatten(get_config(path).to_dict())}

@@ -7,9 +7,8 @@ from ml_collections import ConfigDict
 
 from ddjax.augment import siamese
 from ddjax.config import groups
+from ddjax.config.loops import loops_of
 from ddjax.data.facts import get_facts
-from ddjax.distillers.dsa import loops_of
-from ddjax.fitting.protocols import DSA
 
 ARGUMENTS = dict(dataset="digits", ipc=1, seed=0, steps=0, width=0)
 """What may stand behind the colon, with its defaults; 0 steps or width take the table's."""
@@ -96,7 +95,7 @@ def _with_evaluation(
   facts = get_facts(args["dataset"])
   if facts.mean is not None:
     config.data.preprocessing = "published"  # the constants that rates and offsets were found with
-  augmentation = recipe.pop("augmentation", DSA)
+  augmentation = recipe.pop("augmentation", siamese.DSA)
   if not facts.use_flip:
     augmentation = siamese.without_flip(augmentation)
   if args["steps"]:

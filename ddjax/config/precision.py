@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from ddjax.config.arguments import nearest
+from ddjax.wording import nearest
 
 
 class Precision(NamedTuple):

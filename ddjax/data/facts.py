@@ -8,7 +8,7 @@ that followed it) and serve `preprocessing="published"`.
 from types import MappingProxyType
 from typing import Mapping, NamedTuple
 
-from ddjax.config.arguments import nearest
+from ddjax.wording import nearest
 
 
 class Facts(NamedTuple):

@@ -17,7 +17,7 @@ import numpy as np
 
 from ddjax.data.facts import Facts
 from ddjax.data.source import DataError, Source
-from ddjax.io import atomic, plain_arrays
+from ddjax.files import atomic, plain_arrays
 
 FORMAT = 1
 _ARRAYS = ("images", "labels", "test_images", "test_labels", "class_names")

@@ -28,8 +28,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from ddjax.config.arguments import nearest
 from ddjax.data.cache import Arrays, cached
+from ddjax.wording import nearest
 
 KINDS = ("none", "standardise", "published", "zca_kip", "zca_kornia", "zca_frepo")
 _STANDARDISED = ("standardise", "published", "zca_kip", "zca_frepo")

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
 
-from ddjax.config.arguments import nearest
 from ddjax.config.precision import precision_of
 from ddjax.data.batches import standardise
 from ddjax.distillers import synthetic
@@ -21,6 +20,7 @@ from ddjax.fitting import protocols, train
 from ddjax.models.build import build
 from ddjax.training.parallel import same_for_replicas
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState
+from ddjax.wording import nearest
 
 FEATURES = ("trained", "random", "pixels")
 _ROWS_AT_ONCE = 256

@@ -12,8 +12,8 @@ import math
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
-import numpy as np
 
+from ddjax.config.loops import LOOPS, loops_of
 from ddjax.distillers import settings, synthetic
 from ddjax.distillers.class_batches import draw_class_batches, draw_siamese
 from ddjax.distillers.matching import (
@@ -27,23 +27,6 @@ from ddjax.distillers.matching import (
 from ddjax.fitting import protocols, train
 from ddjax.training.parallel import same_for_replicas
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
-
-_LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
-"""Released settings of DC and DSA: ipc: (outer loop, inner loop)."""
-
-
-def loops_of(ipc: int) -> tuple[int, int]:
-  """(outer loop, inner loop): updates of the images a network, epochs of training between them.
-
-  The released ones for 1, 10, 20, 30, 40 and 50 images per class, straight lines between, and those
-  of 50 above.
-
-  Args:
-    ipc: images per class, at least 1.
-  """
-  known = sorted(_LOOPS)
-  outer, inner = (np.interp(ipc, known, [_LOOPS[n][i] for n in known]) for i in (0, 1))
-  return round(float(outer)), round(float(inner))
 
 
 def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
@@ -171,9 +154,9 @@ def _loops(config: ConfigDict) -> tuple[int, int, str]:
       f"outer.inner_loop={outer.inner_loop} trains a network between its updates of the images, of "
       "which there is one: set outer.outer_loop too."
     )
-  is_table = ipc in _LOOPS and (outer_loop, inner_loop) == published
+  is_table = ipc in LOOPS and (outer_loop, inner_loop) == published
   is_between = (outer_loop, inner_loop) == published
-  between = "interpolated" if ipc < max(_LOOPS) else f"those of {max(_LOOPS)}"
+  between = "interpolated" if ipc < max(LOOPS) else f"those of {max(LOOPS)}"
   origin = "as published" if is_table else between if is_between else "from the config"
   loops = f"{outer_loop} updates of the images a network, {inner_loop} epochs of training between"
   if outer_loop == 1:

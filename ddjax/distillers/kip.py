@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 import optax
 
 from ddjax.augment import targets
-from ddjax.config.arguments import nearest
 from ddjax.config.precision import precision_of
 from ddjax.data.batches import draw_class_balanced
 from ddjax.distillers import synthetic
@@ -24,6 +23,7 @@ from ddjax.kernels.blocked import make_blocked_kernel
 from ddjax.kernels.ridge import advice, check_ridge, kernel_ridge_loss
 from ddjax.training.parallel import mean_across, own_rows
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
+from ddjax.wording import nearest
 
 SCHEDULES = ("constant", "cosine")
 

@@ -17,13 +17,13 @@ from jaxtyping import Float
 import optax
 
 from ddjax.augment import siamese
-from ddjax.config.arguments import nearest
 from ddjax.data.batches import standardise
 from ddjax.distillers.class_batches import ClassBatch, augment_classes, draw_class_batches
 from ddjax.models.layers import BatchNorm
 from ddjax.models.pieces import map_each, over_classes, sum_over_pieces
 from ddjax.training.parallel import mean_across
 from ddjax.types import Array, DataSplit
+from ddjax.wording import nearest
 
 _EPSILON = 1e-6  # of the cosine's denominator
 _STATISTICS_PER_CLASS = 16  # real images of a class for batch norm, as released

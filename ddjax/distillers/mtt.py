@@ -22,7 +22,6 @@ import numpy as np
 import optax
 
 from ddjax.augment import siamese
-from ddjax.config.arguments import nearest
 from ddjax.distillers import settings, synthetic, unroll
 from ddjax.distillers.unroll import Learned, Student
 from ddjax.memory import budget_bytes
@@ -37,6 +36,7 @@ from ddjax.types import (
   ExpertNeeds,
   Trajectories,
 )
+from ddjax.wording import nearest
 
 _MOST_CHANGE = math.log(2)  # of the logarithm of the student's rate in one update
 _RANGE = math.log(1000)  # of that logarithm, to both sides of where it begins

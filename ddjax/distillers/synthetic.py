@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ddjax.config.arguments import nearest
 from ddjax.data.batches import standardise
 from ddjax.types import Array, DatasetInfo, DataSplit, Synthetic
+from ddjax.wording import nearest
 
 INITS = ("real", "noise", "kmeans")
 _SMOOTHING = 0.1  # ours: labels that are learned begin with so much of their weight spread evenly

@@ -19,7 +19,6 @@ import numpy as np
 
 from ddjax.attacks import membership
 from ddjax.augment.multiformation import decode_set
-from ddjax.config.arguments import nearest
 from ddjax.data.load import RealData
 from ddjax.data.preprocess import as_pixels
 from ddjax.data.splits import stratified_rows
@@ -28,6 +27,7 @@ from ddjax.fitting.predictions import in_blocks, predict_logits
 from ddjax.statistics import membership_figures
 from ddjax.statistics.membership_figures import FIGURES, FPR_LEVELS, Scores
 from ddjax.types import Array, EvaluationContext, Models, Report
+from ddjax.wording import nearest
 
 ATTACKS = (*membership.SIGNALS, *membership.CLASSIFIERS, *membership.LIRA)
 _WITH_SHADOWS = (*membership.CLASSIFIERS, *membership.LIRA)

@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.attacks import corruptions
-from ddjax.config.arguments import nearest
 from ddjax.data.load import RealData
 from ddjax.data.preprocess import as_pixels
 from ddjax.data.splits import stratified_rows
@@ -20,6 +19,7 @@ from ddjax.evaluators.battery import Figures
 from ddjax.evaluators.report_keys import check_distilled, figure_key, why_missing
 from ddjax.statistics import beard, intervals
 from ddjax.types import Array, DatasetInfo, EvaluationContext, Models, Report
+from ddjax.wording import nearest
 
 RATIO, EFFICIENCY, INDEX = "robustness_ratio", "attack_efficiency", "crei"
 

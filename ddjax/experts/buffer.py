@@ -24,7 +24,7 @@ import numpy as np
 
 from ddjax.experts import files
 from ddjax.experts.files import ExpertBufferError
-from ddjax.io import atomic
+from ddjax.files import atomic
 from ddjax.training.trainer import PreemptedError
 
 INDEX_NAME = "index.json"

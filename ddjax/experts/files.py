@@ -13,7 +13,7 @@ from typing import IO, Any, Mapping
 from absl import logging
 import numpy as np
 
-from ddjax.io import atomic
+from ddjax.files import atomic
 
 _MOST_MAPPED = 64
 """Chunks that stay mapped; each holds a file descriptor, of which a process often has 1024."""

@@ -15,8 +15,8 @@ from absl import logging
 import jax
 import numpy as np
 
+from ddjax.files import atomic
 from ddjax.fitting.train import Rows, Source, Training, TrainState
-from ddjax.io import atomic
 from ddjax.training import parallel
 from ddjax.training.progress import Progress
 from ddjax.training.trainer import NonFiniteLossError, PreemptedError

@@ -13,10 +13,8 @@ import optax
 import optax.contrib
 
 from ddjax.augment import siamese
-from ddjax.config.arguments import nearest
 from ddjax.types import Array
-
-DSA = "color_crop_cutout_flip_scale_rotate"
+from ddjax.wording import nearest
 
 
 class Protocol(NamedTuple):
@@ -82,7 +80,7 @@ PROTOCOLS = {
     batch_size=256,
     learning_rate=0.01,
     drops=((0.5, 0.1),),
-    augmentation=DSA,
+    augmentation=siamese.DSA,
     labels="hard",
   ),
   "mtt": Protocol(  # Cazenavette et al. 2022: as `dc`, with the learned rate
@@ -90,7 +88,7 @@ PROTOCOLS = {
     batch_size=256,
     learning_rate=None,
     drops=((0.5, 0.1),),
-    augmentation=DSA,
+    augmentation=siamese.DSA,
     labels="hard",
   ),
   "idc": Protocol(  # Kim et al. 2022; here the optimiser lives on through the drops

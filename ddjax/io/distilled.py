@@ -16,12 +16,12 @@ from absl import logging
 import numpy as np
 
 import ddjax
-from ddjax.config.arguments import nearest
 from ddjax.data.preprocess import Preprocessing
-from ddjax.io import atomic
-from ddjax.io.plain_arrays import parse_npz
-from ddjax.io.torch_file import read_bytes
+from ddjax.files import atomic
+from ddjax.files.bounded import read_bytes
+from ddjax.files.plain_arrays import parse_npz
 from ddjax.types import DistilledSet
+from ddjax.wording import nearest
 
 ARRAYS_NAME = "distilled.npz"
 INFO_NAME = "info.json"

@@ -16,13 +16,14 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
-from ddjax.config.arguments import nearest
 from ddjax.data.load import RealData
-from ddjax.io import atomic, data_card
+from ddjax.files import atomic
+from ddjax.io import data_card
 from ddjax.io.distilled import find_distilled, load_distilled, set_digest
 from ddjax.io.foreign.convert import load_any
 from ddjax.io.torch_file import write_torch
 from ddjax.types import DistilledSet
+from ddjax.wording import nearest
 
 CARD_NAME = "README.md"
 _CARD_SIGN = "Exported by ddjax"

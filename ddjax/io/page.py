@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ddjax.io import comparisons as compare
-from ddjax.training.progress import duration
+from ddjax.wording import duration
 
 _TITLES = {
   "kernel": "Kernel ridge regression",

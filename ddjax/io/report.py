@@ -11,7 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ddjax.io import atomic, page
+from ddjax.files import atomic
+from ddjax.io import page
 from ddjax.io.comparisons import (
   comparisons,
   format_interval,

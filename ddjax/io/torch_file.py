@@ -13,7 +13,6 @@ machine, of the value, and of the list of storage keys; then every storage, its 
 
 import io
 import os
-from pathlib import Path
 import pickle
 import struct
 from typing import Any
@@ -21,7 +20,8 @@ import zipfile
 
 import numpy as np
 
-from ddjax.io import atomic
+from ddjax.files import atomic
+from ddjax.files.bounded import read_bytes
 from ddjax.io.pickle_data import (
   STORAGE_DTYPES,
   RefusedError,
@@ -30,7 +30,6 @@ from ddjax.io.pickle_data import (
   skip_pickle,
 )
 
-MAX_BYTES = 4 << 30
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -84,21 +83,6 @@ def write_torch(path: str | os.PathLike, value: Any) -> None:
     for name, content in records.items():
       file.writestr(zipfile.ZipInfo(f"archive/{name}", _DATE), content)
   atomic.write_bytes(path, buffer.getvalue())
-
-
-def read_bytes(path: str | os.PathLike) -> bytes:
-  """The content of a file of at most `MAX_BYTES`.
-
-  Raises:
-    FileNotFoundError: where there is no such file.
-    ValueError: for a larger one.
-  """
-  path = Path(path)
-  if not path.is_file():
-    raise FileNotFoundError(f"There is no file {path}.")
-  if path.stat().st_size > MAX_BYTES:
-    raise ValueError(f"{path} is larger than {MAX_BYTES >> 30} GiB, too large for a distilled set.")
-  return path.read_bytes()
 
 
 def _read_zip(content: bytes) -> Any:

@@ -8,8 +8,8 @@ the same ones, four times as fast with pooling on a CPU (`benchmarks/kernels.py`
 
 from typing import Callable
 
-from ddjax.config.arguments import nearest
 from ddjax.kernels import neural_tangents_compat
+from ddjax.wording import nearest
 
 MYRTLE_BLOCKS = {5: (1, 1, 1), 7: (1, 2, 2), 10: (2, 3, 3)}  # convs, after a first one
 FAMILIES = ("fc", "conv", "convnet", "myrtle")

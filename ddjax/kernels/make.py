@@ -7,13 +7,13 @@ import jax
 from ml_collections import ConfigDict
 
 from ddjax.backend import traits
-from ddjax.config.arguments import nearest
 from ddjax.kernels import classical
 from ddjax.kernels.architectures import FAMILIES as NETWORKS
 from ddjax.kernels.architectures import hidden_layers, stax_kernel
 from ddjax.kernels.random_feature import num_activations, random_feature_kernel
 from ddjax.kernels.recursion import network_kernel
 from ddjax.types import Array
+from ddjax.wording import nearest
 
 KINDS = ("ntk", "nngp")
 PRECISIONS = ("float32", "float64")

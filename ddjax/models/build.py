@@ -23,7 +23,6 @@ from typing import Any
 
 import flax.linen as nn
 
-from ddjax.config.arguments import nearest
 from ddjax.models.alexnet import AlexNet
 from ddjax.models.convnet import ConvNet, FrepoConvNet
 from ddjax.models.layers import choose
@@ -32,6 +31,7 @@ from ddjax.models.mlp import MLP
 from ddjax.models.resnet import ResNet18, ResNet18AP
 from ddjax.models.vgg import VGG11
 from ddjax.models.vit import ViT
+from ddjax.wording import nearest
 
 MODELS: dict[str, type[nn.Module]] = {
   "alexnet": AlexNet,

@@ -13,10 +13,10 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from ddjax.config.arguments import nearest
 from ddjax.models.convolution import average_pool, conv
 from ddjax.models.instance_norm import InstanceNorm
 from ddjax.types import Array
+from ddjax.wording import nearest
 
 Images = Float[Array, "b h w c"]
 Mask = Bool[Array, " b"] | None

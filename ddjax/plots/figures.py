@@ -8,7 +8,7 @@ import io
 import os
 from typing import TYPE_CHECKING
 
-from ddjax.io import atomic
+from ddjax.files import atomic
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure

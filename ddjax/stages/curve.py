@@ -4,7 +4,6 @@ from typing import Callable
 
 import numpy as np
 
-from ddjax.config.arguments import nearest
 from ddjax.data.facts import get_facts
 from ddjax.evaluators.accuracy import predicted_classes
 from ddjax.evaluators.kernel import PREDICTOR, ROWS_PER_BLOCK, make_kernel_fit
@@ -14,6 +13,7 @@ from ddjax.random_streams import stream
 from ddjax.stages.prepare import Job
 from ddjax.training.parallel import local_devices
 from ddjax.types import DistilledSet
+from ddjax.wording import nearest
 
 CURVE = "eval/running_test_accuracy"
 VALIDATION_CURVE = "eval/running_validation_accuracy"

@@ -24,7 +24,7 @@ from ddjax.memory import budget_bytes
 from ddjax.models.build import build
 from ddjax.stages.curve import curve_steps
 from ddjax.stages.prepare import Job
-from ddjax.training.progress import duration
+from ddjax.wording import duration
 
 _NOT_ESTIMATED = {"privacy": "distillation of the splits", "robustness": "attacks"}
 _LARGE_FLOPS = 1e7  # of one image forward; ConvNet-3 of width 128 has ten times as many

@@ -17,6 +17,7 @@ from ddjax.stages import baselines, experts, parts, shadows
 from ddjax.stages.fit import FITS
 from ddjax.stages.prepare import Job, numerics
 from ddjax.types import DistilledSet, EvaluationContext, Models, Report
+from ddjax.wording import look_up
 
 
 class Plan(NamedTuple):
@@ -47,7 +48,7 @@ def plan(job: Job) -> Plan:
       raise ValueError(f"{name}={count} must be at least 1.")
   baselines.check(job)
   known = registry.EVALUATORS
-  chosen = {name: registry.look_up(known, name, "evaluator") for name in config.evaluators}
+  chosen = {name: look_up(known, name, "evaluator") for name in config.evaluators}
   kinds = {name: one.kinds(config) for name, one in chosen.items()}
   fits = {kind: FITS[kind](job) for kind in dict.fromkeys(itertools.chain(*kinds.values()))}
   return Plan(

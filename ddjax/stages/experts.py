@@ -30,8 +30,8 @@ from ddjax.random_streams import stream
 from ddjax.stages import estimate
 from ddjax.stages.prepare import Job, member_hash
 from ddjax.training import parallel
-from ddjax.training.progress import duration
 from ddjax.types import ExpertNeeds
+from ddjax.wording import duration
 
 FACTS_NAME = "experts.json"
 """In a run folder: which experts the distillation followed, as `facts` gives it."""

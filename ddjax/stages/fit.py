@@ -5,7 +5,6 @@ from typing import Any, Callable
 from ml_collections import ConfigDict
 
 from ddjax.augment import siamese
-from ddjax.config.arguments import nearest
 from ddjax.data.facts import get_facts
 from ddjax.data.load import RealData
 from ddjax.evaluators.kernel import make_kernel_fit
@@ -14,6 +13,7 @@ from ddjax.fitting.fit import fit_full, make_fit
 from ddjax.stages import baselines
 from ddjax.stages.prepare import Job
 from ddjax.training.parallel import local_devices
+from ddjax.wording import nearest
 
 FULL_SET = ("cached", "train", "none")
 
@@ -65,7 +65,7 @@ def _make_extra_fits(config: ConfigDict, real: RealData, options: dict[str, Any]
   if own.augmentation:
     changes["without_augmentation"] = (sets, {"augmentation": "none", "mix": "none"})
   else:
-    dsa = protocols.DSA if options["use_flip"] else siamese.without_flip(protocols.DSA)
+    dsa = siamese.DSA if options["use_flip"] else siamese.without_flip(siamese.DSA)
     changes["with_augmentation"] = (sets, {"augmentation": dsa})
   fits = {}
   for suffix, (names, fields) in changes.items():

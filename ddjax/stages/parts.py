@@ -15,11 +15,11 @@ from absl import logging
 import numpy as np
 
 import ddjax
+from ddjax.files import atomic
 from ddjax.fitting.host import Watch
-from ddjax.io import atomic
-from ddjax.training.progress import duration
 from ddjax.training.trainer import PreemptedError
 from ddjax.types import DistilledSet, Report
+from ddjax.wording import duration
 
 _SAID_SECONDS = 5.0
 """A piece that took longer is named in the log."""

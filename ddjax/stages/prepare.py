@@ -18,6 +18,7 @@ from ddjax.io.distilled import load_distilled
 from ddjax.random_streams import replica_streams, stream
 from ddjax.training import parallel, trainer
 from ddjax.types import Array, DataSplit, DistilledSet, Distiller, DistillState
+from ddjax.wording import look_up
 
 
 class Job(NamedTuple):
@@ -60,7 +61,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
   Raises:
     ValueError: for impossible settings, naming them.
   """
-  make = registry.look_up(registry.DISTILLERS, config.method, "method")
+  make = look_up(registry.DISTILLERS, config.method, "method")
   if config.num_replicas < 1:
     raise ValueError(f"num_replicas={config.num_replicas} must be at least 1.")
   check_ipc(config.synthetic.ipc, real, _examples_to_begin_with(config))

@@ -14,7 +14,7 @@ from ddjax.augment.multiformation import decode_set
 from ddjax.config import compare
 from ddjax.data.load import RealData
 from ddjax.data.preprocess import Preprocessing, as_pixels
-from ddjax.io import atomic
+from ddjax.files import atomic
 from ddjax.io.report import report_to_json, write_report
 from ddjax.plots import (
   architectures,

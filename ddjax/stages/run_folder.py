@@ -15,7 +15,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from ddjax.config import compare
-from ddjax.io import atomic
+from ddjax.files import atomic
 
 CONFIG_NAME = "config.json"
 LOCK_NAME = ".lock"

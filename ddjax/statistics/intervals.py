@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Integer
 import numpy as np
 import scipy  # its parts, which take a second, load on first use
 
-from ddjax.config.arguments import nearest
+from ddjax.wording import nearest
 
 UNITS = {
   "distilled": "distillation",

@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 
 from ddjax import compilation
 from ddjax.config import compare
+from ddjax.files import atomic
 from ddjax.fitting import protocols
 from ddjax.fitting.host import Watch
-from ddjax.io import atomic
 from ddjax.stages import choose, curve, experts, present
 from ddjax.stages import estimate as costs
 from ddjax.stages.distill import distill, initial_set

@@ -5,11 +5,12 @@ from typing import Iterable
 
 from ml_collections import ConfigDict
 
-from ddjax import kernel_ablation, privacy_study, registry
+from ddjax import kernel_ablation, privacy_study
 from ddjax.stages.run_folder import default_workdir
 from ddjax.tasks.registry import RUNS
 from ddjax.tasks.task import Task
 from ddjax.training.parallel import is_main_process
+from ddjax.wording import look_up
 
 TASKS: dict[str, Task] = RUNS | {
   "privacy_study": Task(privacy_study.estimate, privacy_study.run),
@@ -35,7 +36,7 @@ def start(
   Raises:
     the errors of `ddjax.errors`.
   """
-  task = registry.look_up(TASKS, config.task, "task")
+  task = look_up(TASKS, config.task, "task")
   path = pathlib.Path(workdir) if workdir else default_workdir(config, overridden)
   if dry_run:
     print(config)

@@ -8,7 +8,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from ddjax.io import atomic
+from ddjax.files import atomic
 
 FILE_NAME = "metrics.jsonl"
 

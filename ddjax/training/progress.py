@@ -8,6 +8,8 @@ from typing import Callable, Mapping
 from absl import logging
 import numpy as np
 
+from ddjax.wording import duration
+
 _SHOWN = ("loss", "accuracy")
 _WINDOW_SECONDS = 30.0
 _FIRST_LINE_SECONDS = 5.0
@@ -114,20 +116,6 @@ class Progress:
     head = f"{self._description}: " if self._description else ""
     parts = [f"step {step} of {self._total_steps}", _metrics_text(metrics), self._speed_text()]
     return head + ", ".join(filter(None, parts))
-
-
-def duration(seconds: float) -> str:
-  """A time in words: `0.4 s`, `48 s`, `3 min 20 s`, `2 h 05 min`; NaN is `not known`."""
-  if seconds != seconds:
-    return "not known"
-  if seconds < 9.95:
-    return f"{seconds:.1f} s"
-  whole = round(seconds)
-  if whole < 60:
-    return f"{whole} s"
-  if whole < 3600:
-    return f"{whole // 60} min {whole % 60:02d} s"
-  return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _metrics_text(metrics: Mapping[str, float]) -> str:

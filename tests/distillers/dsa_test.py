@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from ddjax.augment import siamese
+from ddjax.config.loops import loops_of
 from ddjax.distillers import class_batches, matching
-from ddjax.distillers.dsa import loops_of
 from ddjax.fitting import train
 from ddjax.models.build import build
 from tests.distillers.cases import Case, make_distiller

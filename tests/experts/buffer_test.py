@@ -10,7 +10,7 @@ import pytest
 from ddjax.experts.buffer import Buffer, content_key
 from ddjax.experts.files import ExpertBufferError
 from ddjax.experts.train import device_epochs, expert_epochs, plan_groups
-from ddjax.io import atomic
+from ddjax.files import atomic
 from ddjax.training.trainer import PreemptedError
 
 IDENTITY = {"dataset": "fake", "network": "mlp", "width": 4, "seed": 0, "dtype": "float32"}

@@ -9,8 +9,8 @@ import msgpack
 import numpy as np
 import pytest
 
+from ddjax.files.plain_arrays import read_npz
 from ddjax.io.foreign.containers import read_msgpack, read_png_folder
-from ddjax.io.plain_arrays import read_npz
 
 
 def _npz(path, header, data=b"", compression=zipfile.ZIP_STORED):

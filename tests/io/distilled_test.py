@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ddjax.data.preprocess import fit_preprocessing
-from ddjax.io import atomic, distilled
+from ddjax.files import atomic
+from ddjax.io import distilled
 from ddjax.types import DistilledSet
 
 _RNG = np.random.default_rng(0)

@@ -11,7 +11,8 @@ from ddjax.api import get_config
 from ddjax.config import groups
 from ddjax.data.load import load_real_data
 from ddjax.data.preprocess import fit_preprocessing
-from ddjax.io import atomic, export
+from ddjax.files import atomic
+from ddjax.io import export
 from ddjax.io.distilled import load_distilled, save_distilled, set_digest
 from ddjax.io.foreign.convert import load_any
 from ddjax.io.foreign.foreign_set import ForeignOptions

@@ -98,7 +98,7 @@ def test_a_full_disk_leaves_the_earlier_file(tmp_path, monkeypatch):
     raise OSError(28, "No space left on device")
 
   with monkeypatch.context() as patch:
-    patch.setattr("ddjax.io.atomic.os.fsync", full)
+    patch.setattr("ddjax.files.atomic.os.fsync", full)
     with pytest.raises(errors.OutputError, match="No space left on device"):
       _pack(tmp_path, overwrite=True)
   assert path.read_bytes() == content

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from ddjax.io.atomic import OutputError
+from ddjax.files.atomic import OutputError
 from ddjax.training import metrics
 
 

@@ -60,17 +60,3 @@ def test_bar_shows_metrics_and_speed(monkeypatch, lines):
   for part in ("kip", "50/100", "loss 0.25", "10 steps/s", "5.0 s left"):
     assert part in text
   assert not lines
-
-
-@pytest.mark.parametrize(
-  ("seconds", "text"),
-  [
-    (0.04, "0.0 s"),
-    (9.96, "10 s"),
-    (59.6, "1 min 00 s"),
-    (200, "3 min 20 s"),
-    (7500, "2 h 05 min"),
-  ],
-)
-def test_duration(seconds, text):
-  assert progress.duration(seconds) == text

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ddjax.config.arguments import nearest
 from ddjax.data.interpret import likely_order
 from ddjax.io.distilled import LABEL_KINDS
 from ddjax.io.foreign.foreign_set import SPACES, ForeignOptions, ForeignSet
+from ddjax.wording import nearest
 
 MOST_CLASSES = 25_000  # ImageNet-21k has 21,841
 

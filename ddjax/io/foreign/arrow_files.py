@@ -14,11 +14,11 @@ from typing import Any, Callable, Iterator, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from ddjax.files.bounded import read_bytes
+from ddjax.files.plain_arrays import most_unpacked
 from ddjax.io.foreign.huggingface_folder import FILE, PARQUET, STREAM
 from ddjax.io.foreign.parquet_process import open_parquet, unpack
 from ddjax.io.foreign.pictures import MOST_PICTURES
-from ddjax.io.plain_arrays import most_unpacked
-from ddjax.io.torch_file import read_bytes
 
 _HEADER, _COMPRESSION = 2, 3  # fields of the tables Message and RecordBatch of Arrow's flatbuffers
 

@@ -14,9 +14,9 @@ import ml_dtypes
 import msgpack
 import numpy as np
 
+from ddjax.files.bounded import read_bytes
+from ddjax.files.plain_arrays import plain_dtype
 from ddjax.io.foreign.pictures import MOST_PICTURES, stack_pictures
-from ddjax.io.plain_arrays import plain_dtype
-from ddjax.io.torch_file import read_bytes
 
 _MOST_ITEMS = 1024  # of a msgpack list; flax writes lists as maps
 _NUMBERED = re.compile(r"(\d{1,9})(_.*)?")

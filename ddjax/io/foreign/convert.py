@@ -11,7 +11,6 @@ from absl import logging
 import numpy as np
 
 import ddjax
-from ddjax.config.arguments import nearest
 from ddjax.data.facts import get_facts
 from ddjax.data.load import RealData
 from ddjax.data.preprocess import KINDS, Preprocessing, as_pixels, fit_preprocessing
@@ -21,6 +20,7 @@ from ddjax.io.foreign.containers import class_number
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.read import read_foreign
 from ddjax.types import DistilledSet
+from ddjax.wording import nearest
 
 _NUM_REAL = 1000  # real images whose moments are compared
 _MOST_NAMES = 10

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ddjax.config.arguments import nearest
 from ddjax.data.preprocess import Preprocessing
+from ddjax.wording import nearest
 
 SPACES = ("pixels", "network")
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ddjax.files.bounded import MAX_BYTES
 from ddjax.io.foreign.arrays import MOST_CLASSES, make_set
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.huggingface_folder import find_rows, read_json
 from ddjax.io.foreign.named_arrays import IMAGE_NAMES, LABEL_NAMES, space_of
 from ddjax.io.foreign.pictures import stack_pictures
-from ddjax.io.torch_file import MAX_BYTES
 
 _SOFT_NAMES = ("soft_label", "soft_labels", *LABEL_NAMES)
 _EXACT = "pixels"  # the column of our own export that is not rounded

@@ -10,7 +10,7 @@ from pathlib import Path
 import re
 from typing import Any, NamedTuple
 
-from ddjax.io.torch_file import read_bytes
+from ddjax.files.bounded import read_bytes
 
 STREAM, FILE, PARQUET = b"\xff\xff\xff\xff", b"ARROW1\0\0", b"PAR1"
 """With which Arrow streams, Arrow files and parquet files begin."""

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from ddjax.data.preprocess import Preprocessing
+from ddjax.files.plain_arrays import read_npz
 from ddjax.io.distilled import check_map
 from ddjax.io.foreign.arrays import describe, make_set
 from ddjax.io.foreign.containers import read_msgpack, read_png_folder
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.named_arrays import NEEDED, find_names, set_of_tensors, space_of, wrong
-from ddjax.io.plain_arrays import read_npz
 from ddjax.io.torch_file import read_torch
 
 _MOST_BESIDE = 32  # files that are looked into for labels

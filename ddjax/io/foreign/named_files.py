@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ddjax.files.bounded import read_bytes
 from ddjax.io.foreign.arrays import make_set
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.pictures import MOST_PICTURES, stack_pictures
-from ddjax.io.torch_file import read_bytes
 
 _SURE = "Put each class into a folder of its own, CLASS/*.png, or call the files label_3-0.png."
 _MOST_SHOWN = 10

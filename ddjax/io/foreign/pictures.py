@@ -7,7 +7,7 @@ from typing import Any, Callable, Iterable
 import numpy as np
 
 from ddjax.data.interpret import DEEP_MODES, from_sixteen_bits
-from ddjax.io.torch_file import MAX_BYTES
+from ddjax.files.bounded import MAX_BYTES
 
 MOST_PICTURES = 100_000
 _MOST_PIXELS = 4096 * 4096  # of one image

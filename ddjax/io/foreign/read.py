@@ -6,12 +6,12 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from ddjax.config.arguments import nearest
+from ddjax.files.plain_arrays import read_npz
 from ddjax.io.foreign import huggingface, huggingface_folder, layouts, named_files, safetensors
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.named_arrays import find_names
-from ddjax.io.plain_arrays import read_npz
 from ddjax.io.torch_file import read_torch
+from ddjax.wording import nearest
 
 
 class Layout(NamedTuple):

@@ -14,9 +14,9 @@ from typing import Any, Iterator
 import ml_dtypes
 import numpy as np
 
+from ddjax.files.bounded import read_bytes
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.named_arrays import set_of_tensors
-from ddjax.io.torch_file import read_bytes
 
 _DTYPES = {
   "F64": np.dtype("<f8"),

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from ddjax.io import atomic
+from ddjax.files import atomic
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_unwritable_folder_is_named(tmp_path):
 def test_kill_leaves_a_whole_file(tmp_path):
   path = tmp_path / "file"
   program = (
-    "import sys; from ddjax.io import atomic\n"
+    "import sys; from ddjax.files import atomic\n"
     "for i in range(10**9): atomic.write_bytes(sys.argv[1], bytes([i % 256]) * 3_000_000)"
   )
   for delay in (0.003, 0.011, 0.027):

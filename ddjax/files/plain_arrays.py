@@ -14,7 +14,7 @@ import zipfile
 
 import numpy as np
 
-from ddjax.io.torch_file import MAX_BYTES, read_bytes
+from ddjax.files.bounded import MAX_BYTES, read_bytes
 
 _MOST_HEADER = 1024  # bytes
 _MOST_ITEMS = 1024  # arrays of an npz
