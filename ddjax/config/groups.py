@@ -194,6 +194,7 @@ def accuracy_evaluation() -> ConfigDict:
       feature_ridge=placeholder(float),  # of regressions on each network's features; FRePo: 1e-6
       full_set="cached",  # networks on the full train set: cached, train (may take days), or none
       full_epochs=placeholder(int),  # of the full set; None for as many as the small sets get
+      full_steps=placeholder(int),  # of a batch on the full set, instead of epochs
       full_seeds=1,  # networks on the full set
       use_robust_scores=False,  # label- and augmentation-robust scores: three more fits of the set
       num_bootstrap=2000,
