@@ -62,7 +62,7 @@ def _digits(args: dict) -> ConfigDict:
       networks=("convnet(depth=2)",), width=32, protocol="dc", num_epochs=300, full_epochs=50
     ),
   )
-  config.subset_ipcs = (2, 5, 20, 50, 100)
+  config.subset_ipcs = (2, 5, 20, 50)
   config.real_steps = (5, 10, 20, 50, 100, 200, 500)
   config.privacy.num_splits = args["splits"] or 16
   return config

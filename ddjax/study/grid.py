@@ -165,7 +165,7 @@ def _with_needs(config: ConfigDict, factors: dict[str, Any]) -> list[Cell]:
   if config.full_set:
     needed.append(_full(config, factors, cell_config.data.preprocessing, needed))
   if "experts" in cell_config:
-    needed.append(_experts(factors, cell_config, needed))
+    needed.append(_experts(config, factors, needed))
   role = "baseline" if plan.method == "coreset" else "method"
   names = tuple(cell.name for cell in needed)
   return [*needed, Cell(_name(factors), role, "distill", factors, cell_config, names)]
@@ -257,18 +257,20 @@ def _full(
   return Cell(name, role, "full_set", own, cell.lock(), tuple(one.name for one in needed))
 
 
-def _experts(factors: Mapping[str, Any], of_method: ConfigDict, needed: list[Cell]) -> Cell:
-  """The expert trajectories of a data set, classes and seed."""
+def _experts(config: ConfigDict, factors: Mapping[str, Any], needed: list[Cell]) -> Cell:
+  """The expert trajectories that a method follows, for as many epochs as its longest row needs."""
   own = dict.fromkeys(factors) | {
     "method": "experts",
     **{name: factors[name] for name in ("dataset", "num_classes", "seed")},
   }
-  cell = of_method.copy_and_resolve_references().unlock()
-  cell.task = cell.method = "experts"
-  settings = {name: cell[name] for name in ("experts", "network", "augmentation", "data")}
-  digest = compare.short_hash(compare.plain(ConfigDict(settings)))
+  rows = [_plan(config, {**factors, "ipc": ipc}) for ipc in config.axes.ipc]
+  cell = rows[0].copy_and_resolve_references().unlock()
+  _share(config, cell, own)
+  cell.task, cell.method, cell.experts.seed = "experts", "experts", factors["seed"]
+  cell.experts.num_epochs = max(row.outer.max_start_epoch + row.outer.expert_epochs for row in rows)
+  name = re.sub("^experts", f"experts-{factors['method']}", _name(own))
   data = tuple(one.name for one in needed if one.role == "data")
-  return Cell(f"{_name(own)}-{digest}", "experts", "experts", own, cell.lock(), data)
+  return Cell(name, "experts", "experts", own, cell.lock(), data)
 
 
 def _data(config: ConfigDict, factors: Mapping[str, Any]) -> list[Cell]:
