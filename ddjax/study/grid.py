@@ -102,11 +102,22 @@ def _check_axes(config: ConfigDict) -> None:
       raise ValueError(f"Unknown axis {name!r}. {nearest(name, AXES)}")
     if not isinstance(config.axes[name], (tuple, list)):
       raise ValueError(f"axes.{name}={config.axes[name]!r} must be a tuple, such as (1, 10).")
+  _check_fields(config, dict(_varied(config)))
   known = (*AXES, *dict(_varied(config)))
   for text in (*config.exclude, config.only):
     for name in parse_filter(text):
       if name not in known and name != "steps":
         raise ValueError(f"Unknown axis {name!r} in {text!r}. {nearest(name, known)}")
+
+
+def _check_fields(config: ConfigDict, varied: Iterable[str]) -> None:
+  """Refuses a further axis that no method of the study has."""
+  known = set()
+  for plan in config.plans.values():
+    known |= compare.flatten(plan.to_dict()).keys()
+  for name in varied:
+    if name not in known:
+      raise ValueError(f"No method here has a field {name!r} to vary. {nearest(name, known)}")
 
 
 def _varied(config: ConfigDict) -> list[tuple[str, tuple]]:
@@ -138,6 +149,9 @@ def _combinations(config: ConfigDict) -> Iterable[dict[str, Any]]:
     if "init" not in plan.get("synthetic", {}):
       factors["init"] = None
     factors["num_classes"] = factors["num_classes"] or None
+    for name, _ in varied:
+      if not _has_field(plan, name):
+        factors[name] = None
     key = repr(factors)
     if key not in seen:
       seen.add(key)
@@ -186,7 +200,8 @@ def _cell_config(config: ConfigDict, plan: ConfigDict, factors: Mapping[str, Any
   if factors["variant"] is not None:
     cell.update(_variant(config, factors["variant"]))
   for name, _ in _varied(config):
-    _set_field(cell, name, factors[name])
+    if factors[name] is not None:
+      _set_field(cell, name, factors[name])
   return cell.lock()
 
 
@@ -220,13 +235,13 @@ def _variant(config: ConfigDict, name: str) -> dict[str, Any]:
 def _set_field(cell: ConfigDict, name: str, value: Any) -> None:
   """Sets a dotted field that there is."""
   *groups, last = name.split(".")
-  place = cell
   for group in groups:
-    place = place.get(group) if isinstance(place, ConfigDict) else None
-  if not isinstance(place, ConfigDict) or last not in place:
-    known = compare.flatten(cell.to_dict())
-    raise ValueError(f"{cell.method} has no field {name!r} to vary. {nearest(name, known)}")
-  place[last] = value
+    cell = cell[group]
+  cell[last] = value
+
+
+def _has_field(config: ConfigDict, name: str) -> bool:
+  return name in compare.flatten(config.to_dict())
 
 
 def _full(

@@ -49,16 +49,13 @@ class Lease:
 
   def release(self) -> None:
     """Gives the cell back unfinished, so that any worker may take it at once."""
-    self._end()
+    self.stop()
     if not self.is_lost:
       with contextlib.suppress(OSError):
         atomic.write_json(self._path, self._content | {"is_released": True})
 
-  def keep(self) -> None:
-    """Ends the beating without giving the cell back: it is finished."""
-    self._end()
-
-  def _end(self) -> None:
+  def stop(self) -> None:
+    """Ends the beating; the cell is still this worker's."""
     self._ended.set()
     if threading.current_thread() is not self._thread:
       self._thread.join()
@@ -134,10 +131,12 @@ class Ledger:
 
   def finish(self, lease: Lease, state: Mapping[str, Any]) -> bool:
     """Records what came of a cell; False where another worker has recorded it or taken the cell."""
-    lease.keep()
+    lease.stop()
     if lease.is_lost or self._newest(lease.name)[0] != lease.generation:
       return False
-    return _make(self._state_path(lease.name), {**state, "worker": self.worker})
+    is_first = _make(self._state_path(lease.name), {**state, "worker": self.worker})
+    lease.release()
+    return is_first
 
   def forget(self, lease: Lease) -> None:
     """Removes the state of a cell that is to be run again by the holder of its lease."""

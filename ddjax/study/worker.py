@@ -136,7 +136,7 @@ class Worker:
         continue
       if (state := self._ledger.state(name)) is not None:
         if not self._is_stale(name, state):
-          lease.keep()  # it was finished between the look and the take
+          lease.release()  # it was finished between the look and the take
           continue
         self._ledger.forget(lease)
         self._stale.pop(name, None)
