@@ -1,0 +1,271 @@
+"""Cells that differ by their seed alone, and the figures that they measured."""
+
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
+
+from ddjax.statistics import over_seeds
+from ddjax.statistics.rank_figures import Measured
+from ddjax.study.records import Record
+
+NAMES = {
+  "kip": "KIP",
+  "label_solve": "Label Solve",
+  "dc": "DC",
+  "dsa": "DSA",
+  "dm": "DM",
+  "idc": "IDC",
+  "mtt": "MTT",
+  "random": "random subset",
+  "herding": "herding",
+  "k_center": "k-centre",
+  "k_means": "k-means",
+  "full set": "full set",
+}
+"""Methods in words."""
+_CORE = ("method", "dataset", "ipc", "init", "num_classes")
+_FRACTIONS = (0.0, 1.0)
+_HALF_NORMAL = 1.959963984540054
+
+
+class Figure(NamedTuple):
+  """A figure of one cell: value, 95 % interval where it has one, and one value a network."""
+
+  value: float
+  low: float | None = None
+  high: float | None = None
+  networks: tuple[float, ...] = ()
+
+
+class Condition(NamedTuple):
+  """Finished cells that differ by their seed alone.
+
+  Attributes:
+    role: of the cells.
+    factors: all but the seed, without those that do not apply.
+    records: {seed: record}.
+  """
+
+  role: str
+  factors: dict[str, Any]
+  records: dict[int, Record]
+
+  @property
+  def method(self) -> str:
+    """In words, with further fields that set it apart."""
+    return method_label(self.factors)
+
+
+def conditions(records: Iterable[Record], *roles: str) -> list[Condition]:
+  """The conditions of some roles that have at least one finished cell, in order."""
+  found: dict[tuple, Condition] = {}
+  for record in records:
+    if record.role not in roles or record.report is None:
+      continue
+    factors = {k: v for k, v in record.factors.items() if k != "seed" and v is not None}
+    key = (record.role, *sorted((name, repr(value)) for name, value in factors.items()))
+    one = found.setdefault(key, Condition(record.role, factors, {}))
+    one.records[int(record.factors.get("seed") or 0)] = record
+  return list(found.values())
+
+
+def method_label(factors: Mapping[str, Any]) -> str:
+  """`DM`, or `KIP, ntk-fc` where a variant or a further field sets it apart."""
+  method = str(factors.get("method"))
+  extra = [
+    str(value) if name == "variant" else f"{name.rsplit('.', 1)[-1]} {value}"
+    for name, value in factors.items()
+    if name not in (*_CORE, "seed", "steps") and value not in (None, "")
+  ]
+  return ", ".join([NAMES.get(method, method), *extra])
+
+
+def describe(factors: Mapping[str, Any], shown: Sequence[str] = ("ipc", "init")) -> str:
+  """`DM, 10 images a class, from noise`."""
+  texts = {
+    "dataset": lambda value: f"on {value}",
+    "ipc": lambda value: f"{value} image{'' if value == 1 else 's'} a class",
+    "init": lambda value: f"from {value}" + (" images" if value == "real" else ""),
+    "num_classes": lambda value: f"{value} classes",
+  }
+  parts = [texts[name](factors[name]) for name in shown if factors.get(name) is not None]
+  return ", ".join([method_label(factors), *parts])
+
+
+def varying(conditions: Sequence[Condition]) -> list[str]:
+  """Which of dataset, ipc, init and classes take more than one value; ipc always."""
+  return [
+    name
+    for name in ("dataset", "ipc", "init", "num_classes")
+    if name == "ipc" or len({repr(one.factors.get(name)) for one in conditions}) > 1
+  ]
+
+
+def accuracy_key(record: Record) -> tuple[str, str] | None:
+  """(report, key) of a cell's accuracy: of its first network, else of the kernel predictor."""
+  reports = record.report["reports"] if record.report else {}
+  if "accuracy" in reports:
+    networks = reports["accuracy"]["settings"].get("architectures") or ()
+    if networks:
+      return "accuracy", networks[0]
+  return ("kernel", "test_accuracy") if "kernel" in reports else None
+
+
+def figure(record: Record, report: str, key: str, prefix: str = "") -> Figure | None:
+  """A figure of a cell's report; None where it was not measured.
+
+  Figures of how unequal classes are stand without what the noise of the test examples adds, where
+  the report has them so.
+
+  Args:
+    record: the cell.
+    report: name of the report; "accuracy" falls back as `accuracy_key` does, whatever the key.
+    key: of the figure.
+    prefix: of a baseline or a paired difference, such as "full_" or "gain_over_random_".
+  """
+  if report == "accuracy":
+    found = accuracy_key(record)
+    if found is None:
+      return None
+    report, key = found
+  content = (record.report or {"reports": {}})["reports"].get(report)
+  if content is None:
+    return None
+  names = [prefix + key, prefix + key.removeprefix("test_")]
+  name = next((one for one in names if content["scalars"].get(one) is not None), None)
+  if name is None:
+    return None
+  value = content["settings"].get("without_noise", {}).get(name)
+  low, high = content["interval"].get(name) or (None, None)
+  networks = () if value is not None else tuple(content["per_model"].get(name) or ())
+  return Figure(content["scalars"][name] if value is None else value, low, high, networks)
+
+
+def key_like(conditions: Iterable[Condition], report: str, start: str) -> str | None:
+  """The first key of a report that begins so, such as `pgd_linf_8_255` for `pgd_linf_`."""
+  for one in conditions:
+    for record in one.records.values():
+      content = record.report["reports"].get(report) if record.report else None
+      for key in (content or {"scalars": {}})["scalars"]:
+        if key.startswith(start):
+          return key
+  return None
+
+
+def by_seed(condition: Condition, report: str, key: str, prefix: str = "") -> dict[int, Figure]:
+  """{seed: figure} of a condition, of the seeds that measured it."""
+  found = {seed: figure(record, report, key, prefix) for seed, record in condition.records.items()}
+  return {seed: one for seed, one in sorted(found.items()) if one is not None}
+
+
+def estimate(
+  figures: Mapping[int, Figure], limits: tuple[float, float] = (-float("inf"), float("inf"))
+) -> over_seeds.Estimate | None:
+  """The mean over seeds; of one seed its figure with its own interval."""
+  if len(figures) == 1:
+    (one,) = figures.values()
+    return over_seeds.from_interval(one.value, one.low, one.high)
+  return over_seeds.mean([one.value for one in figures.values()], limits) if figures else None
+
+
+def estimated(
+  condition: Condition, report: str, key: str, prefix: str = "", *, is_fraction: bool = True
+) -> dict[str, Any] | None:
+  """The mean over seeds of a figure for a table, see `as_cell`."""
+  limits = (-1.0, 1.0) if prefix.startswith("gain_") else _FRACTIONS
+  limits = limits if is_fraction else (-float("inf"), float("inf"))
+  return as_cell(estimate(by_seed(condition, report, key, prefix), limits))
+
+
+def as_cell(one: over_seeds.Estimate | None) -> dict[str, Any] | None:
+  """{"value", "low", "high", "seeds"}; None stays."""
+  if one is None:
+    return None
+  return {"value": one.value, "low": one.low, "high": one.high, "seeds": one.num_seeds}
+
+
+def measured(
+  condition: Condition, report: str, key: str, value: Callable[[float], float] = lambda x: x
+) -> Measured | None:
+  """A figure as it can be redrawn; None where no seed has it."""
+  figures = by_seed(condition, report, key)
+  if not figures:
+    return None
+  found = {
+    seed: [value(x) for x in (one.networks or (one.value,))] for seed, one in figures.items()
+  }
+  error = 0.0
+  if len(figures) == 1:
+    (one,) = figures.values()
+    if one.low is not None and one.high is not None:
+      error = (one.high - one.low) / (2 * _HALF_NORMAL)
+  return Measured(found, error)
+
+
+def baseline_of(
+  condition: Condition, baselines: Sequence[Condition], method: str
+) -> Condition | None:
+  """The baseline of a method with the same data, number of classes and images a class."""
+  shared = ("dataset", "num_classes", "ipc")
+  for one in baselines:
+    if one.factors.get("method") == method and all(
+      one.factors.get(name) == condition.factors.get(name)
+      for name in shared
+      if not (name == "ipc" and one.role == "full")
+    ):
+      return one
+  return None
+
+
+def difference(
+  condition: Condition,
+  report: str,
+  key: str,
+  baseline: Condition | None,
+  prefix: str,
+  gain_prefix: str,
+) -> dict[int, Figure]:
+  """{seed: what a condition has more than a baseline}.
+
+  The first of these that a seed has: the paired difference of its own report; the figure of the
+  baseline in its own report; the baseline's cell of the same seed; the mean of all of them.
+
+  Args:
+    condition: whose.
+    report: name of the report.
+    key: of the figure.
+    baseline: its cells, or None.
+    prefix: of the baseline's figures in the report.
+    gain_prefix: of its paired differences there.
+  """
+  others = by_seed(baseline, report, key) if baseline else {}
+  found = {}
+  for seed, own in by_seed(condition, report, key).items():
+    record = condition.records[seed]
+    if (gain := figure(record, report, key, gain_prefix)) is not None:
+      found[seed] = gain
+      continue
+    other = figure(record, report, key, prefix) or others.get(seed)
+    if other is None and others:
+      values = [one.value for one in others.values()]
+      other = Figure(sum(values) / len(values))
+    if other is not None:
+      found[seed] = _minus(own, other)
+  return found
+
+
+def _minus(a: Figure, b: Figure) -> Figure:
+  """a - b; the interval as if both were independent."""
+  value = a.value - b.value
+  if None in (a.low, a.high, b.low, b.high):
+    return Figure(value)
+  half = (((a.high - a.low) / 2) ** 2 + ((b.high - b.low) / 2) ** 2) ** 0.5
+  return Figure(value, value - half, value + half)
+
+
+def seeds_in_words(conditions: Iterable[Condition]) -> str:
+  """`3 seeds`, `1 to 3 seeds`, or `one seed`."""
+  counts = sorted({len(one.records) for one in conditions})
+  if not counts:
+    return "no seed"
+  if counts[-1] == 1:
+    return "one seed"
+  return f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"

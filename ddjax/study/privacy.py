@@ -1,0 +1,365 @@
+"""Question 2 of a study: what a set gives away of its real examples, and on what that depends.
+
+Cells of equal pools and splits are compared by target and split (a paired bootstrap on their
+scores), others by the seeds they share. Moved here from the former privacy study.
+"""
+
+from typing import Any, Mapping, NamedTuple, Sequence
+
+import numpy as np
+
+from ddjax.io.comparisons import words
+from ddjax.statistics import membership_figures, over_seeds
+from ddjax.statistics.holm import adjusted
+from ddjax.statistics.membership_figures import Scores
+from ddjax.study import conditions as of
+from ddjax.study import section as page
+from ddjax.study.conditions import Condition, Figure
+from ddjax.study.pairs import Pair, pairs
+from ddjax.study.records import Record
+
+QUESTION = "Privacy: does a distilled set tell which real examples it was made from?"
+ATTACKS = ("lira", "lira_offline", "loss")
+_NUM_BOOTSTRAP = 200
+_LOW_FPR = ("tpr_at_0.1_percent_fpr", "tpr_at_1_percent_fpr")
+_FACTOR_NAMES = {"ipc": "images a class", "init": "initialisation", "num_classes": "classes"}
+_CHANGES = {
+  "ipc": "more images a class",
+  "init": "another beginning than real images",
+  "num_classes": "more classes",
+}
+
+
+class Difference(NamedTuple):
+  """Of one pair of conditions: {seed: b minus a}, over seeds, and whether scores were paired."""
+
+  pair: Pair
+  by_seed: dict[int, Figure]
+  estimate: over_seeds.Estimate
+  is_paired: bool
+
+
+def attack_of(conditions: Sequence[Condition], config: Mapping[str, Any]) -> str | None:
+  """The first of the config's `claims_attacks` whose AUC most conditions have."""
+  counts = {
+    attack: sum(bool(of.by_seed(one, "privacy", f"{attack}_auc")) for one in conditions)
+    for attack in config.get("claims_attacks") or ATTACKS
+  }
+  most = max(counts.values(), default=0)
+  return next((attack for attack, count in counts.items() if count == most > 0), None)
+
+
+def build(
+  records: Sequence[Record],
+  config: Mapping[str, Any],
+  found: Sequence[Difference] | None = None,
+) -> dict[str, Any]:
+  """The section.
+
+  Args:
+    records: of the whole study.
+    config: of the study; `claims_attacks` names the attacks to look at, the first one first.
+    found: from `differences`, where they are known.
+  """
+  methods = sorted(of.conditions(records, "method"), key=page.sort_key)
+  attack = attack_of(methods, config)
+  if attack is None:
+    return page.section("privacy", QUESTION, page.NOTHING)
+  methods = [one for one in methods if of.by_seed(one, "privacy", f"{attack}_auc")]
+  found = differences(methods, attack) if found is None else found
+  names = of.varying(methods)
+  return page.section(
+    "privacy",
+    QUESTION,
+    _answer(methods, attack, found),
+    notes=[
+      f"The attack is {words(attack)}; an AUC of one half is guessing. The bound on epsilon is at "
+      "95 %; 0 says that this attack shows nothing, not that there is privacy.",
+      "The true positive rate stands at the lowest false positive rate at which it can be "
+      "estimated; the report of each cell holds all attacks.",
+      "Differences between conditions: of one seed a bootstrap over splits and examples, paired by "
+      "both where the conditions share them; of several seeds the interval of Student over the "
+      "seeds' differences.",
+    ],
+    tables=[
+      _levels(methods, attack, names),
+      _factors(found),
+    ],
+    figures=[_dots(methods, attack, names), _factor_figure(found)],
+  )
+
+
+def differences(methods: Sequence[Condition], attack: str) -> list[Difference]:
+  """The differences in AUC of all pairs that differ in ipc, init or classes alone."""
+  made, known = [], {}
+  for pair in pairs(methods):
+    own, is_paired = _by_seed(pair, attack, known)
+    if own:
+      made.append(Difference(pair, own, of.estimate(own, (-1.0, 1.0)), is_paired))
+  return made
+
+
+def _by_seed(pair: Pair, attack: str, known: dict) -> tuple[dict[int, Figure], bool]:
+  """{seed: b minus a}, and whether all are paired by splits and examples."""
+  found, are_paired = {}, []
+  for seed in sorted(set(pair.a.records) & set(pair.b.records)):
+    records = pair.a.records[seed], pair.b.records[seed]
+    key = f"{attack}_auc"
+    values = [of.figure(record, "privacy", key) for record in records]
+    if None in values:
+      continue
+    scores = [_scores(record, attack) for record in records]
+    # Over several seeds the seeds tell how differences vary; a bootstrap of each is not needed.
+    is_alone = len(set(pair.a.records) & set(pair.b.records)) == 1
+    if is_alone and None not in scores:
+      same = scores[0].is_member.shape == scores[1].is_member.shape and bool(
+        (scores[0].is_member == scores[1].is_member).all()
+      )
+      found[seed] = paired(*scores, known) if same else _apart(values)
+      are_paired.append(same)
+    else:
+      found[seed] = _apart(values)
+      are_paired.append(None not in scores)
+  return found, bool(are_paired) and all(are_paired)
+
+
+def _apart(values: Sequence[Figure]) -> Figure:
+  """b - a of independent pools, by the sum of the squared halves."""
+  a, b = values
+  value = b.value - a.value
+  if None in (a.low, a.high, b.low, b.high):
+    return Figure(value)
+  half = float(np.hypot(b.high - b.low, a.high - a.low) / 2)
+  return Figure(value, max(value - half, -1.0), min(value + half, 1.0))
+
+
+def paired(a: Scores, b: Scores, known: dict | None = None) -> Figure:
+  """b - a of the AUC on the same targets and splits, by a bootstrap over both.
+
+  Args:
+    a: scores of the first.
+    b: scores of the second, with the same members.
+    known: replicates of earlier calls; those of this one are added.
+  """
+  _, differences = membership_figures.estimate(
+    {"a": a, "b": b}, [("b", "a")], num_bootstrap=_NUM_BOOTSTRAP, seed=0, known=known
+  )
+  one = differences["b", "a"]["auc"]
+  return Figure(one.value, one.low, one.high)
+
+
+def _scores(record: Record, attack: str) -> Scores | None:
+  """The scores of an attack on a cell's distilled set, where they can be compared."""
+  arrays = record.scores or {}
+  if f"distilled/{attack}" not in arrays:
+    return None
+  scores = Scores(arrays[f"distilled/{attack}"], arrays["is_member"])
+  return scores if membership_figures.is_estimable(scores) else None
+
+
+def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> dict[str, Any]:
+  """AUC, rate at low FPR and bound on epsilon of every condition."""
+
+  def key_of(one: Condition, keys: Sequence[str]) -> dict[str, Any] | None:
+    return next((cell for key in keys if (cell := of.estimated(one, "privacy", key))), None)
+
+  rates = [f"{attack}_{name}" for name in _LOW_FPR]
+  low = next((rate for rate in rates if any(of.by_seed(x, "privacy", rate) for x in methods)), "")
+  bound = f"{attack}_epsilon_lower_bound"
+  rows = [
+    [
+      *page.factor_cells(one, names),
+      of.estimated(one, "privacy", f"{attack}_auc"),
+      len(of.by_seed(one, "privacy", f"{attack}_auc")),
+      of.estimated(one, "privacy", f"{attack}_auc", "random_subset_"),
+      of.estimated(one, "privacy", f"{attack}_auc", "full_"),
+      key_of(one, [low]),
+      of.estimated(one, "privacy", bound, is_fraction=False)
+      or of.estimated(one, "privacy", "loss_epsilon_lower_bound", is_fraction=False),
+      of.estimated(one, "privacy", "loss_auc") if attack != "loss" else None,
+      of.estimated(one, "privacy", "nearest_is_train_pixels"),
+    ]
+    for one in methods
+  ]
+  rate = words(low.removeprefix(f"{attack}_")) if low else "TPR at low FPR"
+  return page.table(
+    "leaks",
+    f"What membership inference ({words(attack)}) finds out of networks trained on each set, "
+    "beside random subsets of the same members and networks trained on all of them, and how many "
+    "synthetic images lie nearest to a train image.",
+    [
+      *page.factor_columns(names),
+      ("AUC", "number"),
+      ("seeds", "count"),
+      ("random subset", "number"),
+      ("full set", "number"),
+      (rate, "number"),
+      ("epsilon at least", "number"),
+      ("AUC of the loss alone", "number"),
+      ("nearest is a train image", "number"),
+    ],
+    rows,
+  )
+
+
+def corrected(found: Sequence[Difference]) -> dict[int, float]:
+  """{place: p-value by Holm} of the differences that have one."""
+  known = [i for i, one in enumerate(found) if one.estimate.p is not None]
+  values = adjusted([found[i].estimate.p for i in known])
+  return {i: float(value) for i, value in zip(known, values)}
+
+
+def _factors(found: Sequence[Difference]) -> dict[str, Any] | None:
+  """Every difference, with its corrected p-value."""
+  if not found:
+    return None
+  p_values = corrected(found)
+  rows = []
+  for i, one in enumerate(found):
+    shared = [
+      name
+      for name in ("ipc", "init", "num_classes")
+      if name != one.pair.factor and one.pair.a.factors.get(name) is not None
+    ]
+    rows.append(
+      [
+        one.pair.change,
+        of.describe(one.pair.a.factors, shared),
+        of.as_cell(one.estimate),
+        one.estimate.num_seeds,
+        p_values.get(i),
+        "splits and examples" if one.is_paired else "none" if len(one.by_seed) == 1 else "seeds",
+      ]
+    )
+  return page.table(
+    "factors",
+    f"Differences in AUC between conditions that differ in one factor alone, {len(p_values)} tests "
+    "corrected by Holm.",
+    [
+      ("change", "text"),
+      ("of", "text"),
+      ("change of AUC", "signed"),
+      ("seeds", "count"),
+      ("p, Holm", "number"),
+      ("paired by", "text"),
+    ],
+    rows,
+  )
+
+
+def factor_mean(found: Sequence[Difference], factor: str) -> tuple[over_seeds.Estimate, int] | None:
+  """The mean difference of a factor over pairs, and over how many."""
+  chosen = [one for one in found if one.pair.factor == factor]
+  return mean_over([one.by_seed for one in chosen], (-1.0, 1.0))
+
+
+def mean_over(
+  table: Sequence[Mapping[int, Figure]], limits: tuple[float, float]
+) -> tuple[over_seeds.Estimate, int] | None:
+  """The mean over conditions by seed, then over seeds; of one seed with the mean half-width.
+
+  The half-width of a mean of dependent figures is at most the mean of their half-widths.
+
+  Args:
+    table: {seed: figure} of each condition.
+    limits: the least and the largest possible value.
+  Returns:
+    the estimate and the number of conditions, None without any.
+  """
+  named = {str(i): {seed: one.value for seed, one in row.items()} for i, row in enumerate(table)}
+  rows, seeds = over_seeds.balanced({name: row for name, row in named.items() if row})
+  if not rows:
+    return None
+  if len(seeds) > 1:
+    means = [sum(named[name][seed] for name in rows) / len(rows) for seed in seeds]
+    return over_seeds.mean(means, limits), len(rows)
+  figures = [table[int(name)][seeds[0]] for name in rows]
+  value = sum(one.value for one in figures) / len(figures)
+  if any(one.low is None or one.high is None for one in figures):
+    return over_seeds.from_interval(value, None, None), len(rows)
+  half = sum((one.high - one.low) / 2 for one in figures) / len(figures)
+  low, high = max(value - half, limits[0]), min(value + half, limits[1])
+  return over_seeds.from_interval(value, low, high), len(rows)
+
+
+def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Difference]) -> str:
+  """The leak, and what each factor does to it."""
+  values = [(of.estimated(one, "privacy", f"{attack}_auc"), one) for one in methods]
+  leaking = [one for cell, one in values if cell["low"] is not None and cell["low"] > 0.5]
+  worst, condition = max(values, key=lambda pair: pair[0]["value"])
+  text = (
+    f"By {words(attack)}, {len(leaking)} of {len(methods)} kinds of distilled set tell their "
+    f"members beyond guessing (interval above one half); the most telling is "
+    f"{of.describe(condition.factors, of.varying(methods))}, AUC {page.with_interval(worst)} "
+    f"({of.seeds_in_words([condition])}) ([[leaks]], [[leaks-figure]])."
+  )
+  parts = []
+  for factor, change in _CHANGES.items():
+    if (mean := factor_mean(found, factor)) is not None:
+      cell = of.as_cell(mean[0])
+      pairs_of = f"{mean[1]} pair{'s' if mean[1] != 1 else ''}"
+      parts.append(f"{change} by {page.with_interval(cell, is_signed=True)} ({pairs_of})")
+  if parts:
+    shown = sum(p < over_seeds.LEVEL for p in corrected(found).values())
+    text += (
+      f" On average the AUC changes with {page.joined(parts)}; {shown} of {len(found)} "
+      "single differences are shown after Holm's correction ([[factors]], [[factors-figure]])."
+    )
+  return text
+
+
+def _dots(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> dict[str, Any]:
+  key = f"{attack}_auc"
+  marks = [
+    {
+      "label": of.describe(one.factors, [name for name in names if name != "ipc"]),
+      "group": one.factors.get("ipc"),
+      "own": of.estimated(one, "privacy", key),
+      "beside": {
+        label: cell
+        for label, prefix in (("random subset", "random_subset_"), ("full set", "full_"))
+        if (cell := of.estimated(one, "privacy", key, prefix))
+      },
+    }
+    for one in methods
+  ]
+  above = sum((mark["own"]["low"] or 0) > 0.5 for mark in marks)
+  return page.figure(
+    "leaks-figure",
+    "dots",
+    f"{above} of {len(marks)} intervals lie above guessing, the dotted line.",
+    f"Area under the ROC curve of {words(attack)} on each distilled set with its interval, beside "
+    "a random subset and the full set.",
+    {"marks": marks, "axis": f"AUC of {words(attack)}", "line": 0.5},
+  )
+
+
+def _factor_figure(found: Sequence[Difference]) -> dict[str, Any] | None:
+  """The differences with their intervals, by factor."""
+  if not found:
+    return None
+  p_values = corrected(found)
+  marks = [
+    {
+      "label": f"{one.pair.a.method}: {one.pair.change}"
+      + "".join(
+        f", {one.pair.a.factors[name]}{suffix}"
+        for name, suffix in (("ipc", " a class"), ("init", ""))
+        if name != one.pair.factor and one.pair.a.factors.get(name) is not None
+      ),
+      "group": _FACTOR_NAMES[one.pair.factor],
+      "own": of.as_cell(one.estimate),
+      "beside": {},
+    }
+    for one in found
+  ]
+  shown = sum(p < over_seeds.LEVEL for p in p_values.values())
+  return page.figure(
+    "factors-figure",
+    "dots",
+    f"{shown} of {len(found)} changes of one factor alone change the leak beyond doubt (Holm); "
+    "no change is the dotted line.",
+    "Change of the AUC with its interval for every pair of conditions that differ in images a "
+    "class, initialisation or number of classes alone.",
+    {"marks": marks, "axis": "change of AUC", "line": 0.0, "group_word": ""},
+  )
