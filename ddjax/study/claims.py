@@ -111,7 +111,7 @@ def _of_privacy(methods, attack: str | None, found) -> list[Claim]:
   ]
   texts = {
     "ipc": ("The leak depends on the number of images a class.", "more images a class"),
-    "init": ("The leak depends on the initialisation.", "not from real images"),
+    "init": ("The leak depends on the initialisation.", "another beginning than real images"),
     "num_classes": ("The leak depends on the number of classes.", "more classes"),
   }
   for factor, (text, change) in texts.items():
@@ -255,18 +255,18 @@ def build(
   if counts[NOT_MEASURED] == len(made):
     return page.section("claims", QUESTION, page.NOTHING)
   answer = (
-    f"Of {len(made)} claims, {counts[HOLDS]} hold, {counts[DOES_NOT]} do not, "
-    f"{counts[NOT_SHOWN]} are not shown, and {counts[NOT_MEASURED]} are not measured ([[claims]])."
+    f"Of {len(made)} claims: {counts[HOLDS]} hold, {counts[DOES_NOT]} do not, "
+    f"{counts[NOT_SHOWN]} not shown, {counts[NOT_MEASURED]} not measured ([[claims]])."
   )
   rows = [
     [
       one.text,
-      one.measure,
-      of.as_cell(one.estimate),
-      one.estimate.num_seeds if one.estimate else None,
-      one.num_conditions or None,
-      p,
       word,
+      of.as_cell(one.estimate),
+      p,
+      one.estimate.num_seeds if one.estimate else None,
+      one.measure,
+      one.num_conditions or None,
       f"[[{one.rests_on}]]",
       one.small,
     ]
@@ -292,12 +292,12 @@ def build(
         "The claims of Chen et al. 2023 in our words, and what this study measured.",
         [
           ("claim", "text"),
-          ("our measure", "text"),
-          ("value", "signed"),
-          ("seeds", "count"),
-          ("mean of", "count"),
-          ("p, Holm", "number"),
           ("verdict", "verdict"),
+          ("value", "signed"),
+          ("p, Holm", "p"),
+          ("seeds", "count"),
+          ("our measure", "text"),
+          ("mean of", "count"),
           ("rests on", "text"),
           ("counts as none", "number"),
         ],

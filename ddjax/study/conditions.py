@@ -79,7 +79,7 @@ def method_label(factors: Mapping[str, Any]) -> str:
 
 
 def describe(factors: Mapping[str, Any], shown: Sequence[str] = ("ipc", "init")) -> str:
-  """`DM, 10 images a class, from noise`."""
+  """`DM (10 images a class, from noise)`; without a method what is in brackets alone."""
   texts = {
     "dataset": lambda value: f"on {value}",
     "ipc": lambda value: f"{value} image{'' if value == 1 else 's'} a class",
@@ -87,7 +87,10 @@ def describe(factors: Mapping[str, Any], shown: Sequence[str] = ("ipc", "init"))
     "num_classes": lambda value: f"{value} classes",
   }
   parts = [texts[name](factors[name]) for name in shown if factors.get(name) is not None]
-  return ", ".join([method_label(factors), *parts])
+  text = ", ".join(parts)
+  if not factors.get("method"):
+    return text
+  return f"{method_label(factors)} ({text})" if text else method_label(factors)
 
 
 def varying(conditions: Sequence[Condition]) -> list[str]:

@@ -170,7 +170,7 @@ def cell_text(value: Any, kind: str, labels: Mapping[str, str]) -> dict[str, str
     return {"main": "–", "soft": ""}
   if isinstance(value, Mapping) and "rank" in value:
     return {"main": str(value["rank"]), "soft": f"({value['probability']:.2f})"}
-  write = _WRITERS.get(kind, str)
+  write = WRITERS.get(kind, str)
   if isinstance(value, Mapping):
     ends = [value.get("low"), value.get("high")]
     soft = "" if None in ends else f"[{', '.join(map(write, ends))}]"
@@ -189,16 +189,15 @@ def _scaled(value: float, unit: str) -> str:
 
 
 def _number(value: Any) -> str:
-  """A fraction; below a thousandth by its first digit."""
-  if isinstance(value, str):
-    return value
-  if 0 < abs(value) < 0.0005:
-    return f"{value:.0e}"
-  return format_number(float(value))
+  """A figure with three decimals."""
+  return value if isinstance(value, str) else format_number(float(value))
 
 
-_WRITERS = {
+WRITERS = {
   "number": _number,
+  "p": lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
+  "rank": str,
+  "times": str,
   "signed": lambda value: value if isinstance(value, str) else format_signed(float(value)),
   "count": count,
   "size": count,
@@ -206,3 +205,4 @@ _WRITERS = {
   "flops": lambda value: _scaled(float(value), "FLOP"),
   "bytes": lambda value: _scaled(float(value), "B"),
 }
+"""Kinds of columns of numbers: (value) -> text."""

@@ -64,7 +64,7 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
           ("seeds", "count"),
           ("random subset", "number"),
           ("gain over it", "signed"),
-          ("p, Holm", "number"),
+          ("p, Holm", "p"),
           ("herding", "number"),
           ("k-centre", "number"),
           ("k-means", "number"),
@@ -218,6 +218,7 @@ def _dots(methods, baselines, full) -> dict[str, Any]:
     marks.append(
       {
         "label": of.describe(one.factors, [name for name in names if name != "ipc"]),
+        "text": of.describe(one.factors, names),
         "group": one.factors.get("ipc"),
         "own": of.estimated(one, "accuracy", ""),
         "beside": {name: cell for name, cell in beside.items() if cell},
@@ -227,7 +228,7 @@ def _dots(methods, baselines, full) -> dict[str, Any]:
   return page.figure(
     "accuracy-figure",
     "dots",
-    f"{best['label']} at {best['group']} images a class is the most accurate set of "
+    f"{best['text']} is the most accurate set of "
     f"{len(marks)}. Bars hold 95 % intervals; open marks are real subsets of equal size and the "
     "full set.",
     "Test accuracy of each distilled set with its interval, one row a set, beside random subsets, "

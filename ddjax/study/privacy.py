@@ -240,7 +240,7 @@ def _factors(found: Sequence[Difference]) -> dict[str, Any] | None:
       ("of", "text"),
       ("change of AUC", "signed"),
       ("seeds", "count"),
-      ("p, Holm", "number"),
+      ("p, Holm", "p"),
       ("paired by", "text"),
     ],
     rows,

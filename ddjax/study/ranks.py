@@ -93,7 +93,7 @@ def _groups(methods, baselines) -> dict[str, list[Condition]]:
 
 def _name(one: Condition, shown: Sequence[str]) -> str:
   factors = {name: one.factors.get(name) for name in shown}
-  return of.describe({"method": "", **factors}, shown).removeprefix(", ")
+  return of.describe(factors, shown)
 
 
 def _rank(
@@ -176,7 +176,7 @@ def _trades(trades: Sequence[TradeOff]) -> dict[str, Any] | None:
       ("axes", "text"),
       ("correlation", "signed"),
       ("conditions", "count"),
-      ("p, Holm", "number"),
+      ("p, Holm", "p"),
       ("in words", "text"),
     ],
     [
@@ -198,6 +198,12 @@ def _in_words(one: TradeOff) -> str:
   return "they go together" if one.correlation.value > 0 else "one is bought with the other"
 
 
+def _in_digits(one: rank_figures.Correlation) -> str:
+  """`−0.62 [−0.85, −0.20]`."""
+  value, low, high = (f"{x:+.2f}".replace("-", "−") for x in (one.value, one.low, one.high))
+  return f"{value} [{low}, {high}]"
+
+
 def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
   """Who is first on each axis in the largest group, and which trade-offs are shown."""
   name = max(rankings, key=lambda key: len(groups[key]))
@@ -214,7 +220,7 @@ def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
     shown = [one for one in trades if one.p < over_seeds.LEVEL]
     told = [
       f"{one.a.name} and {one.b.name} ({'go together' if one.correlation.value > 0 else 'traded'}, "
-      f"{one.correlation.value:+.2f} [{one.correlation.low:+.2f}, {one.correlation.high:+.2f}])"
+      f"{_in_digits(one.correlation)})"
       for one in shown
     ]
     text += (

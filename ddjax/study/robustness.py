@@ -81,9 +81,9 @@ def _table(methods, names, gains, of_full) -> dict[str, Any]:
       *((words(key), "number") for key in keys),
       ("relative perturbation", "number"),
       ("against random", "signed"),
-      ("p, Holm", "number"),
+      ("p, Holm", "p"),
       ("against the full set", "signed"),
-      ("p, Holm", "number"),
+      ("p, Holm", "p"),
       ("seeds", "count"),
     ],
     rows,
@@ -164,7 +164,7 @@ def _curves(methods: Sequence[Condition]) -> dict[str, Any] | None:
     if (own := _curve(one, "distilled")) is None:
       continue
     shown = ("ipc",) if several == 1 else ("dataset", "num_classes", "ipc")
-    panel = of.describe({"method": "", **_only(one.factors, shown)}, shown).removeprefix(", ")
+    panel = of.describe(_only(one.factors, shown), shown)
     curves = panels.setdefault(panel, {})
     curves.setdefault(one.method, own)
     for label, name in (("random subset", "random_subset"), ("full set", "full")):

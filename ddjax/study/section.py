@@ -14,19 +14,20 @@ _REFERENCE = re.compile(r"\[\[([\w-]+)\]\]")
 def table(
   name: str, caption: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]
 ) -> dict[str, Any]:
-  """A table.
+  """A table; a column without any value is left out.
 
   Args:
     name: by which sentences refer to it, as `[[NAME]]`.
     caption: what it shows, a sentence.
-    columns: (heading, kind): text, number, signed, count, seconds, flops or bytes.
+    columns: (heading, kind), a kind of `ddjax.study.page.WRITERS`, text or verdict.
     rows: one value a column: a plain value, None, or {"value", "low", "high", ...}.
   """
+  kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
   return {
     "name": name,
     "caption": caption,
-    "columns": [{"name": heading, "kind": kind} for heading, kind in columns],
-    "rows": [list(row) for row in rows],
+    "columns": [{"name": columns[i][0], "kind": columns[i][1]} for i in kept],
+    "rows": [[row[i] for i in kept] for row in rows],
   }
 
 

@@ -3,7 +3,6 @@
 import math
 from typing import Any, NamedTuple, Sequence
 
-from ddjax.io.comparisons import format_number
 from ddjax.statistics.equivalent_size import Sample, Size, equivalent_size
 from ddjax.study import conditions as of
 from ddjax.study import section as page
@@ -171,7 +170,7 @@ def table(found: Sequence[Worth], names: Sequence[str]) -> dict[str, Any]:
       ("own images", "count"),
       ("accuracy", "number"),
       ("worth real images", "size"),
-      ("times its own size", "text"),
+      ("times its own size", "times"),
       ("worth steps on real data", "size"),
     ],
     [
@@ -195,8 +194,8 @@ def _times(one: Worth) -> str | None:
   if not math.isfinite(one.images.value):
     word = "more" if one.images.value > 0 else "fewer"
     end = one.images.largest if one.images.value > 0 else one.images.smallest
-    return f"{word} than {format_number(end / one.own_size)}"
-  return format_number(one.images.value / one.own_size)
+    return f"{word} than {end / one.own_size:.3g}"
+  return f"{one.images.value / one.own_size:.3g}"
 
 
 def figure(found: Sequence[Worth]) -> dict[str, Any] | None:
