@@ -119,8 +119,8 @@ def _answer(methods, columns) -> str:
       shown = [i for i in tested if p_values[name, i] < over_seeds.LEVEL]
       wider = sum(column[i].value > 0 for i in shown)
       text += (
-        f"; against {name}, {wider} of {len(tested)} kinds of set are shown to widen it and "
-        f"{len(shown) - wider} to narrow it (Holm)"
+        f"; against {name}, {wider} of {len(tested)} kinds of set {page.are(wider)} shown to "
+        f"widen it and {len(shown) - wider} to narrow it (Holm)"
       )
   return f"{text} ([[fairness-table]], [[fairness-figure]])."
 

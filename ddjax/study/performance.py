@@ -9,6 +9,7 @@ from ddjax.study import published, worth
 from ddjax.study import section as page
 from ddjax.study.conditions import Condition
 from ddjax.study.records import Record
+from ddjax.wording import duration
 
 BASELINES = ("random", "herding", "k_center", "k_means")
 QUESTION = "Performance: how accurate do networks become on a distilled set, and does it pay?"
@@ -50,6 +51,7 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
     notes=[
       "Intervals are of 95 %: of several seeds that of Student over the seeds' means, given the "
       "test set; of one seed the cell's own, over its networks and test examples.",
+      *_of_experts(records),
       *([worth.NOTE] if found else []),
     ],
     tables=[
@@ -138,8 +140,8 @@ def _answer(methods: Sequence[Condition], rows, gains) -> str:
     above = sum(p < over_seeds.LEVEL and gain.value > 0 for gain, p in tested)
     below = sum(p < over_seeds.LEVEL and gain.value < 0 for gain, p in tested)
     text += (
-      f". Of {len(tested)} distilled sets, {above} are shown to be better than a random subset of "
-      f"equal size and {below} worse, after Holm's correction"
+      f". Of {len(tested)} distilled sets, {above} {page.are(above)} shown to be better than a "
+      f"random subset of equal size and {below} worse, after Holm's correction"
     )
   return f"{text} ([[accuracy]], [[accuracy-figure]])."
 
@@ -167,6 +169,17 @@ def cost_of(record: Record) -> dict[str, float | None]:
     "memory": estimates.get("memory_bytes"),
     "whole": record.seconds,
   }
+
+
+def _of_experts(records: Sequence[Record]) -> list[str]:
+  """What the experts took that cells share, a sentence where there are any."""
+  taken = [record.seconds for record in records if record.role == "experts" and record.seconds]
+  if not taken:
+    return []
+  return [
+    f"Expert trajectories, which cells share, took {duration(sum(taken))} beside the costs of the "
+    "table ([[cost]])."
+  ]
 
 
 def _mean_cost(condition: Condition) -> dict[str, float | None]:

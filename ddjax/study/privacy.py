@@ -4,7 +4,7 @@ Cells of equal pools and splits are compared by target and split (a paired boots
 scores), others by the seeds they share. Moved here from the former privacy study.
 """
 
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping, MutableMapping, NamedTuple, Sequence
 
 import numpy as np
 
@@ -89,9 +89,20 @@ def build(
   )
 
 
-def differences(methods: Sequence[Condition], attack: str) -> list[Difference]:
-  """The differences in AUC of all pairs that differ in ipc, init or classes alone."""
-  made, known = [], {}
+def differences(
+  methods: Sequence[Condition],
+  attack: str,
+  known: MutableMapping[str, dict[str, np.ndarray]] | None = None,
+) -> list[Difference]:
+  """The differences in AUC of all pairs that differ in ipc, init or classes alone.
+
+  Args:
+    methods: conditions.
+    attack: whose AUC.
+    known: replicates of earlier calls by what they are of; those of this one are added.
+  """
+  made = []
+  known = {} if known is None else known
   for pair in pairs(methods):
     own, is_paired = _by_seed(pair, attack, known)
     if own:
@@ -303,7 +314,8 @@ def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Differenc
     shown = sum(p < over_seeds.LEVEL for p in corrected(found).values())
     text += (
       f" On average the AUC changes with {page.joined(parts)}; {shown} of {len(found)} "
-      "single differences are shown after Holm's correction ([[factors]], [[factors-figure]])."
+      f"single differences {page.are(shown)} shown after Holm's correction ([[factors]], "
+      "[[factors-figure]])."
     )
   return text
 

@@ -32,10 +32,14 @@ def axes(attack: str | None) -> list[Axis]:
   Args:
     attack: whose AUC stands for privacy, None without.
   """
-  leak = [Axis("privacy", "privacy", f"{attack}_auc", False, f"AUC of {words(attack)}")]
+  leaks = [
+    Axis("privacy", "privacy", f"{name}_auc", False, f"AUC of {words(name)}")
+    for name in [attack]
+    if name
+  ]
   return [
     Axis("performance", "accuracy", "", True, "accuracy"),
-    *(leak if attack else []),
+    *leaks,
     Axis("robustness", "robustness", robustness.PERTURBATION, True, "relative perturbation"),
     Axis("fairness", "fairness", fairness.GAP, False, "gap between classes"),
   ]
@@ -224,12 +228,8 @@ def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
       for one in shown
     ]
     text += (
-      (
-        f" Of {len(trades)} pairs of axes, {len(shown)} are shown to be correlated over conditions "
-        f"(Holm){': ' + page.joined(told) if told else ''} ([[trade-offs]])."
-      )
-      .replace("+0.", "+0.")
-      .replace("-0.", "−0.")
+      f" Of {len(trades)} pairs of axes, {len(shown)} {page.are(len(shown))} shown to be "
+      f"correlated over conditions (Holm){': ' + page.joined(told) if told else ''} ([[trade-offs]])."
     )
   return text
 

@@ -119,8 +119,8 @@ def _answer(methods, gains, of_full) -> str:
       less = sum(p < over_seeds.LEVEL and one.value < 0 for one, p in zip(known, p_values))
       more = sum(p < over_seeds.LEVEL and one.value > 0 for one, p in zip(known, p_values))
       text += (
-        f"; against {label}, {less} of {len(known)} kinds of set are shown to bear less and {more} "
-        "to bear more (Holm)"
+        f"; against {label}, {less} of {len(known)} kinds of set {page.are(less)} shown to "
+        f"bear less and {more} to bear more (Holm)"
       )
   return f"{text} ([[robustness-table]], [[robustness-figure]])."
 

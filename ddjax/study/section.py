@@ -109,6 +109,11 @@ def with_interval(cell: Mapping[str, Any], *, is_signed: bool = False) -> str:
   return f"{write(cell['value'])} [{write(cell['low'])}, {write(cell['high'])}]"
 
 
+def are(count: int) -> str:
+  """`is` after one, `are` after any other number."""
+  return "is" if count == 1 else "are"
+
+
 def joined(parts: Sequence[str]) -> str:
   """`a, b and c`."""
   return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]])) if parts else ""

@@ -5,7 +5,9 @@ unfinished study can be shown.
 """
 
 from collections import Counter
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, MutableMapping, Sequence
+
+import numpy as np
 
 from ddjax.files import atomic
 from ddjax.io.comparisons import BASELINE_PREFIXES
@@ -19,12 +21,18 @@ FORMAT = 1
 STATES = ("done", "running", "waiting", "failed", "too dear")
 
 
-def summarise(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(
+  records: Sequence[Record],
+  config: Mapping[str, Any],
+  known: MutableMapping[str, dict[str, np.ndarray]] | None = None,
+) -> dict[str, Any]:
   """The study as plain data.
 
   Args:
     records: from `read_records`.
     config: of the study, a plain dict: preset, axes, evaluators, claims_attacks, ...
+    known: replicates of earlier calls by what they are of; those of this one are added. Kept
+      between calls, it saves the bootstrap of cells that were there before.
   Returns:
     JSON-safe: {"format", "title", "preset", "config", "counts": {state: n}, "progress": a sentence,
     "hardware": [...], "cells": [{name, role, task, factors, state, error, seconds,
@@ -33,7 +41,7 @@ def summarise(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str,
   """
   methods = sorted(of.conditions(records, "method"), key=page.sort_key)
   attack = privacy.attack_of(methods, config)
-  found = privacy.differences(methods, attack) if attack else []
+  found = privacy.differences(methods, attack, known) if attack else []
   sections = [
     claims.build(records, config, found),
     performance.build(records, config),

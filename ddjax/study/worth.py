@@ -154,8 +154,8 @@ def sentence(found: Sequence[Worth]) -> str:
   if best.steps is not None:
     text += f", or {in_words(best.steps)} training steps on the full train set"
   return (
-    f"{text}; {paid} of {len(known)} sets are worth more real images than they have, by their "
-    "intervals ([[worth]], [[worth-figure]])."
+    f"{text}; {paid} of {len(known)} sets {page.are(paid)} worth more real images than "
+    "they have, by their intervals ([[worth]], [[worth-figure]])."
   )
 
 
