@@ -62,10 +62,13 @@ def _p_of_t(value: float, error: float, degrees: float) -> float:
 
 
 def from_interval(value: float, low: float | None, high: float | None) -> Estimate:
-  """The figure of a single run with its own interval, and the p-value that the interval implies."""
+  """The figure of a single run with its own interval, and the p-value that the interval implies.
+
+  Of an interval that was cut at a limit the longer side counts.
+  """
   if low is None or high is None:
     return Estimate(value, None, None, None, 1)
-  error = (high - low) / (2 * _NORMAL)
+  error = max(high - value, value - low) / _NORMAL
   if error == 0:
     return Estimate(value, low, high, float(value == 0), 1)
   return Estimate(value, low, high, float(2 * scipy.special.ndtr(-abs(value) / error)), 1)

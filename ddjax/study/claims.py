@@ -255,7 +255,8 @@ def build(
   if counts[NOT_MEASURED] == len(made):
     return page.section("claims", QUESTION, page.NOTHING)
   answer = (
-    f"Of {len(made)} claims: {counts[HOLDS]} hold, {counts[DOES_NOT]} do not, "
+    f"Of {len(made)} claims: {counts[HOLDS]} {'holds' if counts[HOLDS] == 1 else 'hold'}, "
+    f"{counts[DOES_NOT]} {'does' if counts[DOES_NOT] == 1 else 'do'} not, "
     f"{counts[NOT_SHOWN]} not shown, {counts[NOT_MEASURED]} not measured ([[claims]])."
   )
   rows = [

@@ -1,5 +1,6 @@
 """Cells that differ by their seed alone, and the figures that they measured."""
 
+import math
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ddjax.statistics import over_seeds
@@ -33,6 +34,13 @@ class Figure(NamedTuple):
   low: float | None = None
   high: float | None = None
   networks: tuple[float, ...] = ()
+
+  @property
+  def half(self) -> float | None:
+    """The longer side of the interval, for one may be cut at a limit; None without one."""
+    if self.low is None or self.high is None:
+      return None
+    return max(self.high - self.value, self.value - self.low)
 
 
 class Condition(NamedTuple):
@@ -102,14 +110,49 @@ def varying(conditions: Sequence[Condition]) -> list[str]:
   ]
 
 
-def accuracy_key(record: Record) -> tuple[str, str] | None:
-  """(report, key) of a cell's accuracy: of its first network, else of the kernel predictor."""
-  reports = record.report["reports"] if record.report else {}
-  if "accuracy" in reports:
-    networks = reports["accuracy"]["settings"].get("architectures") or ()
-    if networks:
-      return "accuracy", networks[0]
-  return ("kernel", "test_accuracy") if "kernel" in reports else None
+def network_of(record: Record, report: str) -> str | None:
+  """The predictor that a report's plain figures are of: the first of its list."""
+  content = (record.report or {"reports": {}})["reports"].get(report)
+  networks = content["settings"].get("architectures") if content else None
+  return networks[0] if networks else None
+
+
+def different_networks(conditions: Iterable[Condition], report: str) -> list[str]:
+  """A sentence where the figures of a report are not all of one predictor; else none."""
+  found: dict[str, dict[str, None]] = {}
+  for one in conditions:
+    for record in one.records.values():
+      if (network := network_of(record, report)) is not None:
+        found.setdefault(network, {})[one.method] = None
+  if len(found) < 2:
+    return []
+  told = "; ".join(f"{network} of {', '.join(methods)}" for network, methods in found.items())
+  return [f"Figures are not all of one predictor, and compare predictors too: {told}."]
+
+
+def with_accuracy(records: Sequence[Record]) -> tuple[list[Record], bool]:
+  """Records whose accuracies are all of networks, or all of kernel regression.
+
+  Where no cell of a method trained networks, the report of the kernel predictor takes the place
+  of that of networks in every cell; else cells keep what they have, so that an accuracy of kernel
+  regression is never held against one of networks.
+
+  Returns:
+    the records, and whether their accuracies are those of the kernel predictor.
+  """
+  reports = [one.report["reports"] for one in records if one.role == "method" and one.report]
+  if any("accuracy" in one for one in reports) or not any("kernel" in one for one in reports):
+    return list(records), False
+
+  def aliased(record: Record) -> Record:
+    kernel = (record.report or {"reports": {}})["reports"].get("kernel")
+    if kernel is None:
+      return record
+    own = {**kernel, "settings": {**kernel["settings"], "architectures": ["test_accuracy"]}}
+    reports = {**record.report["reports"], "accuracy": own}
+    return record._replace(report={**record.report, "reports": reports})
+
+  return [aliased(record) for record in records], True
 
 
 def figure(record: Record, report: str, key: str, prefix: str = "") -> Figure | None:
@@ -120,15 +163,11 @@ def figure(record: Record, report: str, key: str, prefix: str = "") -> Figure | 
 
   Args:
     record: the cell.
-    report: name of the report; "accuracy" falls back as `accuracy_key` does, whatever the key.
-    key: of the figure.
+    report: name of the report.
+    key: of the figure; in the report "accuracy" nothing, which is its first network.
     prefix: of a baseline or a paired difference, such as "full_" or "gain_over_random_".
   """
-  if report == "accuracy":
-    found = accuracy_key(record)
-    if found is None:
-      return None
-    report, key = found
+  key = key or network_of(record, report) or ""
   content = (record.report or {"reports": {}})["reports"].get(report)
   if content is None:
     return None
@@ -198,8 +237,7 @@ def measured(
   error = 0.0
   if len(figures) == 1:
     (one,) = figures.values()
-    if one.low is not None and one.high is not None:
-      error = (one.high - one.low) / (2 * _HALF_NORMAL)
+    error = (one.half or 0.0) / _HALF_NORMAL
   return Measured(found, error)
 
 
@@ -251,16 +289,16 @@ def difference(
       values = [one.value for one in others.values()]
       other = Figure(sum(values) / len(values))
     if other is not None:
-      found[seed] = _minus(own, other)
+      found[seed] = minus(own, other)
   return found
 
 
-def _minus(a: Figure, b: Figure) -> Figure:
+def minus(a: Figure, b: Figure) -> Figure:
   """a - b; the interval as if both were independent."""
   value = a.value - b.value
-  if None in (a.low, a.high, b.low, b.high):
+  if a.half is None or b.half is None:
     return Figure(value)
-  half = (((a.high - a.low) / 2) ** 2 + ((b.high - b.low) / 2) ** 2) ** 0.5
+  half = math.hypot(a.half, b.half)
   return Figure(value, value - half, value + half)
 
 

@@ -43,7 +43,8 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
     notes=[
       "The gap is the accuracy of the best class minus that of the worst. Figures stand without "
       "what the noise of the test examples adds to them, and differences are of such figures, so "
-      "that a less accurate network does not look less fair for that alone."
+      "that a less accurate network does not look less fair for that alone.",
+      *of.different_networks(methods, "fairness"),
     ],
     tables=[_table(methods, names, columns), _groups(methods, names)],
     figures=[_dots(methods, names)],
@@ -112,6 +113,11 @@ def _answer(methods, columns) -> str:
     f"{of.describe(unfair.factors, names)}, {page.with_interval(most)} "
     f"({of.seeds_in_words([fair, unfair])})"
   )
+  if fair is unfair:
+    text = (
+      f"With {of.describe(fair.factors, names)} the best and the worst class lie "
+      f"{page.with_interval(least)} apart ({of.seeds_in_words([fair])})"
+    )
   p_values = _corrected(columns)
   for name, column in columns.items():
     tested = [i for i in range(len(column)) if (name, i) in p_values]

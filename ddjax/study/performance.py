@@ -13,6 +13,7 @@ from ddjax.wording import duration
 
 BASELINES = ("random", "herding", "k_center", "k_means")
 QUESTION = "Performance: how accurate do networks become on a distilled set, and does it pay?"
+_KERNEL = "Accuracies are those of kernel ridge regression: this study trained no networks."
 _PREFIXES = {
   "random": "random_subset_",
   "herding": "herding_",
@@ -22,25 +23,29 @@ _PREFIXES = {
 }
 
 
-def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any]:
+def build(
+  records: Sequence[Record], config: Mapping[str, Any], is_kernel: bool = False
+) -> dict[str, Any]:
   """The section.
 
   Args:
     records: of the whole study.
     config: of the study.
+    is_kernel: whether accuracies are those of kernel regression, see `conditions.with_accuracy`.
   Returns:
     see `ddjax.study.section`.
   """
-  methods = sorted(of.conditions(records, "method"), key=page.sort_key)
-  methods = [one for one in methods if of.by_seed(one, "accuracy", "")]
+  shown = sorted(of.conditions(records, "method"), key=page.sort_key)
+  methods = [one for one in shown if of.by_seed(one, "accuracy", "")]
+  shown = [one for one in shown if one in methods or of.by_seed(one, "kernel", "test_accuracy")]
   if not methods:
     return page.section("performance", QUESTION, page.NOTHING)
   baselines = of.conditions(records, "baseline")
   full = of.conditions(records, "full")
-  rows, gains = _rows(methods, baselines, full)
+  rows, gains = _rows(shown, baselines, full, is_kernel)
   found = worth.build(records, methods)
-  answer = " ".join(part for part in (_answer(methods, rows, gains), worth.sentence(found)) if part)
-  names = of.varying(methods)
+  answer = " ".join(part for part in (_answer(shown, rows, gains), worth.sentence(found)) if part)
+  names = of.varying(shown)
   figures = [_dots(methods, baselines, full), _pareto(methods)]
   if found:
     figures.append(worth.figure(found))
@@ -51,6 +56,7 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
     notes=[
       "Intervals are of 95 %: of several seeds that of Student over the seeds' means, given the "
       "test set; of one seed the cell's own, over its networks and test examples.",
+      *([_KERNEL] if is_kernel else of.different_networks(methods, "accuracy")),
       *_of_experts(records),
       *([worth.NOTE] if found else []),
     ],
@@ -71,12 +77,13 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
           ("k-centre", "number"),
           ("k-means", "number"),
           ("full set", "number"),
+          ("by kernel regression", "number"),
           ("published", "text"),
         ],
         rows,
       ),
       worth.table(found, names) if found else None,
-      _costs(methods, names),
+      _costs(shown, names),
     ],
     figures=figures,
   )
@@ -91,7 +98,7 @@ def level(
   return found or of.estimated(condition, report, key, _PREFIXES[method])
 
 
-def _rows(methods, baselines, full):
+def _rows(methods, baselines, full, is_kernel: bool):
   """Rows of the table of accuracies, and the gain over random of each (None without)."""
   names = of.varying(methods)
   gains = []
@@ -115,6 +122,7 @@ def _rows(methods, baselines, full):
         of.as_cell(gains[i]),
         float(corrected[i]) if i in corrected else None,
         *(beside[name] for name in ("herding", "k_center", "k_means", "full set")),
+        None if is_kernel else of.estimated(one, "kernel", "test_accuracy"),
         page.published_text(source),
       ]
     )
@@ -124,7 +132,8 @@ def _rows(methods, baselines, full):
 def _answer(methods: Sequence[Condition], rows, gains) -> str:
   """The best set, its gain, and how many comparisons stand."""
   first = len(of.varying(methods)) + 1
-  best = max(range(len(methods)), key=lambda i: rows[i][first]["value"])
+  accurate = [i for i, row in enumerate(rows) if row[first] is not None]
+  best = max(accurate, key=lambda i: rows[i][first]["value"])
   one, row = methods[best], rows[best]
   text = (
     f"{of.describe(one.factors, of.varying(methods))} reaches the highest accuracy, "

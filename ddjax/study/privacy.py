@@ -126,22 +126,12 @@ def _by_seed(pair: Pair, attack: str, known: dict) -> tuple[dict[int, Figure], b
       same = scores[0].is_member.shape == scores[1].is_member.shape and bool(
         (scores[0].is_member == scores[1].is_member).all()
       )
-      found[seed] = paired(*scores, known) if same else _apart(values)
+      found[seed] = paired(*scores, known) if same else of.minus(values[1], values[0])
       are_paired.append(same)
     else:
-      found[seed] = _apart(values)
+      found[seed] = of.minus(values[1], values[0])
       are_paired.append(None not in scores)
   return found, bool(are_paired) and all(are_paired)
-
-
-def _apart(values: Sequence[Figure]) -> Figure:
-  """b - a of independent pools, by the sum of the squared halves."""
-  a, b = values
-  value = b.value - a.value
-  if None in (a.low, a.high, b.low, b.high):
-    return Figure(value)
-  half = float(np.hypot(b.high - b.low, a.high - a.low) / 2)
-  return Figure(value, max(value - half, -1.0), min(value + half, 1.0))
 
 
 def paired(a: Scores, b: Scores, known: dict | None = None) -> Figure:
@@ -286,9 +276,9 @@ def mean_over(
     return over_seeds.mean(means, limits), len(rows)
   figures = [table[int(name)][seeds[0]] for name in rows]
   value = sum(one.value for one in figures) / len(figures)
-  if any(one.low is None or one.high is None for one in figures):
+  if any(one.half is None for one in figures):
     return over_seeds.from_interval(value, None, None), len(rows)
-  half = sum((one.high - one.low) / 2 for one in figures) / len(figures)
+  half = sum(one.half for one in figures) / len(figures)
   low, high = max(value - half, limits[0]), min(value + half, limits[1])
   return over_seeds.from_interval(value, low, high), len(rows)
 

@@ -229,7 +229,8 @@ def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
     ]
     text += (
       f" Of {len(trades)} pairs of axes, {len(shown)} {page.are(len(shown))} shown to be "
-      f"correlated over conditions (Holm){': ' + page.joined(told) if told else ''} ([[trade-offs]])."
+      f"correlated over conditions (Holm){': ' if told else ''}{page.joined(told)} "
+      "([[trade-offs]])."
     )
   return text
 

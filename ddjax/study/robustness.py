@@ -38,7 +38,8 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
       "The relative perturbation is the least that DeepFool finds, over the size of the image, in "
       "mean over images that are recognised: it does not grow with accuracy as accuracy under "
       "attack does. Against the full set it is the difference of two networks' figures, against "
-      "random subsets paired by image."
+      "random subsets paired by image.",
+      *of.different_networks(methods, "robustness"),
     ],
     tables=[_table(methods, names, gains, of_full), _corruptions_table(methods, names)],
     figures=[_curves(methods), _corruptions(methods)],

@@ -39,12 +39,14 @@ def summarise(
     estimate_seconds, device, figures: [[axis, figure, value, low, high, num_models], ...]}],
     "sections": see `ddjax.study.section`}.
   """
+  cells = [_cell(record) for record in records]
+  records, is_kernel = of.with_accuracy(records)
   methods = sorted(of.conditions(records, "method"), key=page.sort_key)
   attack = privacy.attack_of(methods, config)
   found = privacy.differences(methods, attack, known) if attack else []
   sections = [
     claims.build(records, config, found),
-    performance.build(records, config),
+    performance.build(records, config, is_kernel),
     privacy.build(records, config, found),
     robustness.build(records, config),
     fairness.build(records, config),
@@ -61,7 +63,7 @@ def summarise(
                if counts[state]},
     "progress": progress(records),
     "hardware": _hardware(records),
-    "cells": [_cell(record) for record in records],
+    "cells": cells,
     "sections": page.numbered([one for one in sections if one is not None]),
   }  # fmt: skip
   return atomic.json_safe(study)

@@ -36,6 +36,7 @@ def test_values_that_never_vary():
 def test_p_of_an_interval_agrees_with_it():
   assert over_seeds.from_interval(0.2, 0.0, 0.4).p == pytest.approx(0.05)
   assert over_seeds.from_interval(0.2, None, None).p is None
+  assert over_seeds.from_interval(0.6, -0.1, 1.0).p > 0.05  # cut at one: the longer side counts
   assert over_seeds.from_interval(0.0, -0.1, 0.1).p == pytest.approx(1.0)
 
 

@@ -48,14 +48,44 @@ def _condition(*reports):
   return one
 
 
-def test_accuracy_is_of_the_first_network_else_of_the_kernel():
-  kernel = made.section_of("kernel", {"test_accuracy": 0.7, "random_subset_accuracy": 0.6})
-  both = made.record(reports={"kernel": kernel, "accuracy": made.accuracy(0.5)})
-  assert of.figure(both, "accuracy", "").value == 0.5
-  alone = made.record(reports={"kernel": kernel})
-  assert of.figure(alone, "accuracy", "").value == 0.7
-  assert of.figure(alone, "accuracy", "", "random_subset_").value == 0.6
+def _kernel():
+  return made.section_of("kernel", {"test_accuracy": 0.7, "random_subset_accuracy": 0.6})
+
+
+def test_accuracies_of_networks_and_kernels_are_not_mixed():
+  both = made.record(reports={"kernel": _kernel(), "accuracy": made.accuracy(0.5)})
+  alone = made.record(reports={"kernel": _kernel()}, seed=1)
+  found, is_kernel = of.with_accuracy([both, alone])
+  assert not is_kernel
+  assert of.figure(found[0], "accuracy", "").value == 0.5
+  assert of.figure(found[1], "accuracy", "") is None
+  assert of.figure(found[1], "kernel", "test_accuracy").value == 0.7
   assert of.figure(made.record(reports={}), "accuracy", "") is None
+
+
+def test_without_any_network_accuracies_are_of_the_kernel():
+  records = [made.record(reports={"kernel": _kernel()}), made.record(state="waiting", seed=1)]
+  found, is_kernel = of.with_accuracy(records)
+  assert is_kernel
+  assert of.figure(found[0], "accuracy", "").value == 0.7
+  assert of.figure(found[0], "accuracy", "", "random_subset_").value == 0.6
+  assert "accuracy" not in records[0].report["reports"]
+
+
+def test_different_predictors_are_told():
+  reports = [made.robustness(0.2), made.robustness(0.2)]
+  reports[0]["settings"]["architectures"] = ["convnet"]
+  reports[1]["settings"]["architectures"] = ["kernel", "convnet"]
+  records = [
+    made.record(reports={"robustness": report}, method=method)
+    for method, report in zip(("dm", "kip"), reports)
+  ]
+  conditions = of.conditions(records, "method")
+  assert of.different_networks(conditions[:1], "robustness") == []
+  assert of.different_networks(conditions, "robustness") == [
+    "Figures are not all of one predictor, and compare predictors too: convnet of DM; kernel of "
+    "KIP."
+  ]
 
 
 def test_fairness_stands_without_noise():

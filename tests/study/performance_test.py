@@ -51,6 +51,17 @@ def test_the_answer_in_words():
   )
 
 
+def test_sets_that_only_a_kernel_tested_stand_apart():
+  kernel = made.section_of("kernel", {"test_accuracy": 0.99})
+  records = [*_records(), made.record(reports={"kernel": kernel}, method="label_solve")]
+  section = performance.build(records, {})
+  table = section["tables"][0]
+  row = _column(table, "method").index("Label Solve")
+  assert _column(table, "accuracy")[row] is None
+  assert _column(table, "by kernel regression")[row]["value"] == 0.99
+  assert section["answer"].startswith("KIP")
+
+
 def test_one_seed_is_said():
   answer = performance.build(_records(seeds=(1,)), {})["answer"]
   assert "(one seed)" in answer and "0.800 [0.780, 0.820]" in answer
