@@ -38,7 +38,7 @@ class Claim(NamedTuple):
     small: a value within plus or minus this counts as none.
     estimate: the value with interval and p, None where it is not measured.
     num_conditions: over how many conditions or pairs the value is a mean.
-    rests_on: name of the table.
+    rests_on: names of the table and the figure.
   """
 
   name: str
@@ -48,7 +48,7 @@ class Claim(NamedTuple):
   small: float
   estimate: over_seeds.Estimate | None
   num_conditions: int
-  rests_on: str
+  rests_on: tuple[str, ...]
 
 
 def verdict(claim: Claim, p: float | None) -> str:
@@ -106,7 +106,7 @@ def _of_privacy(methods, attack: str | None, found) -> list[Claim]:
       1,
       0.005,
       *(above or (None, 0)),
-      "leaks",
+      ("leaks", "leaks-figure"),
     )
   ]
   texts = {
@@ -123,7 +123,7 @@ def _of_privacy(methods, attack: str | None, found) -> list[Claim]:
         0,
         _SMALL_AUC,
         *(privacy.factor_mean(found, factor) or (None, 0)),
-        "factors",
+        ("factors", "factors-figure"),
       )
     )
   return made
@@ -159,7 +159,7 @@ def _of_robustness(methods: Sequence[Condition]) -> list[Claim]:
         -1,
         _SMALL_PERTURBATION,
         *(mean or (None, 0)),
-        "robustness-table",
+        ("robustness-table", "robustness-figure"),
       )
     )
   spread, count = largest_between_methods(methods, "robustness", robustness.PERTURBATION)
@@ -172,7 +172,7 @@ def _of_robustness(methods: Sequence[Condition]) -> list[Claim]:
       _SMALL_PERTURBATION,
       spread,
       count,
-      "robustness-table",
+      ("robustness-table", "robustness-figure"),
     )
   )
   return made
@@ -227,7 +227,7 @@ def _of_fairness(methods: Sequence[Condition]) -> list[Claim]:
         1,
         _SMALL_GAP,
         *(mean or (None, 0)),
-        "fairness-table",
+        ("fairness-table", "fairness-figure"),
       )
     )
   return made
@@ -268,7 +268,7 @@ def build(
       one.estimate.num_seeds if one.estimate else None,
       one.measure,
       one.num_conditions or None,
-      f"[[{one.rests_on}]]",
+      ", ".join(f"[[{name}]]" for name in one.rests_on),
       one.small,
     ]
     for one, p, word in zip(made, p_values, verdicts)

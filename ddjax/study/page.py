@@ -16,6 +16,7 @@ from absl import logging
 from ddjax.files import atomic
 from ddjax.io.comparisons import format_number, format_signed
 from ddjax.plots import figures, study_curves, study_marks
+from ddjax.study.section import REFERENCE
 from ddjax.study.worth import count
 from ddjax.wording import duration
 
@@ -175,8 +176,8 @@ def cell_text(value: Any, kind: str, labels: Mapping[str, str]) -> dict[str, str
     ends = [value.get("low"), value.get("high")]
     soft = "" if None in ends else f"[{', '.join(map(write, ends))}]"
     return {"main": write(value["value"]), "soft": soft}
-  if isinstance(value, str) and value.startswith("[["):
-    return {"main": labels.get(value.strip("[]"), "–"), "soft": ""}
+  if isinstance(value, str) and (names := REFERENCE.findall(value)):
+    return {"main": ", ".join(labels[name] for name in names if name in labels) or "–", "soft": ""}
   return {"main": write(value), "soft": ""}
 
 

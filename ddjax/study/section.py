@@ -8,7 +8,8 @@ from ddjax.study.conditions import NAMES, Condition
 from ddjax.study.published import Published
 
 NOTHING = "Nothing of this is measured yet."
-_REFERENCE = re.compile(r"\[\[([\w-]+)\]\]")
+NOT_ASKED = "This study does not measure it."
+REFERENCE = re.compile(r"\[\[([\w-]+)\]\]")
 
 
 def table(
@@ -83,11 +84,11 @@ def numbered(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     text = re.sub(
       r" \(((?:\[\[[\w-]+\]\](?:, )?)+)\)",
       lambda match: _bracketed(
-        [labels[name] for name in _REFERENCE.findall(match[1]) if name in labels]
+        [labels[name] for name in REFERENCE.findall(match[1]) if name in labels]
       ),
       text,
     )
-    return _REFERENCE.sub(lambda match: labels.get(match[1], "below"), text)
+    return REFERENCE.sub(lambda match: labels.get(match[1], "below"), text)
 
   for one in made:
     one["answer"] = resolve(one["answer"])

@@ -18,6 +18,13 @@ from ddjax.study.records import Record
 from ddjax.wording import duration
 
 FORMAT = 1
+_EVALUATORS = {
+  "performance": ("accuracy", "kernel"),
+  "privacy": ("privacy",),
+  "robustness": ("robustness",),
+  "fairness": ("fairness",),
+}
+"""The evaluators that a section needs, one of them at least."""
 STATES = ("done", "running", "waiting", "failed", "too dear")
 
 
@@ -53,6 +60,11 @@ def summarise(
     ranks.build(records, config),
     transfer.build(records, config),
   ]
+  sections = [one for one in sections if one is not None]
+  for one in sections:
+    needed, asked = _EVALUATORS.get(one["name"], ()), config.get("evaluators")
+    if one["answer"] == page.NOTHING and needed and asked and not set(needed) & set(asked):
+      one["answer"] = page.NOT_ASKED
   counts = Counter(record.state for record in records)
   study = {
     "format": FORMAT,
@@ -64,7 +76,7 @@ def summarise(
     "progress": progress(records),
     "hardware": _hardware(records),
     "cells": cells,
-    "sections": page.numbered([one for one in sections if one is not None]),
+    "sections": page.numbered(sections),
   }  # fmt: skip
   return atomic.json_safe(study)
 
@@ -128,8 +140,13 @@ def figures(record: Record) -> list[list[Any]]:
         continue
       low, high = report["interval"].get(key) or (None, None)
       models = len(report["per_model"].get(key) or ()) or _count(num_models)
-      rows.append([axis, key, value, low, high, models])
+      rows.append([axis, key, *map(_short, (value, low, high)), models])
   return rows
+
+
+def _short(value: float | None) -> float | None:
+  """Six digits, which are more than any figure here is known to."""
+  return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _count(num_models: Any) -> int | None:

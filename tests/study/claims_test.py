@@ -11,7 +11,7 @@ from tests.study import made
 
 def _claim(value, low, high, direction=1, small=0.02):
   estimate = None if value is None else over_seeds.from_interval(value, low, high)
-  return claims.Claim("", "", "", direction, small, estimate, 1, "")
+  return claims.Claim("", "", "", direction, small, estimate, 1, ())
 
 
 @pytest.mark.parametrize(

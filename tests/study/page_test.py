@@ -110,6 +110,7 @@ def test_a_figure_that_fails_leaves_the_page(tmp_path, study, monkeypatch):
     (0.0004, "p", "< 0.001", ""),
     (3, "count", "3", ""),
     ("[[a]]", "text", "Table 7", ""),
+    ("[[a]], [[gone]]", "text", "Table 7", ""),
     ("[[gone]]", "text", "–", ""),
     ("x", "text", "x", ""),
   ],

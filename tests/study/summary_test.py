@@ -33,6 +33,15 @@ def test_no_cells_at_all():
   ]  # fmt: skip
 
 
+def test_what_a_study_does_not_ask_is_told():
+  answers = {
+    one["name"]: one["answer"]
+    for one in summary.summarise([], {"evaluators": ["privacy"]})["sections"]
+  }
+  assert answers["privacy"] == "Nothing of this is measured yet."
+  assert answers["fairness"] == answers["performance"] == "This study does not measure it."
+
+
 def test_figures_of_a_cell_are_its_own():
   record = made.record(reports={"accuracy": made.accuracy(0.5, random=0.4, full=0.9)})
   assert summary.figures(record) == [
