@@ -31,22 +31,17 @@ def dots(data: Mapping[str, Any]) -> "Figure":
 
   Args:
     data: {"marks": [{"label", "group", "own": {"value", "low", "high"}, "beside": {name: the
-      same}}], "axis": label, "line": where guessing lies, optional, "group_word": what a group is
-      called, " images a class" without}. Rows of one group stand together.
+      same}}], "axis": label, "line": where guessing lies, optional, "own_word": what the sets' own
+      figures are called, "distilled" without}. Rows of one group stand together under its name.
   """
   marks = data["marks"]
-  groups = list(dict.fromkeys(str(mark["group"]) for mark in marks))
-  word = data.get("group_word", " images a class")
-  ordered = [mark for group in groups for mark in marks if str(mark["group"]) == group]
+  groups = list(dict.fromkeys(mark["group"] for mark in marks))
+  ordered = [mark for group in groups for mark in marks if mark["group"] == group]
   places, titles, place = [], {}, 0.0
   for before, mark in zip([None, *ordered], ordered):
-    if before is None or str(before["group"]) != str(mark["group"]):
+    if before is None or before["group"] != mark["group"]:
       place += 0.6 if before else 0.0
-      titles[place] = (
-        f"{mark['group']}{word}".replace("1 images a", "1 image a", 1)
-        if str(mark["group"]) == "1"
-        else f"{mark['group']}{word}"
-      )
+      titles[place] = mark["group"]
       place += 1.0
     places.append(place)
     place += 1.0
@@ -66,7 +61,7 @@ def dots(data: Mapping[str, Any]) -> "Figure":
         *zip(*points), marker, color=colour, markersize=5.5 if marker != "|" else 9, label=name,
         markeredgewidth=1.2, linestyle="none", **filled,
       )  # fmt: skip
-  _bars(axes, [mark["own"] for mark in ordered], places)
+  _bars(axes, [mark["own"] for mark in ordered], places, data.get("own_word", "distilled"))
   axes.set_yticks(
     [*titles, *places], [*titles.values(), *(mark["label"] for mark in ordered)], fontsize=8
   )
@@ -80,14 +75,14 @@ def dots(data: Mapping[str, Any]) -> "Figure":
   return figure
 
 
-def _bars(axes, cells: Sequence[Mapping[str, Any]], places: Sequence[float]) -> None:
+def _bars(axes, cells: Sequence[Mapping[str, Any]], places: Sequence[float], word: str) -> None:
   """The sets' own figures with their intervals."""
   for cell, at in zip(cells, places):
     if cell.get("low") is not None and cell.get("high") is not None:
       axes.hlines(at, cell["low"], cell["high"], color=figures.BLUE, linewidth=1.6)
   axes.plot(
     [cell["value"] for cell in cells], places, "o", color=figures.BLUE, markersize=4.5,
-    label="distilled",
+    label=word,
   )  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def _dots(methods: Sequence[Condition], names: Sequence[str]) -> dict[str, Any]:
   marks = [
     {
       "label": of.describe(one.factors, [name for name in names if name != "ipc"]),
-      "group": one.factors.get("ipc"),
+      "group": of.describe({"ipc": one.factors.get("ipc")}, ("ipc",)),
       "own": of.estimated(one, "fairness", GAP),
       "beside": {
         label: cell

@@ -111,7 +111,7 @@ def _rows(methods, baselines, full, is_kernel: bool):
   rows = []
   for i, one in enumerate(methods):
     factors = one.factors
-    source = published.find(factors["method"], factors.get("dataset", ""), factors.get("ipc", 0))
+    source = published.find(*(factors.get(name) for name in ("method", "dataset", "ipc")))
     beside = {name: level(one, name, [*baselines, *full], "accuracy", "") for name in _PREFIXES}
     rows.append(
       [
@@ -241,7 +241,7 @@ def _dots(methods, baselines, full) -> dict[str, Any]:
       {
         "label": of.describe(one.factors, [name for name in names if name != "ipc"]),
         "text": of.describe(one.factors, names),
-        "group": one.factors.get("ipc"),
+        "group": of.describe({"ipc": one.factors.get("ipc")}, ("ipc",)),
         "own": of.estimated(one, "accuracy", ""),
         "beside": {name: cell for name, cell in beside.items() if cell},
       }

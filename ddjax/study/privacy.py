@@ -315,7 +315,7 @@ def _dots(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> di
   marks = [
     {
       "label": of.describe(one.factors, [name for name in names if name != "ipc"]),
-      "group": one.factors.get("ipc"),
+      "group": of.describe({"ipc": one.factors.get("ipc")}, ("ipc",)),
       "own": of.estimated(one, "privacy", key),
       "beside": {
         label: cell
@@ -363,5 +363,5 @@ def _factor_figure(found: Sequence[Difference]) -> dict[str, Any] | None:
     "no change is the dotted line.",
     "Change of the AUC with its interval for every pair of conditions that differ in images a "
     "class, initialisation or number of classes alone.",
-    {"marks": marks, "axis": "change of AUC", "line": 0.0, "group_word": ""},
+    {"marks": marks, "axis": "change of AUC", "line": 0.0, "own_word": "difference"},
   )

@@ -56,7 +56,7 @@ _TABLE = {
 _IPCS = (1, 10, 50)
 
 
-def find(method: str, dataset: str, ipc: int) -> Published | None:
+def find(method: str | None, dataset: str | None, ipc: int | None) -> Published | None:
   """The published figure of a method, or None where we know of none.
 
   Args:

@@ -5,8 +5,9 @@ unfinished study can be shown.
 """
 
 from collections import Counter
-from typing import Any, Mapping, MutableMapping, Sequence
+from typing import Any, Callable, Mapping, MutableMapping, Sequence
 
+from absl import logging
 import numpy as np
 
 from ddjax.files import atomic
@@ -48,23 +49,7 @@ def summarise(
   """
   cells = [_cell(record) for record in records]
   records, is_kernel = of.with_accuracy(records)
-  methods = sorted(of.conditions(records, "method"), key=page.sort_key)
-  attack = privacy.attack_of(methods, config)
-  found = privacy.differences(methods, attack, known) if attack else []
-  sections = [
-    claims.build(records, config, found),
-    performance.build(records, config, is_kernel),
-    privacy.build(records, config, found),
-    robustness.build(records, config),
-    fairness.build(records, config),
-    ranks.build(records, config),
-    transfer.build(records, config),
-  ]
-  sections = [one for one in sections if one is not None]
-  for one in sections:
-    needed, asked = _EVALUATORS.get(one["name"], ()), config.get("evaluators")
-    if one["answer"] == page.NOTHING and needed and asked and not set(needed) & set(asked):
-      one["answer"] = page.NOT_ASKED
+  sections = _sections(records, config, is_kernel, known)
   counts = Counter(record.state for record in records)
   study = {
     "format": FORMAT,
@@ -79,6 +64,54 @@ def summarise(
     "sections": page.numbered(sections),
   }  # fmt: skip
   return atomic.json_safe(study)
+
+
+def _sections(
+  records: Sequence[Record],
+  config: Mapping[str, Any],
+  is_kernel: bool,
+  known: MutableMapping[str, dict[str, np.ndarray]] | None,
+) -> list[dict[str, Any]]:
+  """Every question with its answer, in the order of the page."""
+
+  def leaks() -> list[privacy.Difference]:
+    methods = sorted(of.conditions(records, "method"), key=page.sort_key)
+    attack = privacy.attack_of(methods, config)
+    return privacy.differences(methods, attack, known) if attack else []
+
+  found = _unless_it_fails(leaks) or []
+  asked, made = config.get("evaluators"), []
+  for name, question, build in (
+    ("claims", claims.QUESTION, lambda: claims.build(records, config, found)),
+    ("performance", performance.QUESTION, lambda: performance.build(records, config, is_kernel)),
+    ("privacy", privacy.QUESTION, lambda: privacy.build(records, config, found)),
+    ("robustness", robustness.QUESTION, lambda: robustness.build(records, config)),
+    ("fairness", fairness.QUESTION, lambda: fairness.build(records, config)),
+    ("together", ranks.QUESTION, lambda: ranks.build(records, config)),
+    ("transfer", transfer.QUESTION, lambda: transfer.build(records, config)),
+  ):
+    one = _unless_it_fails(build, name, question)
+    if one is None:
+      continue
+    needed = _EVALUATORS.get(name)
+    if one["answer"] == page.NOTHING and needed and asked and not set(needed) & set(asked):
+      one["answer"] = page.NOT_ASKED
+    made.append(one)
+  return made
+
+
+def _unless_it_fails(build: Callable[[], Any], name: str = "", question: str = "") -> Any:
+  """What `build()` returns; where a report is of no known form, a section that says so, or None.
+
+  One strange report must hide neither the other questions nor a study that goes on.
+  """
+  try:
+    return build()
+  except Exception as error:  # of figures that nobody foresaw
+    reason = f"{type(error).__name__}: {error}"
+    logging.warning("A part of the study, %s, could not be made (%s).", name or "pairs", reason)
+    told = f"This part could not be made from the reports at hand ({reason})."
+    return page.section(name, question, told) if name else None
 
 
 def _title(records: Sequence[Record], config: Mapping[str, Any]) -> str:

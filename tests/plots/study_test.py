@@ -10,10 +10,12 @@ def _cell(value, half=0.1):
 
 
 def test_dots_have_a_row_for_each_set_and_a_title_for_each_group():
+  few, many = "1 image a class", "10 images a class"
+  bare = {"value": 0.6, "low": None, "high": None}
   marks = [
-    {"label": "DM", "group": 1, "own": _cell(0.5), "beside": {"random subset": _cell(0.4)}},
-    {"label": "KIP", "group": 10, "own": _cell(0.7), "beside": {}},
-    {"label": "KIP", "group": 1, "own": {"value": 0.6, "low": None, "high": None}, "beside": {}},
+    {"label": "DM", "group": few, "own": _cell(0.5), "beside": {"random subset": _cell(0.4)}},
+    {"label": "KIP", "group": many, "own": _cell(0.7), "beside": {}},
+    {"label": "KIP", "group": few, "own": bare, "beside": {}},
   ]
   (axes,) = study_marks.dots({"marks": marks, "axis": "accuracy", "line": 0.5}).axes
   labels = [label.get_text() for label in axes.get_yticklabels()]

@@ -203,3 +203,26 @@ def cell(record):
   return SimpleNamespace(
     name=record.name, role=record.role, task=record.task, factors=record.factors
   )
+
+
+def kernel(value, random=0.5):
+  return {
+    "kernel": section_of("kernel", {"test_accuracy": value, "random_subset_accuracy": random})
+  }
+
+
+def transfer():
+  """Two kernels; own .9, the other's .7."""
+  records = [
+    record(reports=kernel(0.9), method="kip", variant=name, name=f"kip-{name}")
+    for name in ("rbf", "ntk")
+  ]
+  for column in ("rbf", "ntk"):
+    sets = [
+      {"label": f"cells/kip-{row}", "reports": kernel(0.9 if row == column else 0.7)}
+      for row in ("rbf", "ntk")
+    ]
+    tested = record("transfer", sets[0]["reports"], method=None, variant=column)
+    tested.report["sets"] = sets
+    records.append(tested)
+  return records

@@ -85,6 +85,13 @@ def test_a_study_that_has_just_begun(tmp_path, records):
   assert "Nothing of this is measured yet." in (tmp_path / "study.html").read_text()
 
 
+def test_every_kind_of_figure_can_be_drawn(study, tmp_path):
+  other = summary.summarise(made.transfer(), {"preset": "kernels"})
+  kinds = {one["kind"] for s in (study, other) for part in s["sections"] for one in part["figures"]}
+  assert kinds == set(page.DRAWINGS)
+  assert "transfer-figure.png" in [path.name for path in page.write(tmp_path, other)]
+
+
 def test_a_figure_that_fails_leaves_the_page(tmp_path, study, monkeypatch):
   def fail(data):
     raise RuntimeError("no ink")

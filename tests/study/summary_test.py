@@ -42,6 +42,16 @@ def test_what_a_study_does_not_ask_is_told():
   assert answers["fairness"] == answers["performance"] == "This study does not measure it."
 
 
+def test_a_strange_report_hides_nothing_else():
+  records = made.study(seeds=(0,))
+  records[0].report["reports"]["robustness"]["settings"]["curve"] = {"distilled": {"epsilon": 3}}
+  answers = {
+    one["name"]: one["answer"] for one in summary.summarise(records, made.CONFIG)["sections"]
+  }
+  assert answers["robustness"].startswith("This part could not be made from the reports at hand")
+  assert "reaches the highest accuracy" in answers["performance"]
+
+
 def test_figures_of_a_cell_are_its_own():
   record = made.record(reports={"accuracy": made.accuracy(0.5, random=0.4, full=0.9)})
   assert summary.figures(record) == [
@@ -58,6 +68,7 @@ def test_any_part_of_a_study_can_be_shown(number):
   ]
   study = summary.summarise(unfinished, made.CONFIG)
   assert len(study["sections"]) == 6
+  assert "could not be made" not in json.dumps(study["sections"])
 
 
 @pytest.mark.parametrize("axis", ["accuracy", "privacy", "robustness", "fairness"])
@@ -75,3 +86,4 @@ def test_a_study_of_one_axis_alone(axis):
   ]
   study = summary.summarise(records, made.CONFIG)
   assert "[[" not in json.dumps([one["answer"] for one in study["sections"]])
+  assert "could not be made" not in json.dumps(study["sections"])

@@ -7,37 +7,14 @@ from ddjax.study import transfer
 from tests.study import made
 
 
-def _kernel(value, random=0.5):
-  return {
-    "kernel": made.section_of("kernel", {"test_accuracy": value, "random_subset_accuracy": random})
-  }
-
-
-def _records():
-  """Two kernels; own .9, the other's .7."""
-  records = [
-    made.record(reports=_kernel(0.9), method="kip", variant=name, name=f"kip-{name}")
-    for name in ("rbf", "ntk")
-  ]
-  for column in ("rbf", "ntk"):
-    sets = [
-      {"label": f"cells/kip-{row}", "reports": _kernel(0.9 if row == column else 0.7)}
-      for row in ("rbf", "ntk")
-    ]
-    record = made.record("transfer", sets[0]["reports"], method=None, variant=column)
-    record.report["sets"] = sets
-    records.append(record)
-  return records
-
-
 def test_own_and_other_kernels():
-  found = transfer.cells(_records())
+  found = transfer.cells(made.transfer())
   assert found["rbf", "rbf"].value == 0.9 and found["rbf", "ntk"].value == 0.7
   assert found["random subset", "ntk"].value == 0.5
 
 
 def test_the_section_in_words():
-  section = page.numbered([transfer.build(_records(), {})])[0]
+  section = page.numbered([transfer.build(made.transfer(), {})])[0]
   assert section["answer"] == (
     "Under other kernels 2 sets lose 0.200 of accuracy on average; 2 of 2 such cells are above a "
     "random subset (Table 1, Figure 1)."
@@ -47,7 +24,7 @@ def test_the_section_in_words():
 
 
 def test_a_single_set_is_known_by_its_path():
-  maker, record = _records()[0], _records()[2]
+  maker, record = made.transfer()[0], made.transfer()[2]
   del record.report["sets"]
   record.report["run"]["distilled"] = ["/somewhere/cells/kip-rbf"]
   found = transfer.cells([maker, record])
@@ -60,5 +37,5 @@ def test_a_study_without_transfer_has_no_section():
 
 def test_not_run_is_a_dash():
   records = [one._replace(report=None, state="too dear") if one.role == "transfer" else one
-             for one in _records()]  # fmt: skip
+             for one in made.transfer()]  # fmt: skip
   assert transfer.build(records, {})["answer"] == page.NOTHING
