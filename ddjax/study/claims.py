@@ -18,7 +18,7 @@ from ddjax.statistics.holm import adjusted
 from ddjax.study import conditions as of
 from ddjax.study import fairness, privacy, robustness
 from ddjax.study import section as page
-from ddjax.study.conditions import Condition, Figure
+from ddjax.study.conditions import Condition
 from ddjax.study.records import Record
 
 QUESTION = "Do the claims of Chen et al. 2023 hold here?"
@@ -97,7 +97,7 @@ def claims(
 def _of_privacy(methods, attack: str | None, found) -> list[Claim]:
   name = words(attack) if attack else "an attack"
   leaks = [of.by_seed(one, "privacy", f"{attack}_auc") for one in methods] if attack else []
-  above = privacy.mean_over([_shifted(row, -0.5) for row in leaks if row], _LIMITS)
+  above = privacy.mean_over([privacy.above_guessing(row) for row in leaks if row], _LIMITS)
   made = [
     Claim(
       "leak",
@@ -127,17 +127,6 @@ def _of_privacy(methods, attack: str | None, found) -> list[Claim]:
       )
     )
   return made
-
-
-def _shifted(row: Mapping[int, Figure], by: float) -> dict[int, Figure]:
-  return {
-    seed: Figure(
-      one.value + by,
-      None if one.low is None else one.low + by,
-      None if one.high is None else one.high + by,
-    )
-    for seed, one in row.items()
-  }
 
 
 def _of_robustness(methods: Sequence[Condition]) -> list[Claim]:

@@ -54,8 +54,6 @@ def build(
     QUESTION,
     answer,
     notes=[
-      "Intervals are of 95 %: of several seeds that of Student over the seeds' means, given the "
-      "test set; of one seed the cell's own, over its networks and test examples.",
       *([_KERNEL] if is_kernel else of.different_networks(methods, "accuracy")),
       *_of_experts(records),
       *([worth.NOTE] if found else []),

@@ -89,6 +89,31 @@ def build(
   )
 
 
+def above_guessing(row: Mapping[int, Figure]) -> dict[int, Figure]:
+  """AUCs by seed minus one half."""
+  return {seed: one.moved(-0.5) for seed, one in row.items()}
+
+
+def leak_p_values(methods: Sequence[Condition], attack: str) -> list[float | None]:
+  """By Holm, that the AUC of each condition is one half; None without an interval."""
+  found = [
+    of.estimate(above_guessing(of.by_seed(one, "privacy", f"{attack}_auc"))) for one in methods
+  ]
+  known = [i for i, one in enumerate(found) if one is not None and one.p is not None]
+  values = dict(zip(known, adjusted([found[i].p for i in known])))
+  return [float(values[i]) if i in values else None for i in range(len(methods))]
+
+
+def num_leaking(methods: Sequence[Condition], attack: str) -> int:
+  """How many conditions are shown to have an AUC above one half, after Holm's correction."""
+  return sum(
+    p is not None
+    and p < over_seeds.LEVEL
+    and of.estimated(one, "privacy", f"{attack}_auc")["value"] > 0.5
+    for one, p in zip(methods, leak_p_values(methods, attack))
+  )
+
+
 def differences(
   methods: Sequence[Condition],
   attack: str,
@@ -171,6 +196,7 @@ def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> 
     [
       *page.factor_cells(one, names),
       of.estimated(one, "privacy", f"{attack}_auc"),
+      p,
       len(of.by_seed(one, "privacy", f"{attack}_auc")),
       of.estimated(one, "privacy", f"{attack}_auc", "random_subset_"),
       of.estimated(one, "privacy", f"{attack}_auc", "full_"),
@@ -180,7 +206,7 @@ def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> 
       of.estimated(one, "privacy", "loss_auc") if attack != "loss" else None,
       of.estimated(one, "privacy", "nearest_is_train_pixels"),
     ]
-    for one in methods
+    for one, p in zip(methods, leak_p_values(methods, attack))
   ]
   rate = words(low.removeprefix(f"{attack}_")) if low else "TPR at low FPR"
   return page.table(
@@ -191,6 +217,7 @@ def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> 
     [
       *page.factor_columns(names),
       ("AUC", "number"),
+      ("p, Holm", "p"),
       ("seeds", "count"),
       ("random subset", "number"),
       ("full set", "number"),
@@ -286,11 +313,12 @@ def mean_over(
 def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Difference]) -> str:
   """The leak, and what each factor does to it."""
   values = [(of.estimated(one, "privacy", f"{attack}_auc"), one) for one in methods]
-  leaking = [one for cell, one in values if cell["low"] is not None and cell["low"] > 0.5]
+  leaking = num_leaking(methods, attack)
   worst, condition = max(values, key=lambda pair: pair[0]["value"])
   text = (
-    f"By {words(attack)}, {len(leaking)} of {len(methods)} kinds of distilled set tell their "
-    f"members beyond guessing (interval above one half); the most telling is "
+    f"By {words(attack)}, {leaking} of {len(methods)} kinds of distilled set "
+    f"{page.are(leaking)} shown to tell their members (AUC above one half, Holm); the most telling "
+    f"is "
     f"{of.describe(condition.factors, of.varying(methods))}, AUC {page.with_interval(worst)} "
     f"({of.seeds_in_words([condition])}) ([[leaks]], [[leaks-figure]])."
   )
@@ -325,11 +353,12 @@ def _dots(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> di
     }
     for one in methods
   ]
-  above = sum((mark["own"]["low"] or 0) > 0.5 for mark in marks)
+  above = num_leaking(methods, attack)
   return page.figure(
     "leaks-figure",
     "dots",
-    f"{above} of {len(marks)} intervals lie above guessing, the dotted line.",
+    f"{above} of {len(marks)} kinds of distilled set {page.are(above)} shown to leak more than "
+    "guessing, the dotted line, would find (Holm).",
     f"Area under the ROC curve of {words(attack)} on each distilled set with its interval, beside "
     "a random subset and the full set.",
     {"marks": marks, "axis": f"AUC of {words(attack)}", "line": 0.5},

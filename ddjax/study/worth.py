@@ -155,7 +155,7 @@ def sentence(found: Sequence[Worth]) -> str:
     text += f", or {in_words(best.steps)} training steps on the full train set"
   return (
     f"{text}; {paid} of {len(known)} sets {page.are(paid)} worth more real images than "
-    "they have, by their intervals ([[worth]], [[worth-figure]])."
+    "they have, each by its own interval ([[worth]], [[worth-figure]])."
   )
 
 
