@@ -16,7 +16,7 @@ from ddjax.io.comparisons import words
 from ddjax.statistics import over_seeds
 from ddjax.statistics.holm import adjusted
 from ddjax.study import conditions as of
-from ddjax.study import fairness, privacy, robustness
+from ddjax.study import fairness, pairs, privacy, robustness
 from ddjax.study import section as page
 from ddjax.study.conditions import Condition
 from ddjax.study.records import Record
@@ -78,26 +78,26 @@ def verdict(claim: Claim, p: float | None) -> str:
 def claims(
   records: Sequence[Record],
   config: Mapping[str, Any],
-  found: Sequence[privacy.Difference] | None = None,
+  found: Sequence[pairs.Difference] | None = None,
 ) -> list[Claim]:
   """Every claim with our measure of it.
 
   Args:
     records: of the whole study.
     config: of the study.
-    found: from `privacy.differences`, where they are known.
+    found: from `pairs.differences`, where they are known.
   """
   methods = of.conditions(records, "method")
   attack = privacy.attack_of(methods, config)
   if found is None:
-    found = privacy.differences(methods, attack) if attack else []
+    found = pairs.differences(methods, attack) if attack else []
   return [*_of_privacy(methods, attack, found), *_of_robustness(methods), *_of_fairness(methods)]
 
 
 def _of_privacy(methods, attack: str | None, found) -> list[Claim]:
   name = words(attack) if attack else "an attack"
   leaks = [of.by_seed(one, "privacy", f"{attack}_auc") for one in methods] if attack else []
-  above = privacy.mean_over([privacy.above_guessing(row) for row in leaks if row], _LIMITS)
+  above = of.mean_over([privacy.above_guessing(row) for row in leaks if row], _LIMITS)
   made = [
     Claim(
       "leak",
@@ -122,7 +122,7 @@ def _of_privacy(methods, attack: str | None, found) -> list[Claim]:
         f"change of the AUC of {name} with {change}",
         0,
         _SMALL_AUC,
-        *(privacy.factor_mean(found, factor) or (None, 0)),
+        *(pairs.factor_mean(found, factor) or (None, 0)),
         ("factors", "factors-figure"),
       )
     )
@@ -139,7 +139,7 @@ def _of_robustness(methods: Sequence[Condition]) -> list[Claim]:
       of.difference(one, "robustness", robustness.PERTURBATION, None, prefix, gain)
       for one in methods
     ]
-    mean = privacy.mean_over([row for row in rows if row], (-np.inf, np.inf))
+    mean = of.mean_over([row for row in rows if row], (-np.inf, np.inf))
     made.append(
       Claim(
         f"robust against {label}",
@@ -207,7 +207,7 @@ def _of_fairness(methods: Sequence[Condition]) -> list[Claim]:
     ("random real subsets of equal size", "random_subset_", "gain_over_random_"),
   ):
     rows = [of.difference(one, "fairness", fairness.GAP, None, prefix, gain) for one in methods]
-    mean = privacy.mean_over([row for row in rows if row], _LIMITS)
+    mean = of.mean_over([row for row in rows if row], _LIMITS)
     made.append(
       Claim(
         f"fair against {label}",
@@ -234,7 +234,7 @@ def corrected(made: Sequence[Claim]) -> list[float | None]:
 def build(
   records: Sequence[Record],
   config: Mapping[str, Any],
-  found: Sequence[privacy.Difference] | None = None,
+  found: Sequence[pairs.Difference] | None = None,
 ) -> dict[str, Any]:
   """The section; arguments as `claims`."""
   made = claims(records, config, found)

@@ -316,3 +316,32 @@ def seeds_in_words(conditions: Iterable[Condition]) -> str:
   if counts[-1] == 1:
     return "one seed"
   return f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
+
+
+def mean_over(
+  table: Sequence[Mapping[int, Figure]], limits: tuple[float, float]
+) -> tuple[over_seeds.Estimate, int] | None:
+  """The mean over conditions by seed, then over seeds; of one seed with the mean half-width.
+
+  The half-width of a mean of dependent figures is at most the mean of their half-widths.
+
+  Args:
+    table: {seed: figure} of each condition.
+    limits: the least and the largest possible value.
+  Returns:
+    the estimate and the number of conditions, None without any.
+  """
+  named = {str(i): {seed: one.value for seed, one in row.items()} for i, row in enumerate(table)}
+  rows, seeds = over_seeds.balanced({name: row for name, row in named.items() if row})
+  if not rows:
+    return None
+  if len(seeds) > 1:
+    means = [sum(named[name][seed] for name in rows) / len(rows) for seed in seeds]
+    return over_seeds.mean(means, limits), len(rows)
+  figures = [table[int(name)][seeds[0]] for name in rows]
+  value = sum(one.value for one in figures) / len(figures)
+  if any(one.half is None for one in figures):
+    return over_seeds.from_interval(value, None, None), len(rows)
+  half = sum(one.half for one in figures) / len(figures)
+  low, high = max(value - half, limits[0]), min(value + half, limits[1])
+  return over_seeds.from_interval(value, low, high), len(rows)

@@ -1,26 +1,21 @@
 """Question 2 of a study: what a set gives away of its real examples, and on what that depends.
 
-Cells of equal pools and splits are compared by target and split (a paired bootstrap on their
-scores), others by the seeds they share. Moved here from the former privacy study.
+What it depends on is in `ddjax.study.pairs`.
 """
 
-from typing import Any, Mapping, MutableMapping, NamedTuple, Sequence
-
-import numpy as np
+from typing import Any, Mapping, Sequence
 
 from ddjax.io.comparisons import words
-from ddjax.statistics import membership_figures, over_seeds
+from ddjax.statistics import over_seeds
 from ddjax.statistics.holm import adjusted
-from ddjax.statistics.membership_figures import Scores
 from ddjax.study import conditions as of
 from ddjax.study import section as page
 from ddjax.study.conditions import Condition, Figure
-from ddjax.study.pairs import Pair, pairs
+from ddjax.study.pairs import Difference, corrected, differences, factor_mean
 from ddjax.study.records import Record
 
 QUESTION = "Privacy: does a distilled set tell which real examples it was made from?"
 ATTACKS = ("lira", "lira_offline", "loss")
-_NUM_BOOTSTRAP = 200
 _LOW_FPR = ("tpr_at_0.1_percent_fpr", "tpr_at_1_percent_fpr")
 _FACTOR_NAMES = {"ipc": "images a class", "init": "initialisation", "num_classes": "classes"}
 _CHANGES = {
@@ -28,15 +23,6 @@ _CHANGES = {
   "init": "another beginning than real images",
   "num_classes": "more classes",
 }
-
-
-class Difference(NamedTuple):
-  """Of one pair of conditions: {seed: b minus a}, over seeds, and whether scores were paired."""
-
-  pair: Pair
-  by_seed: dict[int, Figure]
-  estimate: over_seeds.Estimate
-  is_paired: bool
 
 
 def attack_of(conditions: Sequence[Condition], config: Mapping[str, Any]) -> str | None:
@@ -59,7 +45,7 @@ def build(
   Args:
     records: of the whole study.
     config: of the study; `claims_attacks` names the attacks to look at, the first one first.
-    found: from `differences`, where they are known.
+    found: from `ddjax.study.pairs.differences`, where they are known.
   """
   methods = sorted(of.conditions(records, "method"), key=page.sort_key)
   attack = attack_of(methods, config)
@@ -114,75 +100,6 @@ def num_leaking(methods: Sequence[Condition], attack: str) -> int:
   )
 
 
-def differences(
-  methods: Sequence[Condition],
-  attack: str,
-  known: MutableMapping[str, dict[str, np.ndarray]] | None = None,
-) -> list[Difference]:
-  """The differences in AUC of all pairs that differ in ipc, init or classes alone.
-
-  Args:
-    methods: conditions.
-    attack: whose AUC.
-    known: replicates of earlier calls by what they are of; those of this one are added.
-  """
-  made = []
-  known = {} if known is None else known
-  for pair in pairs(methods):
-    own, is_paired = _by_seed(pair, attack, known)
-    if own:
-      made.append(Difference(pair, own, of.estimate(own, (-1.0, 1.0)), is_paired))
-  return made
-
-
-def _by_seed(pair: Pair, attack: str, known: dict) -> tuple[dict[int, Figure], bool]:
-  """{seed: b minus a}, and whether all are paired by splits and examples."""
-  found, are_paired = {}, []
-  for seed in sorted(set(pair.a.records) & set(pair.b.records)):
-    records = pair.a.records[seed], pair.b.records[seed]
-    key = f"{attack}_auc"
-    values = [of.figure(record, "privacy", key) for record in records]
-    if None in values:
-      continue
-    scores = [_scores(record, attack) for record in records]
-    # Over several seeds the seeds tell how differences vary; a bootstrap of each is not needed.
-    is_alone = len(set(pair.a.records) & set(pair.b.records)) == 1
-    if is_alone and None not in scores:
-      same = scores[0].is_member.shape == scores[1].is_member.shape and bool(
-        (scores[0].is_member == scores[1].is_member).all()
-      )
-      found[seed] = paired(*scores, known) if same else of.minus(values[1], values[0])
-      are_paired.append(same)
-    else:
-      found[seed] = of.minus(values[1], values[0])
-      are_paired.append(None not in scores)
-  return found, bool(are_paired) and all(are_paired)
-
-
-def paired(a: Scores, b: Scores, known: dict | None = None) -> Figure:
-  """b - a of the AUC on the same targets and splits, by a bootstrap over both.
-
-  Args:
-    a: scores of the first.
-    b: scores of the second, with the same members.
-    known: replicates of earlier calls; those of this one are added.
-  """
-  _, differences = membership_figures.estimate(
-    {"a": a, "b": b}, [("b", "a")], num_bootstrap=_NUM_BOOTSTRAP, seed=0, known=known
-  )
-  one = differences["b", "a"]["auc"]
-  return Figure(one.value, one.low, one.high)
-
-
-def _scores(record: Record, attack: str) -> Scores | None:
-  """The scores of an attack on a cell's distilled set, where they can be compared."""
-  arrays = record.scores or {}
-  if f"distilled/{attack}" not in arrays:
-    return None
-  scores = Scores(arrays[f"distilled/{attack}"], arrays["is_member"])
-  return scores if membership_figures.is_estimable(scores) else None
-
-
 def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> dict[str, Any]:
   """AUC, rate at low FPR and bound on epsilon of every condition."""
 
@@ -230,13 +147,6 @@ def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> 
   )
 
 
-def corrected(found: Sequence[Difference]) -> dict[int, float]:
-  """{place: p-value by Holm} of the differences that have one."""
-  known = [i for i, one in enumerate(found) if one.estimate.p is not None]
-  values = adjusted([found[i].estimate.p for i in known])
-  return {i: float(value) for i, value in zip(known, values)}
-
-
 def _factors(found: Sequence[Difference]) -> dict[str, Any] | None:
   """Every difference, with its corrected p-value."""
   if not found:
@@ -273,41 +183,6 @@ def _factors(found: Sequence[Difference]) -> dict[str, Any] | None:
     ],
     rows,
   )
-
-
-def factor_mean(found: Sequence[Difference], factor: str) -> tuple[over_seeds.Estimate, int] | None:
-  """The mean difference of a factor over pairs, and over how many."""
-  chosen = [one for one in found if one.pair.factor == factor]
-  return mean_over([one.by_seed for one in chosen], (-1.0, 1.0))
-
-
-def mean_over(
-  table: Sequence[Mapping[int, Figure]], limits: tuple[float, float]
-) -> tuple[over_seeds.Estimate, int] | None:
-  """The mean over conditions by seed, then over seeds; of one seed with the mean half-width.
-
-  The half-width of a mean of dependent figures is at most the mean of their half-widths.
-
-  Args:
-    table: {seed: figure} of each condition.
-    limits: the least and the largest possible value.
-  Returns:
-    the estimate and the number of conditions, None without any.
-  """
-  named = {str(i): {seed: one.value for seed, one in row.items()} for i, row in enumerate(table)}
-  rows, seeds = over_seeds.balanced({name: row for name, row in named.items() if row})
-  if not rows:
-    return None
-  if len(seeds) > 1:
-    means = [sum(named[name][seed] for name in rows) / len(rows) for seed in seeds]
-    return over_seeds.mean(means, limits), len(rows)
-  figures = [table[int(name)][seeds[0]] for name in rows]
-  value = sum(one.value for one in figures) / len(figures)
-  if any(one.half is None for one in figures):
-    return over_seeds.from_interval(value, None, None), len(rows)
-  half = sum(one.half for one in figures) / len(figures)
-  low, high = max(value - half, limits[0]), min(value + half, limits[1])
-  return over_seeds.from_interval(value, low, high), len(rows)
 
 
 def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Difference]) -> str:

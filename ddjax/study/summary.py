@@ -12,7 +12,16 @@ import numpy as np
 
 from ddjax.files import atomic
 from ddjax.io.comparisons import BASELINE_PREFIXES
-from ddjax.study import claims, fairness, performance, privacy, ranks, robustness, transfer
+from ddjax.study import (
+  claims,
+  fairness,
+  pairs,
+  performance,
+  privacy,
+  ranks,
+  robustness,
+  transfer,
+)
 from ddjax.study import conditions as of
 from ddjax.study import section as page
 from ddjax.study.records import Record
@@ -74,10 +83,10 @@ def _sections(
 ) -> list[dict[str, Any]]:
   """Every question with its answer, in the order of the page."""
 
-  def leaks() -> list[privacy.Difference]:
+  def leaks() -> list[pairs.Difference]:
     methods = sorted(of.conditions(records, "method"), key=page.sort_key)
     attack = privacy.attack_of(methods, config)
-    return privacy.differences(methods, attack, known) if attack else []
+    return pairs.differences(methods, attack, known) if attack else []
 
   found = _unless_it_fails(leaks) or []
   asked, made = config.get("evaluators"), []

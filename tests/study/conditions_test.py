@@ -147,3 +147,18 @@ def test_seeds_in_words():
   assert of.seeds_in_words([three]) == "3 seeds"
   assert of.seeds_in_words([one, three]) == "1 to 3 seeds"
   assert of.seeds_in_words([]) == "no seed"
+
+
+def test_mean_over_conditions_of_one_seed_takes_the_mean_half_width():
+  rows = [{0: of.Figure(0.1, 0.0, 0.2)}, {0: of.Figure(0.3, 0.1, 0.5)}]
+  found, count = of.mean_over(rows, (-1.0, 1.0))
+  assert count == 2
+  assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.05, 0.35))
+
+
+def test_mean_over_conditions_and_seeds():
+  rows = [{0: of.Figure(0.1), 1: of.Figure(0.2)}, {0: of.Figure(0.3), 1: of.Figure(0.4)},
+          {0: of.Figure(9.0)}]  # fmt: skip
+  found, count = of.mean_over(rows, (-1.0, 1.0))
+  assert count == 2 and found.value == pytest.approx(0.25) and found.num_seeds == 2
+  assert of.mean_over([], (-1.0, 1.0)) is None
