@@ -263,7 +263,7 @@ def _factor_figure(found: Sequence[Difference]) -> dict[str, Any] | None:
   return page.figure(
     "factors-figure",
     "dots",
-    f"{shown} of {len(found)} changes of one factor alone change the leak beyond doubt (Holm); "
+    f"{shown} of {len(found)} changes of one factor alone are shown to change the leak (Holm); "
     "no change is the dotted line.",
     "Change of the AUC with its interval for every pair of conditions that differ in images a "
     "class, initialisation or number of classes alone.",

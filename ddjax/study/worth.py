@@ -218,8 +218,8 @@ def figure(found: Sequence[Worth]) -> dict[str, Any] | None:
   return page.figure(
     "worth-figure",
     "worth",
-    f"{above} of {len(same)} distilled sets lie above the curve of random real subsets beyond "
-    "doubt; the dotted line from a set to the curve ends at the size that it is worth.",
+    f"{above} of {len(same)} distilled sets lie above the curve of random real subsets by "
+    "their intervals; the dotted line from a set to the curve ends at the size that it is worth.",
     "Accuracy of random real subsets by size as a curve, and each distilled set as a mark at its "
     "own size, joined to the size at which the curve reaches it.",
     {
