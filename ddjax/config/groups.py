@@ -19,7 +19,7 @@ def base(method: str, dataset: str) -> ConfigDict:
   """
   return ConfigDict(
     dict(
-      task="distill",  # or kernel_ablation: what ddjax.main does with this config
+      task="distill",  # what ddjax.main does with this config: a name in ddjax.tasks.start.TASKS
       method=method,
       variant="",  # a word in the name of the run folder, for what the config argument chose
       seed=0,
@@ -51,7 +51,7 @@ def evaluation(task: str, dataset: str) -> ConfigDict:
   """What evaluations without a distillation have; networks and protocol as published.
 
   Args:
-    task: name in `ddjax.tasks.TASKS`.
+    task: name in `ddjax.tasks.start.TASKS`.
     dataset: name in `ddjax.data.facts.FACTS`.
   """
   config = ConfigDict(

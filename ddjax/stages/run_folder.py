@@ -20,6 +20,8 @@ from ddjax.files import atomic
 CONFIG_NAME = "config.json"
 LOCK_NAME = ".lock"
 REPORT_NAME = "report.json"
+SCORES_NAME = "scores"
+"""A folder: what attacks gave each example, by evaluator."""
 
 
 class RunFolderError(RuntimeError):

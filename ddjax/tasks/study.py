@@ -13,8 +13,8 @@ The folder of a study:
 import json
 import pathlib
 import shutil
-import threading
-from typing import Any
+import time
+from typing import Any, Mapping
 
 from absl import logging
 from ml_collections import ConfigDict
@@ -76,14 +76,13 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   cells = grid.cells_of(config)
   claim(config, workdir, overwrite)
   ledger = Ledger(workdir, patience_seconds=config.patience_seconds)
-  names = [cell.name for cell in cells]
+  writer = _Writer(config, workdir, cells)
   if config.watch:
     live.watch(cells, ledger)
-    return _outcome(config, workdir, cells, ledger)
+    return writer.outcome(ledger)
   if config.launcher != "none":
     text = launchers.submit(config, workdir)
     return Outcome(workdir, None, text)
-  writer = _Writer(config, workdir, cells)
   with live.shown(cells, ledger):
     worker = Worker(
       cells,
@@ -91,13 +90,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       Runs(_run, _estimated_seconds, errors.EXPECTED),
       Limits(config.max_minutes, config.max_cell_minutes, config.max_attempts, config.retry_failed),
       code=code_digest(),
-      on_change=writer.write,
+      on_change=writer.on_change,
     )
-    try:
-      worker.work()
-    finally:
-      writer.write(ledger.states(names))
-  return _outcome(config, workdir, cells, ledger)
+    worker.work()
+  return writer.outcome(ledger)
 
 
 def claim(config: ConfigDict, workdir: pathlib.Path, overwrite: bool = False) -> None:
@@ -187,30 +183,40 @@ def _estimates(cells: list[grid.Cell]) -> dict[str, Estimate]:
 
 
 class _Writer:
-  """Writes tables and page when cells have finished."""
+  """Writes tables and page as cells end, and spends a tenth of the time on it at most."""
 
   def __init__(self, config: ConfigDict, workdir: pathlib.Path, cells: list[grid.Cell]):
-    self._config, self._workdir, self._cells = compare.plain(config), workdir, cells
-    self._lock = threading.Lock()
+    self._config, self._workdir, self._cells = _shown(config), workdir, cells
+    self._known: dict[str, Any] = {}  # bootstraps of cells that were there before
+    self._not_before = 0.0
 
-  def write(self, states: dict[str, dict[str, Any]]) -> None:
+  def on_change(self, states: Mapping[str, Mapping[str, Any]]) -> None:
     """A table that cannot be written now stops no cell; the next one may."""
-    with self._lock:
-      try:
-        _write(self._config, self._workdir, self._cells, states)
-      except atomic.OutputError as error:
-        logging.error("%s", error)
+    started = time.monotonic()
+    if started < self._not_before:
+      return
+    try:
+      self.write(states)
+    except atomic.OutputError as error:
+      logging.error("%s", error)
+    taken = time.monotonic() - started
+    self._not_before = time.monotonic() + 9 * taken
+
+  def write(self, states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The tables of these states, as `study.json` holds them."""
+    found = records.read_records(self._workdir, self._cells, states, tuple(self._config["claims"]))
+    study = summary.summarise(found, self._config, self._known)
+    page.write(self._workdir, study)
+    return study
+
+  def outcome(self, ledger: Ledger) -> Outcome:
+    """The tables as they are now."""
+    states = ledger.states([cell.name for cell in self._cells])
+    text = f"{live.summary(self._cells, states)}\nReport: {self._workdir / 'study.html'}"
+    return Outcome(self._workdir, self.write(states), text)
 
 
-def _write(config: dict, workdir: pathlib.Path, cells, states) -> dict[str, Any]:
-  found = records.read_records(workdir, cells, states)
-  study = summary.summarise(found, config)
-  page.write(workdir, study)
-  return study
-
-
-def _outcome(config, workdir, cells, ledger) -> Outcome:
-  """The tables as they are now."""
-  states = ledger.states([cell.name for cell in cells])
-  study = _write(compare.plain(config), workdir, cells, states)
-  return Outcome(workdir, study, f"{live.summary(cells, states)}\nReport: {workdir / 'study.html'}")
+def _shown(config: ConfigDict) -> dict[str, Any]:
+  """The config without the methods' own, which stand in the cells."""
+  plain = compare.plain(config)
+  return {name: value for name, value in plain.items() if name != "plans"}

@@ -129,14 +129,14 @@ def test_a_table_that_cannot_be_written_stops_no_cell(tmp_path, monkeypatch):
 
   def full(folder, made):
     tried.append(len(list((folder / "states").glob("*.json"))))
-    if len(tried) < 3:
+    if len(tried) < 2:
       raise atomic.OutputError("Cannot write study.html: No space left on device.")
     return []
 
   monkeypatch.setattr(study.page, "write", full)
   study.run(small_study(), folder)
   assert {state["state"] for state in _states(folder).values()} == {"done"}
-  assert tried[:2] == [1, 2] and len(tried) > 2
+  assert tried[0] == 1 and len(tried) >= 2
 
 
 def test_the_estimate_names_every_cell_and_the_sum():
