@@ -23,6 +23,7 @@ from ddjax.types import DatasetInfo, DataSplit
 
 _NUM_DIGITS_TEST = 450
 _ROWS_PER_BLOCK = 4096
+_OF_OWN_DATA = {"image_size": ("folder",), "channels": ("npz",), "max_value": ("npz", "folder")}
 
 
 class RealData(NamedTuple):
@@ -184,9 +185,11 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
     DataError: if it cannot be read.
   """
   name, facts = config.name, get_facts(config.name)
-  for field, of in (("image_size", "folder"), ("channels", "npz")):
-    if config.get(field) is not None and name != of:
-      raise DataError(f"data.{field}={config[field]!r} is of data.name={of}, not of {name}.")
+  for field, of in _OF_OWN_DATA.items():
+    if config.get(field) is not None and name not in of:
+      raise DataError(
+        f"data.{field}={config[field]!r} is of data.name={' or '.join(of)}, not of {name}."
+      )
   data_dir = tfds_source.tfds_dir(config.data_dir)
   packed = pack.packed_path(data_dir, name)
   if use_packed and facts.image_shape and packed.exists():
@@ -214,13 +217,16 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
   if not config.path:
     raise DataError(f"config.data.name = {name!r} needs config.data.path.")
   if name == "npz":
-    source = own.read_npz(config.path, config.channels)
+    source = own.read_npz(config.path, config.channels, config.max_value)
   else:
     side = config.image_size
     if side is not None and side < 1:
       raise DataError(f"data.image_size={side} must be at least 1.")
+    white = config.max_value
     key = f"folder-{folder_stamp(Path(config.path).expanduser())}-{side or 'as it is'}"
-    source = _decoded(key, lambda: folders.read_folder(config.path, side))
+    key += "" if white is None else f"-{white}"
+    source = _decoded(key, lambda: folders.read_folder(config.path, side, white))
+  own.check_told_apart(config.path, source)
   return own.with_test_part(source, config.split_seed)
 
 
