@@ -65,9 +65,7 @@ def read_npz(path: str, channels: str | None = None, max_value: float | None = N
       f"{file}: {names[1]} are {words[0]} and {names[3]} {words[1]} of classes. An array "
       "class_names, the names in the order of their numbers, says which is which."
     )
-  test = as_labels(
-    f"{file}: {names[3]}", arrays[names[3]], len(test_images), known or train.names
-  )
+  test = as_labels(f"{file}: {names[3]}", arrays[names[3]], len(test_images), known or train.names)
   if test_images.shape[1:] != images.shape[1:]:
     raise DataError(f"{file}: {names[2]} are {test_images.shape[1:]}, images {images.shape[1:]}.")
   if test.index.max() >= num_classes:
@@ -174,8 +172,6 @@ def _check_classes(
     gap = np.flatnonzero(present != np.arange(len(present)))
     absent = int(gap[0]) if gap.size else len(present)
     name = f" ({names[absent]!r})" if absent < len(names) else ""
-    raise DataError(
-      f"{file}: labels run to {num_classes - 1}, but {absent}{name} has no example."
-    )
+    raise DataError(f"{file}: labels run to {num_classes - 1}, but {absent}{name} has no example.")
   if num_classes < 2:
     raise DataError(f"{file}: all {len(labels)} examples are of one class; at least 2 are needed.")

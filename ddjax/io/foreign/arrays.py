@@ -102,8 +102,8 @@ def _scaled(path: Path, images: np.ndarray, space: str, white: float | None) -> 
     raise ValueError(f"foreign.max_value={white} must be positive.")
   if kind != "f" and (images.min() < 0 or images.max() > white):
     raise ValueError(
-      f"{path}: images are {images.dtype} and run from {images.min()} to {images.max()}, not within "
-      f"0 to {white:g}. Name foreign.max_value, the value of white."
+      f"{path}: images are {images.dtype} and run from {images.min()} to {images.max()}, not "
+      f"within 0 to {white:g}. Name foreign.max_value, the value of white."
     )
   if named is None and kind != "b":
     check_not_dark(str(path), str(images.dtype), images.max(), white, MAX_VALUE)

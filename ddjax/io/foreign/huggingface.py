@@ -82,7 +82,11 @@ def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
   is_exact = False
   if chosen.images.kind == "array":
     images = images[..., None] if images.ndim == 3 else images
-    images = images if chosen.images.is_float else _as_pixels(path, images, options.max_value)
+    images = (
+      images
+      if chosen.images.is_float
+      else _as_pixels(f"{path}: column {chosen.images.name[:60]!r}", images, options.max_value)
+    )
     is_exact = chosen.images.name == _EXACT
   options = options if chosen.images.is_float else options._replace(max_value=255)
   space = "pixels" if is_exact else space_of(path, "huggingface", images, options)
@@ -90,9 +94,9 @@ def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
   return _with_names(path, one, chosen)
 
 
-def _as_pixels(path: Path, images: np.ndarray, max_value: float | None) -> np.ndarray:
+def _as_pixels(where: str, images: np.ndarray, max_value: float | None) -> np.ndarray:
   """Whole numbers, which Python's lists store in 64 bits, as uint8; bool as 0 and 255."""
-  return as_bytes(str(path), images, max_value, MAX_VALUE) if images.size else images
+  return as_bytes(where, images, max_value, MAX_VALUE) if images.size else images
 
 
 def _with_names(path: Path, one: ForeignSet, chosen: Chosen) -> ForeignSet:

@@ -103,8 +103,8 @@ def _space_of_mtt(path: Path, images: Any, is_called_zca: bool, options: Foreign
       return "network"  # is refused as no images
     name = "its name is that of pixels" if is_called_zca else "its name does not say"
     raise ValueError(
-      f"{path}: layout 'mtt' stores images as networks see them, or its images_zca files in pixels; "
-      f"{name}, and its values run from {images.min():.3g} to {images.max():.3g} with the mean "
+      f"{path}: layout 'mtt' stores images as networks see them, or its images_zca files in "
+      f"pixels; {name}, and its values run from {images.min():.3g} to {images.max():.3g} with the mean "
       f"{images.mean():.3g}. Name foreign.space: network or pixels."
     )
   return found
@@ -156,10 +156,10 @@ def read_idc(path: Path, options: ForeignOptions) -> ForeignSet:
     raise wrong(path, "idc", "a list [images, labels]", value)
   if options.decode_factor is None:
     raise ValueError(
-      f"{path} holds images and labels without names. An image is a grid of f x f images in pixels, "
-      "as IDC stores them: name foreign.decode_factor (2 as published; 1 for IDC-I). Or it is one "
-      "image, as most projects store them: name foreign.layout=tensors, and foreign.space: pixels "
-      "or network."
+      f"{path} holds images and labels without names. An image is a grid of f x f images in "
+      "pixels, as IDC stores them: name foreign.decode_factor (2 as published; 1 for IDC-I). Or it "
+      "is one image, as most projects store them: name foreign.layout=tensors, and foreign.space: "
+      "pixels or network."
     )
   remarks = ("Undecoded grids, in pixels.",)
   one = make_set(path, "idc", *value, options, "pixels", remarks, channels="first")

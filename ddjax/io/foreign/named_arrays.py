@@ -38,7 +38,8 @@ def find_names(arrays: Mapping[str, Any]) -> Names | None:
 def set_of_tensors(path: Path, layout: str, value: Any, options: ForeignOptions) -> ForeignSet:
   """The set of a dict of tensors, or of a pair, as PyTorch's users save it.
 
-  Channels come first where the shape leaves it open. Whole numbers are pixels. Labels that are no distributions are logits, unless `options` say otherwise.
+  Channels come first where the shape leaves it open. Whole numbers are pixels. Labels that are no
+  distributions are logits, unless `options` say otherwise.
 
   Args:
     path: of the file, for errors.
