@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.data import colour, fake, folders, own, pack, released, tfds_source
-from ddjax.data.cache import cached, folder_stamp
+from ddjax.data.cache import cached, folder_stamp, has
 from ddjax.data.facts import get_facts
 from ddjax.data.preprocess import Preprocessing, as_pixels, fit_preprocessing
 from ddjax.data.source import DataError, Source
@@ -198,8 +198,7 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
     folder = tfds_source.find_prepared(facts, data_dir)
     if folder is None:
       folder = tfds_source.prepare(name, facts, data_dir, config.download)
-    key = f"{name}-{folder.name}-{folder_stamp(folder)}"
-    source = _decoded(key, lambda: tfds_source.read_prepared(name, folder))
+    source = _decoded(_tfds_key(name, folder), lambda: tfds_source.read_prepared(name, folder))
     if source.train_images.shape[1:] != facts.image_shape:
       raise DataError(
         f"{folder} holds images {source.train_images.shape[1:]}, but the row {name!r} of "
@@ -228,6 +227,21 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
     source = _decoded(key, lambda: folders.read_folder(config.path, side, white))
   own.check_told_apart(config.path, source)
   return own.with_test_part(source, config.split_seed)
+
+
+def is_at_hand(config: ConfigDict) -> bool:
+  """Whether a set can be read without a download or minutes of decoding."""
+  facts = get_facts(config.name)
+  data_dir = tfds_source.tfds_dir(config.data_dir)
+  if not facts.tfds_name or pack.packed_path(data_dir, config.name).exists():
+    return not facts.folder
+  folder = tfds_source.find_prepared(facts, data_dir)
+  return folder is not None and has(_tfds_key(config.name, folder))
+
+
+def _tfds_key(name: str, folder: Path) -> str:
+  """Of a set that TFDS has prepared, in the cache."""
+  return f"{name}-{folder.name}-{folder_stamp(folder)}"
 
 
 def _decoded(key: str, read) -> Source:

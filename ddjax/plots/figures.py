@@ -23,6 +23,7 @@ PURPLE = "#9c4f80"
 SERIES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"))
 
 _DPI = 150
+_MOST_SIGNS = 40
 
 
 def new_figure(width: float, height: float, *, fixed_aspect: bool = False) -> "Figure":
@@ -34,6 +35,12 @@ def new_figure(width: float, height: float, *, fixed_aspect: bool = False) -> "F
 
   layout = "compressed" if fixed_aspect else "constrained"
   return Figure(figsize=(width, height), dpi=_DPI, layout=layout, facecolor="white")
+
+
+def as_text(name: object) -> str:
+  """A name of the user's, such as a class's, for Matplotlib: no formula, 40 signs at most."""
+  name = str(name)
+  return (name if len(name) <= _MOST_SIGNS else name[: _MOST_SIGNS - 1] + "…").replace("$", r"\$")
 
 
 def tidy(axes) -> None:

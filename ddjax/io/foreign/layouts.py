@@ -97,15 +97,17 @@ def _space_of_mtt(path: Path, images: Any, is_called_zca: bool, options: Foreign
   """
   if options.space is not None:
     return options.space
-  found = likely_space(images)
+  if not isinstance(images, np.ndarray) or images.ndim != 4 or not images.size:
+    return "network"  # is refused as no images
+  if images.dtype.kind in "biu":
+    return "pixels"
+  found, values = likely_space(images), images.astype(np.float64)
   if found is None or (is_called_zca and found == "network"):
-    if not isinstance(images, np.ndarray) or images.ndim != 4:
-      return "network"  # is refused as no images
     name = "its name is that of pixels" if is_called_zca else "its name does not say"
     raise ValueError(
       f"{path}: layout 'mtt' stores images as networks see them, or its images_zca files in "
-      f"pixels; {name}, and its values run from {images.min():.3g} to {images.max():.3g} with the mean "
-      f"{images.mean():.3g}. Name foreign.space: network or pixels."
+      f"pixels; {name}, and its values run from {values.min():.3g} to {values.max():.3g} with the "
+      f"mean {values.mean():.3g}. Name foreign.space: network or pixels."
     )
   return found
 
