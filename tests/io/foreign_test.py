@@ -388,7 +388,10 @@ def test_labels_of_a_teacher_say_why_whatever_their_length(tmp_path, shape):
   labels = np.full(shape, 0.25, np.float32)
   write_torch(path := tmp_path / "a.pt", {"images": files.IMAGES, "labels": labels})
   with pytest.raises(ValueError, match="one for each augmentation or epoch of a teacher"):
-    read_foreign(path, ForeignOptions(space="pixels"))
+    read_foreign(path)
+  np.savez(tmp_path / "a.npz", images=files.IMAGES, labels=labels)
+  with pytest.raises(ValueError, match="one for each augmentation or epoch of a teacher"):
+    read_foreign(tmp_path / "a.npz")
   write_torch(tmp_path / "images_best.pt", files.first_channels(files.IMAGES))
   write_torch(tmp_path / "labels_best.pt", labels)
   with pytest.raises(ValueError, match="one for each augmentation or epoch of a teacher"):

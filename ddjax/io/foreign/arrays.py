@@ -51,11 +51,7 @@ def make_set(
     raise ValueError(f"{path}: unknown space {str(space)[:40]!r}. {nearest(space, SPACES)}")
   images = _scaled(path, images, space, options.max_value)
   labels = _numbers(path, "labels", labels)
-  if labels.ndim > 2:  # before their length, which is that of augmentations or epochs
-    raise ValueError(
-      f"{path}: labels are {list(labels.shape)}: one for each augmentation or epoch of a teacher, "
-      "which goes with its training only. One label [n k] for each image can be read."
-    )
+  check_no_teacher(path, labels)  # before their length, which is that of augmentations or epochs
   if labels.shape[:1] != images.shape[:1]:
     raise ValueError(f"{path}: {len(images)} images, but labels {list(labels.shape)}.")
   images, labels = _first_of_each_class(path, images, labels, options.ipc)
@@ -75,6 +71,15 @@ def make_set(
     remarks=(*remarks, *turned, *remark),
     decode_factor=factor,
   )
+
+
+def check_no_teacher(path: Path, labels: Any) -> None:
+  """Raises ValueError for labels of several axes."""
+  if isinstance(labels, np.ndarray) and labels.ndim > 2:
+    raise ValueError(
+      f"{path}: labels are {list(labels.shape)}: one for each augmentation or epoch of a teacher, "
+      "which goes with its training only. One label [n k] for each image can be read."
+    )
 
 
 def _scaled(path: Path, images: np.ndarray, space: str, white: float | None) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from ddjax.data.preprocess import Preprocessing
 from ddjax.files.plain_arrays import read_npz
 from ddjax.io.distilled import LABEL_KINDS, check_map
-from ddjax.io.foreign.arrays import describe, is_centred, make_set
+from ddjax.io.foreign.arrays import check_no_teacher, describe, is_centred, make_set
 from ddjax.io.foreign.containers import list_files, read_msgpack, read_png_folder
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.named_arrays import (
@@ -239,6 +239,7 @@ def read_plain(path: Path, options: ForeignOptions) -> ForeignSet:
   if "record" in arrays and names[:2] == ("images", "labels"):
     return _read_export(path, arrays, options)
   images, labels = arrays[names.images], arrays[names.labels]
+  check_no_teacher(path, labels)
   if labels.ndim == 2 and None in (options.space, options.label_kind) and not _is_certain(labels):
     raise ValueError(
       f"{path}: labels {list(labels.shape)} that are no distributions are those of KIP or Label "

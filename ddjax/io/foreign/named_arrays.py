@@ -5,7 +5,7 @@ from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
-from ddjax.io.foreign.arrays import describe, make_set
+from ddjax.io.foreign.arrays import check_no_teacher, describe, make_set
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 
 IMAGE_NAMES = (
@@ -55,6 +55,7 @@ def set_of_tensors(path: Path, layout: str, value: Any, options: ForeignOptions)
   names = find_names(value) if type(value) is dict else None
   if names is None:
     raise wrong(path, layout, NEEDED, value)
+  check_no_teacher(path, value[names.labels])
   space = space_of(path, layout, value[names.images], options)
   rate = value.get(names.rate)
   rate = rate.item() if isinstance(rate, np.ndarray) and rate.size == 1 else rate
