@@ -92,7 +92,9 @@ def _load(file: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     raise
   except Exception as error:  # a damaged zip, or pickled objects, which could run code
     if "Object arrays" not in str(error):
-      raise DataError(f"Cannot read {file} as an npz of plain arrays: {error}") from error
+      raise DataError(
+        f"Cannot read {file} as an npz of plain arrays: {str(error)[:300]}"
+      ) from error
     advice = f"{name}.astype(str)" if "images" not in name and "x_" not in name else (
       "numpy.stack of images of one size, as uint8"
     )  # fmt: skip

@@ -324,6 +324,34 @@ def test_whole_numbers_are_pixels_of_255(tmp_path, dtype, space):
   np.testing.assert_allclose(one.images, files.PIXELS / 2, atol=1e-6)
 
 
+@pytest.mark.parametrize("labels", [files.LABELS * 1.0, files.LABELS[:, None], files.LABELS == 1])
+def test_labels_of_classes_in_other_forms(tmp_path, labels):
+  write_torch(path := tmp_path / "a.pt", {"images": files.IMAGES, "labels": labels})
+  if labels.dtype == bool:
+    with pytest.raises(ValueError, match="neither classes .n. nor .n k."):
+      read_foreign(path, ForeignOptions(space="network"))
+    return
+  one = read_foreign(path, ForeignOptions(space="network"))
+  np.testing.assert_array_equal(one.labels, files.ONE_HOT)
+  assert one.label_kind == "one_hot"
+
+
+def test_labels_that_are_names(tmp_path):
+  names = np.array(["d", "a", "c", "b"])
+  np.savez(path := tmp_path / "a.npz", images=files.IMAGES, labels=names[files.LABELS])
+  one = read_foreign(path, ForeignOptions(space="network"))
+  assert one.class_names == ("a", "b", "c", "d")
+  np.testing.assert_array_equal(one.labels.argmax(1), np.array([3, 0, 2, 1])[files.LABELS])
+
+
+def test_whole_numbers_of_a_layout_of_network_space_are_pixels(tmp_path):
+  stored = np.round(files.first_channels(files.PIXELS) * 255).astype(np.uint8)
+  write_torch(path := tmp_path / "res_DC_a.pt", {"data": [[stored, files.LABELS]]})
+  one = read_foreign(path)
+  assert one.layout == "dc" and one.space == "pixels"
+  np.testing.assert_allclose(one.images, files.PIXELS, atol=1e-6)
+
+
 def test_images_whose_white_is_open_are_asked_for(tmp_path):
   path = tmp_path / "a.npz"
   for images, message in (

@@ -65,6 +65,7 @@ def _watch(event, arguments):
 def _seeds(tmp_path_factory):
   """A good file in every layout, read once, so that every import is done."""
   sys.addaudithook(_watch)
+  b"".decode("raw_unicode_escape")  # of text in pickles; Python imports it when it is first used
   for layout, write in _WRITERS.items():
     folder = tmp_path_factory.mktemp(layout)
     path = write(folder)

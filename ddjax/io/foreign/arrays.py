@@ -35,7 +35,7 @@ def make_set(
       the value of white.
     labels: classes [n], or [n k].
     options: what the file does not say of itself.
-    space: where the layout's images lie; None where only the options say it.
+    space: where the layout's images lie, if they are floats; None where only the options say it.
     remarks: what its reader assumed.
     soft_kind: the kind of labels that are no distributions; None asks for it.
     channels: "first" or "last", where the layout's project puts them.
@@ -46,11 +46,11 @@ def make_set(
   if images.ndim != 4 or not images.size:
     raise ValueError(f"{path}: images are {list(images.shape)}, not [n h w c].")
   images, turned = _last_channels(images, channels)
-  space = options.space or space
+  space = options.space or ("pixels" if images.dtype.kind in "biu" else space)
   if space not in SPACES:
     raise ValueError(f"{path}: unknown space {str(space)[:40]!r}. {nearest(space, SPACES)}")
   images = _scaled(path, images, space, options.max_value)
-  labels = _numbers(path, "labels", labels)
+  labels = _as_classes(_numbers(path, "labels", labels))
   check_no_teacher(path, labels)  # before their length, which is that of augmentations or epochs
   if labels.shape[:1] != images.shape[:1]:
     raise ValueError(f"{path}: {len(images)} images, but labels {list(labels.shape)}.")
@@ -71,6 +71,16 @@ def make_set(
     remarks=(*remarks, *turned, *remark),
     decode_factor=factor,
   )
+
+
+def _as_classes(labels: np.ndarray) -> np.ndarray:
+  """Labels without the axis of a column, and whole floats [n] as integers."""
+  if labels.ndim == 2 and labels.shape[1] == 1:
+    labels = labels[:, 0]
+  is_whole = labels.ndim == 1 and labels.dtype.kind == "f" and (labels == np.floor(labels)).all()
+  if is_whole and (np.abs(labels) < MOST_CLASSES).all():
+    return labels.astype(np.int64)
+  return labels
 
 
 def check_no_teacher(path: Path, labels: Any) -> None:

@@ -36,7 +36,7 @@ def read_msgpack(path: str | os.PathLike) -> Any:
       content, ext_hook=_extension, strict_map_key=False, max_array_len=_MOST_ITEMS
     )
   except Exception as error:
-    reason = error or type(error).__name__
+    reason = str(error)[:300] or type(error).__name__
     raise ValueError(f"{path} is damaged or no msgpack of arrays: {reason}") from error
 
 

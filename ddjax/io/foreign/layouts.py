@@ -240,7 +240,11 @@ def read_plain(path: Path, options: ForeignOptions) -> ForeignSet:
     return _read_export(path, arrays, options)
   images, labels = arrays[names.images], arrays[names.labels]
   check_no_teacher(path, labels)
-  if labels.ndim == 2 and None in (options.space, options.label_kind) and not _is_certain(labels):
+  if labels.ndim == 1 and labels.dtype.kind == "U" and labels.size:  # names, by alphabet
+    known, labels = np.unique(labels, return_inverse=True)
+    arrays = arrays | {"class_names": known}
+  is_open = labels.ndim == 2 and labels.shape[1] > 1 and not _is_certain(labels)
+  if is_open and None in (options.space, options.label_kind):
     raise ValueError(
       f"{path}: labels {list(labels.shape)} that are no distributions are those of KIP or Label "
       "Solve (foreign.layout=kip: images as networks see them, centred labels), or others: then "

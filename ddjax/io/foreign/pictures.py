@@ -70,6 +70,6 @@ def decode(name: Any, content: bytes, formats: tuple[str, ...]) -> np.ndarray:
         raise ValueError(f"mode {image.mode!r}, where 8 or 16 bits a channel are needed")
       array = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
   except Exception as error:
-    reason = str(error) or type(error).__name__
+    reason = str(error)[:300] or type(error).__name__
     raise ValueError(f"{name} is no readable {' or '.join(formats)}: {reason}") from error
   return array[..., None] if array.ndim == 2 else array
