@@ -66,6 +66,24 @@ def test_own_photographs_run_to_a_report(tmp_path, method, side):
   assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_the_report_says_that_photographs_were_resized(tmp_path):
+  rng = np.random.default_rng(0)
+  for label, name in enumerate(("<b>a</b>".replace("/", "-"), "b. c")):
+    (folder := tmp_path / "my photos v1.2" / name).mkdir(parents=True)
+    for index in range(6):
+      pixels = rng.integers(0, 120, (12 + index, 16, 3)) + 60 * label
+      Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.x.png")
+  config = get_config("configs/kip.py:folder")
+  changes = COMMON | {"evaluators": ("kernel",), "outer.target_batch_size": 4, "synthetic.ipc": 1}
+  own = {"data.path": str(tmp_path / "my photos v1.2"), "data.image_size": 8}
+  config.update_from_flattened_dict(known_fields(config, changes) | own)
+  report = distill.run(config, tmp_path / "run").report
+  assert report["run"]["data_version"] == "own, central squares resized to 8 x 8 px"
+  page = (tmp_path / "run" / "report.html").read_text()
+  assert "own, central squares resized to 8 x 8 px" in page
+  assert "&lt;b&gt;a&lt;-b&gt;" in page and "b. c" in page and "<b>a" not in page
+
+
 def known_fields(config, changes):
   """The changes of dotted fields but those of another method's loop, which this one has not."""
   known = config.to_dict()

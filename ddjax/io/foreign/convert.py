@@ -241,8 +241,7 @@ def _in_order_of_classes(foreign: ForeignSet, real: RealData) -> ForeignSet:
     for names in (foreign.class_names, real.class_names)
   )
   raise ValueError(
-    f"The set's classes are {theirs}, those of {real.info.name} {ours}: call them so, or by "
-    "number."
+    f"The set's classes are {theirs}, those of {real.info.name} {ours}: call them so, or by number."
   )
 
 
