@@ -293,6 +293,24 @@ def test_tensors_under_the_names_that_people_give(tmp_path, images, labels):
     read_foreign(path, ForeignOptions(space="pixels"))
 
 
+def test_tensors_under_other_names_are_told_by_their_shapes(tmp_path):
+  path = tmp_path / "a.pt"
+  tensors = {"epoch": np.array([3]), "mine": files.IMAGES, "theirs": files.SOFT, "note": "x"}
+  write_torch(path, tensors)
+  one = read_foreign(path, ForeignOptions(space="network"))
+  np.testing.assert_array_equal(one.labels, files.SOFT)
+  assert "Arrays mine and theirs." in one.remarks
+  np.savez(tmp_path / "a.npz", mine=files.IMAGES, theirs=files.LABELS)
+  one = read_foreign(tmp_path / "a.npz", ForeignOptions(space="network"))
+  np.testing.assert_array_equal(one.labels, files.ONE_HOT)
+  weights = {"conv.weight": np.zeros((8, 3, 7, 7)), "conv.bias": np.zeros(8)}
+  for others in ({"more": files.SOFT}, {"more": files.IMAGES}):
+    for found in (tensors | others, weights):
+      write_torch(path, found)
+      with pytest.raises(ValueError, match="a .pt file of a dict of .*no layout that is known"):
+        read_foreign(path)
+
+
 def test_lists_of_tensors_are_stacked(tmp_path):
   write_torch(path := tmp_path / "a.pt", (list(files.first_channels(files.PIXELS)), [0, 1] * 4))
   one = read_foreign(path, ForeignOptions(decode_factor=1))

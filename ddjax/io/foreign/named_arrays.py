@@ -15,6 +15,7 @@ LABEL_NAMES = (
   "labels", "y_syn", "label_syn", "labels_syn", "syn_labels", "y_train", "label", "targets", "y",
 )  # fmt: skip
 _PIXELS_BELOW, _NETWORK_ABOVE = 0.1, 0.3  # shares of the absolute sum that is negative
+_LEAST_SIDE = 8  # pixels; kernels of convolutions have up to 7
 _MOST_PIXEL = 2  # pixels of distilled images may leave [0, 1] by some
 _RATE_NAMES = ("learning_rate", "lr", "syn_lr", "lr_syn")
 NEEDED = f"images ({', '.join(IMAGE_NAMES)}) and labels ({', '.join(LABEL_NAMES)})"
@@ -29,10 +30,29 @@ class Names(NamedTuple):
 
 
 def find_names(arrays: Mapping[str, Any]) -> Names | None:
-  """Under which names images, labels and, where it is there, a learning rate lie; None for none."""
+  """Under which names images, labels and, where it is there, a learning rate lie; None for none.
+
+  Where names are none of the usual ones, the only stack of images and the only array that has a
+  label for each of them.
+  """
   known = (IMAGE_NAMES, LABEL_NAMES, _RATE_NAMES)
-  found = [next((name for name in names if name in arrays), None) for names in known]
-  return Names(*found) if found[0] and found[1] else None
+  images, labels, rate = (next((name for name in names if name in arrays), None) for names in known)
+  plain = {name: value for name, value in arrays.items() if isinstance(value, np.ndarray)}
+  stacks = [images] if images else [name for name in plain if _is_stack(plain[name])]
+  if not labels and len(stacks) == 1 and stacks[0] in plain:
+    count = len(plain[stacks[0]]) if plain[stacks[0]].ndim else 0
+    fitting = [
+      name
+      for name, value in plain.items()
+      if name not in (*stacks, rate, "class_names") and value.ndim in (1, 2) and len(value) == count
+    ]
+    labels = fitting[0] if len(fitting) == 1 else None
+  return Names(stacks[0], labels, rate) if len(stacks) == 1 and labels else None
+
+
+def _is_stack(value: np.ndarray) -> bool:
+  """Whether an array could be images; weights of a convolution are smaller."""
+  return value.ndim == 4 and value.size > 0 and sorted(value.shape[1:])[1] >= _LEAST_SIDE
 
 
 def set_of_tensors(path: Path, layout: str, value: Any, options: ForeignOptions) -> ForeignSet:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ddjax.files.plain_arrays import read_npz
 from ddjax.io.foreign import huggingface, huggingface_folder, layouts, named_files, safetensors
+from ddjax.io.foreign.arrays import describe
 from ddjax.io.foreign.containers import has_class_folders
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.named_arrays import find_names, is_pair
@@ -158,7 +159,7 @@ def _layout_of_torch(path: Path) -> str:
     return "mtt"
   if is_pair(value):
     return "idc"
-  raise _unknown(path, f"a .pt file of a {type(value).__name__}")
+  raise _unknown(path, f"a .pt file of {describe(value)}")
 
 
 def _unknown(path: Path, found: str) -> ValueError:
