@@ -108,6 +108,8 @@ def data(dataset: str) -> ConfigDict:
       name=dataset,  # or "npz" or "folder", with `path`
       path=placeholder(str),  # a user's own data
       channels=placeholder(str),  # first or last, where the shape of an npz's images does not say
+      max_value=placeholder(float),  # white in an npz or in 16-bit pictures; None: 255, 65535 or 1,
+      # by their type
       image_size=placeholder(int),  # of a folder: central squares resized to so many pixels a side
       data_dir=placeholder(str),  # of packed sets (configs/pack.py) or TFDS's, packed ones first;
       # default: TFDS_DATA_DIR, then TFDS's own

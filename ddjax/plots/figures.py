@@ -28,6 +28,7 @@ MANY = (
 """Colours for more than four series, which then differ in their markers too."""
 
 _DPI = 150
+_MOST_SIGNS = 40
 
 
 def new_figure(width: float, height: float, *, fixed_aspect: bool = False) -> "Figure":
@@ -39,6 +40,12 @@ def new_figure(width: float, height: float, *, fixed_aspect: bool = False) -> "F
 
   layout = "compressed" if fixed_aspect else "constrained"
   return Figure(figsize=(width, height), dpi=_DPI, layout=layout, facecolor="white")
+
+
+def as_text(name: object) -> str:
+  """A name of the user's, such as a class's, for Matplotlib: no formula, 40 signs at most."""
+  name = str(name)
+  return (name if len(name) <= _MOST_SIGNS else name[: _MOST_SIGNS - 1] + "…").replace("$", r"\$")
 
 
 def tidy(axes) -> None:

@@ -258,3 +258,11 @@ def test_times_say_what_is_not_known_and_what_compilation_took():
   ]
   run["estimates"]["seconds"]["distill"] = None  # where a backend could not count
   assert page._times(run)[1:3] == [("distill", "–", "20 s"), ("total", "–", "21 s")]
+
+
+def test_the_worst_class_has_its_name(tmp_path):
+  settings = {"worst_class": {"worst_class_accuracy": 0, "full_worst_class_accuracy": 1}}
+  written = report.report_to_json(_RUN, {"fairness": _kernel(kind="fairness", settings=settings)})
+  shown = _Text(page.render(written, {})).text
+  assert "worst class accuracy <zero>" in shown and "full worst class accuracy one" in shown
+  assert written["reports"]["fairness"]["settings"]["worst_class"] == settings["worst_class"]
