@@ -24,6 +24,8 @@ from ddjax.wording import look_up
 _FOLDER = pathlib.Path(__file__).parent
 _METHODS = ("kip", "dc", "dsa", "dm", "idc", "mtt", "random", "herding", "k_means")
 _AUDIT = ("kernel", "accuracy", "privacy", "robustness", "fairness")
+# Without the slowest three: a third of the time of an audit of the networks of one set.
+_ATTACKS = ("fgsm_linf", "pgd_linf", "pgd_l2", "apgd_ce_linf", "apgd_t_linf", "deepfool")
 
 
 def _smoke(args: dict) -> ConfigDict:
@@ -39,7 +41,7 @@ def _smoke(args: dict) -> ConfigDict:
     words=",smoke",
     evaluators=("kernel", "accuracy", "fairness"),
     evaluation=dict(
-      networks=("convnet(depth=2)",), width=8, num_epochs=20, full_epochs=5, num_seeds=2,
+      networks=("convnet(depth=2)",), width=16, num_epochs=100, full_epochs=5, num_seeds=2,
       full_seeds=2, num_bootstrap=200,
     ),
   )  # fmt: skip
@@ -62,8 +64,10 @@ def _digits(args: dict) -> ConfigDict:
       networks=("convnet(depth=2)",), width=32, protocol="dc", num_epochs=300, full_epochs=50
     ),
   )
+  config.exclude = ("method=dc,ipc=10,init=noise",)  # a quarter of an hour each
   config.subset_ipcs = (2, 5, 20, 50)
   config.real_steps = (5, 10, 20, 50, 100, 200, 500)
+  config.robustness.attacks = _ATTACKS
   config.privacy.num_splits = args["splits"] or 16
   return config
 

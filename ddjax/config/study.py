@@ -88,7 +88,7 @@ def make_study(
       accuracy_evaluation=accuracy,
       kernel_evaluation=groups.kernel_evaluation(),
       **audit.groups(is_full_audit),
-      claims_attacks=("lira", "lira_offline", "loss"),  # attacks whose AUC is compared between cells
+      claims_attacks=("lira", "lira_offline", "loss"),  # whose AUC is compared between cells
       max_cell_minutes=0.0,  # a cell estimated above this is "too dear" on this machine; 0: none
       max_minutes=0.0,  # after which a worker stops, in the middle of a cell too; 0: never
       max_attempts=3,  # workers that may die in a cell before it counts as failed

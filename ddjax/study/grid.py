@@ -15,6 +15,8 @@ from ddjax.config import compare
 from ddjax.wording import nearest
 
 AXES = ("method", "dataset", "ipc", "init", "num_classes", "variant", "seed")
+_ORDER = ("seed", "dataset", "num_classes", "ipc", "variant", "method", "init")
+"""The axes from the slowest to the fastest: one seed of everything comes before the next seed."""
 SHARED = (
   "accuracy_evaluation", "kernel_evaluation", "privacy", "robustness", "fairness", "features",
 )  # fmt: skip
@@ -140,11 +142,12 @@ def _varied(config: ConfigDict) -> list[tuple[str, tuple]]:
 
 def _combinations(config: ConfigDict) -> Iterable[dict[str, Any]]:
   """The factors of every method cell, before exclusions; each once."""
-  axes = {name: tuple(config.axes.get(name, ())) or (None,) for name in AXES}
+  axes = {name: tuple(config.axes.get(name, ())) or (None,) for name in _ORDER}
   varied = _varied(config)
   seen = set()
   for values in itertools.product(*axes.values(), *(values for _, values in varied)):
-    factors = dict(zip((*AXES, *dict(varied)), values, strict=True))
+    factors = dict(zip((*axes, *dict(varied)), values, strict=True))
+    factors = {name: factors[name] for name in (*AXES, *dict(varied))}
     plan = _plan(config, factors)
     if "init" not in plan.get("synthetic", {}):
       factors["init"] = None

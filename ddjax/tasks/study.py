@@ -204,7 +204,8 @@ class _Writer:
 
   def write(self, states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The tables of these states, as `study.json` holds them."""
-    found = records.read_records(self._workdir, self._cells, states, tuple(self._config["claims_attacks"]))
+    attacks = tuple(self._config["claims_attacks"])
+    found = records.read_records(self._workdir, self._cells, states, attacks)
     study = summary.summarise(found, self._config, self._known)
     page.write(self._workdir, study)
     return study
