@@ -5,13 +5,16 @@ from ddjax.experts.files import ExpertBufferError
 from ddjax.files.atomic import OutputError
 from ddjax.stages.run_folder import RunFolderError
 from ddjax.training.checkpoints import CheckpointError
-from ddjax.training.trainer import NonFiniteLossError, PreemptedError
+from ddjax.training.hosts import HostsError
+from ddjax.training.processes import StopAskedError
+from ddjax.training.trainer import NonFiniteLossError
 
-PREEMPTION = (PreemptedError,)
+PREEMPTION = (StopAskedError,)
 EXPECTED = (
   ExpertBufferError,
   CheckpointError,
   DataError,
+  HostsError,
   NonFiniteLossError,
   OutputError,
   RunFolderError,

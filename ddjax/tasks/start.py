@@ -10,12 +10,15 @@ from ddjax.stages.run_folder import default_workdir
 from ddjax.tasks.registry import RUNS
 from ddjax.tasks.task import Task
 from ddjax.training.parallel import is_main_process
+from ddjax.training.processes import on_main_process
 from ddjax.wording import look_up
 
 TASKS: dict[str, Task] = RUNS | {
   "privacy_study": Task(privacy_study.estimate, privacy_study.run),
   "kernel_ablation": Task(kernel_ablation.estimate, kernel_ablation.run),
 }
+_OF_ALL_HOSTS = ("distill",)
+"""Tasks that several hosts share; the others the first host runs alone."""
 
 
 def start(
@@ -39,9 +42,12 @@ def start(
   task = look_up(TASKS, config.task, "task")
   path = pathlib.Path(workdir) if workdir else default_workdir(config, overridden)
   if dry_run:
-    print(config)
-    print(f"Estimate: {task.estimate(config).text}")
+    on_main_process(lambda: print(f"{config}\nEstimate: {task.estimate(config).text}"))
     return
-  outcome = task.run(config, path, overwrite=overwrite)
+
+  def run():
+    return task.run(config, path, overwrite=overwrite)
+
+  outcome = run() if config.task in _OF_ALL_HOSTS else on_main_process(run)
   if is_main_process():
     print(outcome.summary)
