@@ -12,6 +12,7 @@ Nothing here happens unless it is asked for, by flags or by the environment:
 
 import contextlib
 import json
+import math
 import os
 import socket
 import sys
@@ -183,7 +184,7 @@ def leave(code: int, sentence: str = "") -> int:
     sentence = sentence or f"{type(error).__name__}: {error}".partition("\n")[0]
   ending, _company = _company, None
   ending.tell_end(sentence if code else "")
-  are_all_here = not code or ending.wait_for_ends(_END_SECONDS)
+  are_all_here = ending.wait_for_ends(_END_SECONDS if code else math.inf)
   ending.close()
   if not are_all_here:
     logging.flush()
