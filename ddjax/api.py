@@ -16,13 +16,14 @@ def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool =
 
   Args:
     config: from `get_config`, changed at will.
-    workdir: the run folder; default `runs/METHOD-DATASET-ipcN-seedS-HASH` with a hash of all
-      fields that alter the result.
+    workdir: the run folder, or the address of a remote one; default
+      `runs/METHOD-DATASET-ipcN-seedS-HASH` with a hash of all fields that alter the result.
     overwrite: whether to delete an earlier run in the folder.
   Returns:
     `ddjax.tasks.task.Outcome`: workdir, report and summary.
   """
   from ddjax.config import compare
+  from ddjax.stages.mirror import mirrored
   from ddjax.stages.run_folder import default_workdir
   from ddjax.tasks import distill as task
 
@@ -30,7 +31,8 @@ def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool =
     raise ValueError(f"distill() runs configs of task 'distill', not {config.task!r}.")
   if workdir is None:
     workdir = default_workdir(config, compare.trajectory_fields(compare.plain(config)))
-  return task.run(config, pathlib.Path(workdir), overwrite=overwrite)
+  with mirrored(workdir) as path:
+    return task.run(config, path, overwrite=overwrite)
 
 
 def evaluate(path: str, config: ConfigDict | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from ddjax.data.source import DataError
 from ddjax.experts.files import ExpertBufferError
 from ddjax.files.atomic import OutputError
+from ddjax.files.remote import RemoteError
 from ddjax.stages.run_folder import RunFolderError
 from ddjax.training.checkpoints import CheckpointError
 from ddjax.training.hosts import HostsError
@@ -17,6 +18,7 @@ EXPECTED = (
   HostsError,
   NonFiniteLossError,
   OutputError,
+  RemoteError,
   RunFolderError,
   FileNotFoundError,
   ValueError,

@@ -1,6 +1,6 @@
 """One host of several, for `several_hosts_test.py`: runs small distillations one after another.
 
-  python tests/several_hosts.py FOLDER NAME...    with DDJAX_COORDINATOR and so on in the environment
+python tests/several_hosts.py FOLDER NAME...    with DDJAX_COORDINATOR and so on in the environment
 """
 
 import pathlib

@@ -1,11 +1,12 @@
 """Starts what `config.task` names, for a person at a terminal: an estimate, or a run."""
 
-import pathlib
 from typing import Iterable
 
 from ml_collections import ConfigDict
 
 from ddjax import kernel_ablation, privacy_study
+from ddjax.files.remote import is_address
+from ddjax.stages.mirror import mirrored
 from ddjax.stages.run_folder import default_workdir
 from ddjax.tasks.registry import RUNS
 from ddjax.tasks.task import Task
@@ -33,21 +34,23 @@ def start(
 
   Args:
     config: resolved.
-    workdir: the run folder; default `runs/METHOD-DATASET-ipcN-seedS`, and a hash of `overridden`.
+    workdir: the run folder, or the address of a remote one; default
+      `runs/METHOD-DATASET-ipcN-seedS`, and a hash of `overridden`.
     overwrite: whether an earlier run in it is deleted.
     overridden: dotted fields that were set one by one.
   Raises:
     the errors of `ddjax.errors`.
   """
   task = look_up(TASKS, config.task, "task")
-  path = pathlib.Path(workdir) if workdir else default_workdir(config, overridden)
+  workdir = workdir or default_workdir(config, overridden)
   if dry_run:
     on_main_process(lambda: print(f"{config}\nEstimate: {task.estimate(config).text}"))
     return
 
   def run():
-    return task.run(config, path, overwrite=overwrite)
+    with mirrored(workdir) as path:
+      return task.run(config, path, overwrite=overwrite)
 
   outcome = run() if config.task in _OF_ALL_HOSTS else on_main_process(run)
   if is_main_process():
-    print(outcome.summary)
+    print(outcome.summary + (f"\nCopied to {workdir}" if is_address(workdir) else ""))

@@ -7,7 +7,7 @@ the first alone writes and reads; the others hear from it, so that they need not
 
 import pathlib
 import shutil
-from typing import Any, Callable
+from typing import Any
 
 from absl import logging
 import jax
@@ -47,22 +47,9 @@ def from_host(host: Any, like: DistillState) -> DistillState:
 class Checkpoints:
   """The checkpoints of one run folder; a context manager that waits for the last save."""
 
-  def __init__(
-    self,
-    folder: str | pathlib.Path,
-    keep: int = 2,
-    on_saved: Callable[[], None] | None = None,
-  ):
-    """Opens `folder`, making it if need be.
-
-    Args:
-      folder: of the first host.
-      keep: so many of the newest checkpoints stay.
-      on_saved: called on the first host as soon as a checkpoint lies on its disk, for which `save`
-        then waits.
-    """
+  def __init__(self, folder: str | pathlib.Path, keep: int = 2):
+    """Opens the first host's `folder`, making it if need be; the newest `keep` stay."""
     self.folder = pathlib.Path(folder).absolute()
-    self._on_saved = on_saved
     self._manager = None
     if not parallel.is_main_process():
       return
@@ -111,9 +98,6 @@ class Checkpoints:
       self._manager.save(step, args=self._ocp.args.StandardSave(to_host(state)))
     except (OSError, ValueError) as error:
       raise CheckpointError(f"Checkpoint {step} not written to {self.folder}: {error}") from error
-    if self._on_saved is not None:
-      self.wait()
-      self._on_saved()
 
   def wait(self) -> None:
     """Returns when the last save lies on the disk."""
