@@ -134,57 +134,142 @@ def _last(workdir):
   return max(map(int, steps), default=0)
 
 
-def _start_and_wait(workdir, cache, step):
-  """Two hosts that have come to a step, and the step."""
-  hosts = _start([*LONG, f"--workdir={workdir}"], cache)
-  deadline = time.monotonic() + 90
-  while _last(workdir) < step and time.monotonic() < deadline:
+def _wait_until(is_reached, hosts):
+  """Returns once a condition holds; the hosts must live until then."""
+  deadline = time.monotonic() + 120
+  while not is_reached():
     assert all(host.poll() is None for host in hosts), _finish(hosts)
+    assert time.monotonic() < deadline, [host.kill() for host in hosts]
     time.sleep(0.02)
-  return hosts
+
+
+def _start_alone(workdir, cache):
+  flags = os.environ["XLA_FLAGS"].replace("device_count=4", "device_count=1")
+  return subprocess.Popen(
+    [sys.executable, *LONG, f"--workdir={workdir}"],
+    cwd=ROOT,
+    env=os.environ | {"XLA_FLAGS": flags, "DDJAX_CACHE_DIR": str(cache)},
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def _stop_at(errors):
+  """The step that every host says it stopped at."""
+  steps = {int(re.search(r"Stopped on request at step (\d+)", error)[1]) for error in errors}
+  assert len(steps) == 1
+  return steps.pop()
 
 
 def test_stopped_killed_and_gone_on_with_other_numbers_of_hosts(tmp_path):
-  """Two hosts, SIGTERM to one; two hosts, one dies; one host; the numbers of an unbroken run."""
+  """Two hosts, SIGTERM to one; one; two, one dies; one: the numbers of a run of one, unbroken."""
   workdir, cache = tmp_path / "run", tmp_path / "cache"
-  hosts = _start_and_wait(workdir, cache, 20)
+  command = [*LONG, f"--workdir={workdir}"]
+  hosts = _start(command, cache)
+  _wait_until(lambda: _last(workdir) >= 20, hosts)
   hosts[1].send_signal(signal.SIGTERM)
   codes, errors = _finish(hosts)
   assert codes == [143, 143], errors
-  told = [int(re.search(r"Stopped on request at step (\d+)", error)[1]) for error in errors]
-  assert told[0] == told[1] == _last(workdir) < 300  # at the same call, and saved
+  step = _stop_at(errors)
+  assert step == _last(workdir) < 300  # at the same call, and saved
 
-  hosts = _start_and_wait(workdir, cache, told[0] + 40)
+  hosts = [_start_alone(workdir, cache)]
+  _wait_until(lambda: _last(workdir) >= step + 20, hosts)
+  hosts[0].send_signal(signal.SIGTERM)
+  codes, errors = _finish(hosts)
+  assert codes == [143], errors
+  step = _stop_at(errors)
+  assert step == _last(workdir) < 300
+
+  hosts = _start(command, cache)
+  _wait_until(lambda: _last(workdir) >= step + 20, hosts)
   hosts[1].kill()
   killed = time.monotonic()
   codes, errors = _finish(hosts)
   assert time.monotonic() - killed < 30  # DDJAX_HEARTBEAT_SECONDS=5
   assert codes == [1, -signal.SIGKILL], errors
   assert "Host 1 of 2 has not answered for 5 s" in errors[0]
-  assert told[0] < _last(workdir) < 300
+  assert step < _last(workdir) < 300
 
-  for folder in (workdir, tmp_path / "whole"):  # one process of one device
-    _finish_alone(folder, cache)
+  for folder in (workdir, tmp_path / "whole"):
+    codes, errors = _finish([_start_alone(folder, cache)])
+    assert codes == [0], errors
   _assert_same_run(workdir, tmp_path / "whole", 1e-3)
 
 
-def _finish_alone(workdir, cache):
-  flags = os.environ["XLA_FLAGS"].replace("device_count=4", "device_count=1")
-  command = [sys.executable, *LONG, f"--workdir={workdir}"]
-  environment = os.environ | {"XLA_FLAGS": flags, "DDJAX_CACHE_DIR": str(cache)}
-  done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-  assert done.returncode == 0, done.stderr
-
-
-def _at_once(tmp_path, arguments, **environment):
-  """Exit codes and errors of two hosts that should refuse, and that nothing is written."""
-  found = _finish(
-    _start([*LONG, f"--workdir={tmp_path / 'run'}", *arguments], tmp_path, **environment)
-  )
-  assert not (tmp_path / "run").exists()
-  return found
-
-
-def test_a_config_that_is_refused_ends_both_hosts(tmp_path):
-  codes, errors = _at_once(tmp_path, ["--config.outer.num_steps=-1"])
+def test_a_config_that_is_refused_ends_both_hosts_and_writes_nothing(tmp_path):
+  workdir = tmp_path / "run"
+  command = [*LONG, f"--workdir={workdir}", "--config.outer.num_steps=-1"]
+  codes, errors = _finish(_start(command, tmp_path / "cache"))
   assert codes == [1, 1] and all("num_steps=-1" in error for error in errors), errors
+  assert not workdir.exists()
+
+
+def test_a_coordinator_that_does_not_answer_is_one_sentence_and_nothing_is_written(tmp_path):
+  workdir = tmp_path / "run"
+  first, second = _start(
+    [*LONG, f"--workdir={workdir}"], tmp_path / "cache", DDJAX_CONNECT_SECONDS="3"
+  )
+  first.kill()
+  _, (_, told) = _finish([first, second])
+  assert second.returncode == 1
+  assert told.splitlines()[-1].startswith("Error: The coordinator localhost:")
+  assert "did not answer within 3 s" in told and "Traceback" not in told
+  assert not workdir.exists()
+
+
+@pytest.mark.slow
+def test_the_first_host_dies(tmp_path):
+  workdir = tmp_path / "run"
+  hosts = _start([*LONG, f"--workdir={workdir}"], tmp_path / "cache")
+  _wait_until(lambda: _last(workdir) >= 20, hosts)
+  hosts[0].kill()
+  killed = time.monotonic()
+  codes, errors = _finish(hosts)
+  assert time.monotonic() - killed < 30 and codes[1] not in (0, 143), errors
+  # JAX ends the process by itself, faster than ours, and says so.
+  assert "another task died" in errors[1] or "first host does not answer" in errors[1]
+
+
+AUDIT = (
+  "-m",
+  "ddjax.main",
+  "--config=configs/dm.py:fake,ipc=2,steps=8",
+  "--config.network.name=mlp",
+  "--config.evaluators=('accuracy','privacy','robustness','fairness')",
+  "--config.accuracy_evaluation.networks=('mlp',)",
+  "--config.accuracy_evaluation.num_epochs=20",
+  "--config.accuracy_evaluation.full_epochs=2",
+  "--config.privacy.num_splits=4",
+  "--config.privacy.num_steps=20",
+  "--config.privacy.full_epochs=2",
+  "--config.privacy.num_bootstrap=20",
+  "--config.robustness.num_test=20",
+  "--config.robustness.attacks=('pgd_linf',)",
+  "--config.robustness.corruptions=('brightness',)",
+)
+
+
+@pytest.mark.slow
+def test_an_audit_on_two_hosts_stopped_by_the_one_that_waits_and_killed_ends_on_the_same_figures(
+  tmp_path,
+):
+  """The first host finds finished parts on its disk; the other, which waits, need not know."""
+  workdir = tmp_path / "run"
+  command = [*AUDIT, f"--workdir={workdir}"]
+  for signum, wanted in ((signal.SIGTERM, [143, 143]), (signal.SIGKILL, [1, -9])):
+    hosts = _start(command, tmp_path / "cache")
+    parts = set(workdir.glob("fits/part-*"))
+    _wait_until(lambda before=parts: set(workdir.glob("fits/part-*")) - before, hosts)
+    hosts[1].send_signal(signum)
+    codes, errors = _finish(hosts)
+    assert codes == wanted, errors
+    assert not (workdir / "report.json").exists()
+  codes, errors = _finish(_start(command, tmp_path / "cache"))
+  assert codes == [0, 0], errors
+  whole = tmp_path / "whole"
+  codes, errors = _finish(_start([*AUDIT, f"--workdir={whole}"], tmp_path / "other"))
+  assert codes == [0, 0], errors
+  reports = [json.loads((folder / "report.json").read_text()) for folder in (workdir, whole)]
+  assert reports[0]["reports"] == reports[1]["reports"]

@@ -30,6 +30,7 @@ from ddjax.files.remote import Remote, RemoteError, is_address
 from ddjax.training.parallel import is_main_process
 
 VERSION_NAME = ".ddjax-version.json"
+_STATE_NAME = ".mirror.json"  # in the local folder, so that it goes with it
 _CHECKPOINTS = "checkpoints"
 _EVERY_SECONDS = 15.0
 _ORDER = ("config.json", "versions.txt", _CHECKPOINTS, "", "distilled", "figures", "report.html")
@@ -84,7 +85,7 @@ class Mirror:
 
   @property
   def _state_path(self) -> Path:
-    return self.folder.with_name(f"{self.folder.name}.json")
+    return self.folder / _STATE_NAME
 
   def __enter__(self) -> "Mirror":
     """Takes the lease and copies here what is there.
@@ -93,8 +94,9 @@ class Mirror:
       RemoteError: if another run holds the folder, or it cannot be read or written.
     """
     with contextlib.ExitStack() as stack:
-      self._state_path.parent.mkdir(parents=True, exist_ok=True)
-      lock = stack.enter_context(self._state_path.with_suffix(".lock").open("w"))
+      self.folder.parent.mkdir(parents=True, exist_ok=True)
+      lock_path = self.folder.with_name(f"{self.folder.name}.lock")
+      lock = stack.enter_context(lock_path.open("w"))
       try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError as error:
@@ -178,7 +180,7 @@ class Mirror:
     }
     if not names and not there:  # nothing there; what lies here was never copied
       return
-    if state and state["version"] == there:
+    if there and state and state["version"] == there:
       self._version, known = there, state["known"]
       self._known = {name: stamp for name, stamp in known.items() if name in names}
       self._known |= {name: [] for name in names if name not in known}  # copied, not written down

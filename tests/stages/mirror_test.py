@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,6 +192,14 @@ def test_what_another_machine_went_on_with_wins_and_the_rest_is_set_aside(
     assert (folder / "a").read_text() == "of the other"
   (aside,) = folder.parent.glob("*-aside-*")
   assert (aside / "a").read_text() == "never copied"
+
+
+def test_a_cache_folder_that_was_emptied_takes_nothing_away_there(address):
+  ended = ddjax.distill(_config(), address)
+  names = _names(address)
+  shutil.rmtree(ended.workdir)
+  again = ddjax.distill(_config(), address)
+  assert again.report["reports"] == ended.report["reports"] and _names(address) == names
 
 
 def test_two_runs_on_one_address_are_refused(address, tmp_path, monkeypatch):
