@@ -6,7 +6,7 @@ Nothing here happens unless it is asked for, by flags or by the environment:
   --coordinator=HOST:PORT --num_processes=N --process_number=I, or DDJAX_COORDINATOR,
   DDJAX_NUM_PROCESSES, DDJAX_PROCESS_NUMBER    hosts by hand; what is missing the cluster says
 
-  DDJAX_CONNECT_SECONDS     how long a host waits for the others at the start (default 120)
+  DDJAX_CONNECT_SECONDS     how long a host waits for the others at the start (default 300)
   DDJAX_HEARTBEAT_SECONDS   after what silence a host is taken for dead (default 60)
 """
 
@@ -35,6 +35,7 @@ _CLUSTERS = (
 )
 _SLACK_SECONDS = 60  # that JAX waits longer than we do, so that ours is the sentence
 _END_SECONDS = 10.0
+_STOPPED = 143  # 128 + SIGTERM
 _MOST_BYTES = 1000
 
 _company: Company | None = None
@@ -124,7 +125,7 @@ def join(place: Place | None, environ: Mapping[str, str] = os.environ) -> None:
   global _company
   if place is None or place.num_processes == 1:
     return
-  seconds = _integer(environ, "DDJAX_CONNECT_SECONDS", 120)
+  seconds = _integer(environ, "DDJAX_CONNECT_SECONDS", 300)
   silence = _integer(environ, "DDJAX_HEARTBEAT_SECONDS", 60)
   for name, value in (("CONNECT", seconds), ("HEARTBEAT", silence)):
     if value < 1:
@@ -141,15 +142,16 @@ def join(place: Place | None, environ: Mapping[str, str] = os.environ) -> None:
     heartbeat_timeout_seconds=silence + _SLACK_SECONDS,
     shutdown_timeout_seconds=_SLACK_SECONDS,
   )
-  if place.coordinator is None:
-    options["local_device_ids"] = _own_devices(environ)
-  else:
+  options["local_device_ids"] = _own_devices(environ)
+  if place.coordinator is not None:
     options |= dict(zip(("coordinator_address", "num_processes", "process_id"), place))
     options["cluster_detection_method"] = "deactivate"
   with _deadline(seconds, "Not all hosts of the run came together"):
     try:
       jax.distributed.initialize(**options)
     except (ValueError, RuntimeError, OSError, KeyError) as error:
+      if place.coordinator is not None:
+        raise HostsError(f"JAX could not bring the hosts together: {error}") from error
       raise HostsError(
         f"DDJAX_MULTIHOST=1, but no cluster is known here ({error}). Known are {_CLUSTERS}."
       ) from error
@@ -174,6 +176,11 @@ def leave(code: int, sentence: str = "") -> int:
   """Parts from the other hosts; the exit code again. A traceback that is under way is printed.
 
   Where this process fails and the others do not, it ends here and now: JAX would wait for them.
+
+  Args:
+    code: 0 and 143 (stopped on request, as all then are) are no failures: this process waits until
+      the first has written what it has to.
+    sentence: of a failure, for the others.
   """
   global _company
   if _company is None:
@@ -183,8 +190,9 @@ def leave(code: int, sentence: str = "") -> int:
     traceback.print_exception(error)
     sentence = sentence or f"{type(error).__name__}: {error}".partition("\n")[0]
   ending, _company = _company, None
-  ending.tell_end(sentence if code else "")
-  are_all_here = ending.wait_for_ends(_END_SECONDS if code else math.inf)
+  is_failure = code not in (0, _STOPPED)
+  ending.tell_end((sentence or f"exit code {code}") if is_failure else "")
+  are_all_here = ending.wait_for_ends(_END_SECONDS if is_failure else math.inf)
   ending.close()
   if not are_all_here:
     logging.flush()
@@ -213,12 +221,20 @@ def _deadline(seconds: float, what: str) -> Iterator[None]:
 
 
 def _own_devices(environ: Mapping[str, str]) -> list[int] | None:
-  """All GPUs of a node where Slurm starts one task on it: JAX would take the first alone."""
-  count = environ.get("SLURM_GPUS_ON_NODE", "")
-  tasks, nodes = environ.get("SLURM_NTASKS"), environ.get("SLURM_NNODES")
-  if tasks is None or tasks != nodes or not count.isdecimal() or "JAX_LOCAL_DEVICE_IDS" in environ:
+  """Which GPUs a process takes; None for all, or where JAX is to say.
+
+  One for each of several processes on a node. All where Slurm starts one task on a node, of which
+  JAX would take the first alone.
+  """
+  if "JAX_LOCAL_DEVICE_IDS" in environ:
     return None
-  return list(range(int(count))) or None
+  tasks, nodes = environ.get("SLURM_NTASKS"), environ.get("SLURM_NNODES")
+  count, rank = environ.get("SLURM_GPUS_ON_NODE", ""), environ.get("SLURM_LOCALID", "")
+  if tasks is not None and tasks == nodes:
+    return list(range(int(count))) or None if count.isdecimal() else None
+  if environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1") != "1":
+    rank, tasks = environ.get("OMPI_COMM_WORLD_LOCAL_RANK", ""), "several"
+  return [int(rank)] if tasks is not None and rank.isdecimal() else None
 
 
 def roll_call(place: Place, seconds: float) -> None:

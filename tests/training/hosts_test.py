@@ -85,8 +85,15 @@ def test_one_process_joins_nobody():
 def test_one_task_a_node_takes_all_its_gpus():
   node = {"SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_GPUS_ON_NODE": "4"}
   assert hosts._own_devices(node) == [0, 1, 2, 3]
-  for other in ({}, node | {"SLURM_NTASKS": "8"}, node | {"JAX_LOCAL_DEVICE_IDS": "1"}):
+  for other in ({}, {"OMPI_COMM_WORLD_LOCAL_RANK": "0"}, node | {"JAX_LOCAL_DEVICE_IDS": "1"}):
     assert hosts._own_devices(other) is None
+
+
+def test_several_tasks_a_node_take_one_gpu_each():
+  node = {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_GPUS_ON_NODE": "4", "SLURM_LOCALID": "3"}
+  assert hosts._own_devices(node) == [3]
+  mpi = {"OMPI_COMM_WORLD_LOCAL_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "2"}
+  assert hosts._own_devices(mpi) == [2]
 
 
 def _port():
