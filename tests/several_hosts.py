@@ -36,7 +36,6 @@ RUNS = {
     | {
       "network.name": "mlp",
       "evaluators": ("accuracy", "kernel", "fairness"),
-      "curve.models": "networks",
     },
   ),
   "idc": ("idc.py:fake,ipc=2", _NETWORK | {"network.name": "convnet(depth=1)"}),

@@ -95,20 +95,18 @@ def _assert_same_run(first, second, tolerance):
         assert found == pytest.approx(value, rel=1e-3, abs=1e-3), (name, figure)
 
 
-def _run_pair(tmp_path, names):
-  command = ["tests/several_hosts.py", str(tmp_path / "two"), *names]
-  codes, errors = _finish(_start(command, tmp_path / "cache"))
-  assert codes == [0, 0], errors
-
-
 @pytest.mark.parametrize(
   "names", [FAST, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["fast", "slow"]
 )
 def test_two_processes_of_two_devices_give_what_one_of_four_gives(tmp_path, monkeypatch, names):
-  _run_pair(tmp_path, names)
+  command = ["tests/several_hosts.py", str(tmp_path / "two"), *names]
+  hosts = _start(command, tmp_path / "cache")
   monkeypatch.setenv("DDJAX_CACHE_DIR", str(tmp_path / "other_cache"))
-  for name in names:
+  for name in names:  # meanwhile
     several_hosts.run(name, tmp_path / "one")
+  codes, errors = _finish(hosts)
+  assert codes == [0, 0], errors
+  for name in names:
     report = json.loads((tmp_path / "two" / name / "report.json").read_text())
     assert report["run"]["hardware"]["num_hosts"] == 2
     assert report["run"]["hardware"]["num_devices"] == 4
@@ -265,7 +263,8 @@ def test_an_audit_on_two_hosts_stopped_by_the_one_that_waits_and_killed_ends_on_
     hosts[1].send_signal(signum)
     codes, errors = _finish(hosts)
     assert codes == wanted, errors
-    assert not (workdir / "report.json").exists()
+    if signum == signal.SIGTERM:  # the first may end its work before it misses the other
+      assert not (workdir / "report.json").exists()
   codes, errors = _finish(_start(command, tmp_path / "cache"))
   assert codes == [0, 0], errors
   whole = tmp_path / "whole"
