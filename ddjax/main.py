@@ -13,9 +13,12 @@ from ddjax.config.command_line import parse
 from ddjax.training import hosts
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; default runs/METHOD-DATASET-...")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run folder, or gs://...; default runs/METHOD-...")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start anew, deleting an earlier run.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the config and an estimate, and stop.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Of several hosts: the first's HOST:PORT.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Of several hosts: how many.")
+_PROCESS_NUMBER = flags.DEFINE_integer("process_number", None, "Of several hosts: which, from 0.")
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))  # whose log lines are shown
 _INTERRUPTED = 130
@@ -37,7 +40,8 @@ def main(argv: list[str]) -> int:
 
   code, sentence = 1, ""
   try:
-    hosts.join(hosts.find_place())
+    flagged = hosts.Place(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_NUMBER.value)
+    hosts.join(hosts.find_place(given=flagged))
     overridden = list(config_flags.get_override_values(flags.FLAGS["config"]))
     compilation.use_cache()
     if (problem := backend.idle_accelerator()) is not None:

@@ -196,6 +196,58 @@ def test_stopped_killed_and_gone_on_with_other_numbers_of_hosts(tmp_path):
   _assert_same_run(workdir, tmp_path / "whole", 1e-3)
 
 
+def _by_slurm(number, job):
+  return {
+    "SLURM_JOB_ID": str(job),
+    "SLURM_STEP_NODELIST": "localhost",
+    "SLURM_NTASKS": "2",
+    "SLURM_NNODES": "2",
+    "SLURM_PROCID": str(number),
+    "SLURM_LOCALID": "0",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_GPUS_ON_NODE": "4",
+  }
+
+
+def _by_open_mpi(number, job):
+  return {
+    "OMPI_MCA_orte_hnp_uri": f"{job << 12}.0;tcp://127.0.0.1:34911",
+    "OMPI_COMM_WORLD_SIZE": "2",
+    "OMPI_COMM_WORLD_RANK": str(number),
+    "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+  }
+
+
+JOIN = """
+from ddjax.training import hosts, parallel
+hosts.join(hosts.find_place())
+import jax
+print("host", jax.process_index(), "of", jax.process_count(), parallel.of_main_process([7]))
+hosts.leave(0)
+"""
+
+
+@pytest.mark.parametrize("cluster", [_by_slurm, _by_open_mpi])
+def test_hosts_as_a_cluster_says(tmp_path, cluster):
+  job = os.getpid()  # decides on the port
+  environment = {name: value for name, value in os.environ.items() if name != "DDJAX_COORDINATOR"}
+  environment |= {"DDJAX_MULTIHOST": "1", "PYTHONPATH": str(ROOT)}
+  hosts = [
+    subprocess.Popen(
+      [sys.executable, "-c", JOIN],
+      env=environment | cluster(number, job),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for number in range(2)
+  ]
+  told = [host.communicate(timeout=120) for host in hosts]
+  for number, (host, (printed, errors)) in enumerate(zip(hosts, told, strict=True)):
+    assert host.returncode == 0, errors
+    assert f"host {number} of 2 [7]" in printed
+
+
 def test_a_config_that_is_refused_ends_both_hosts_and_writes_nothing(tmp_path):
   workdir = tmp_path / "run"
   command = [*LONG, f"--workdir={workdir}", "--config.outer.num_steps=-1"]

@@ -21,13 +21,9 @@ import time
 import traceback
 from typing import Iterator, Mapping, NamedTuple
 
-from absl import flags, logging
+from absl import logging
 
 from ddjax.training.company import Company, HostsError
-
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "Of several hosts: address of the first.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Of several hosts: how many.")
-_PROCESS_NUMBER = flags.DEFINE_integer("process_number", None, "Of several hosts: which; from 0.")
 
 _CLUSTERS = (
   "a TPU pod, Slurm (start it with srun) or Open MPI (start it with mpirun); or name the hosts: "
@@ -49,19 +45,22 @@ class Place(NamedTuple):
   number: int | None
 
 
-def find_place(environ: Mapping[str, str] = os.environ) -> Place | None:
+def find_place(
+  environ: Mapping[str, str] = os.environ, given: Place = Place(None, None, None)
+) -> Place | None:
   """What flags and environment say of several hosts; None where nobody asked for them.
 
+  Args:
+    environ: the environment.
+    given: by flags, which win over it.
   Raises:
     HostsError: for a variable that has no sense, or one that is missing, naming it.
   """
   wanted = environ.get("DDJAX_MULTIHOST", "0")
   if wanted not in ("", "0", "1"):
     raise HostsError(f"DDJAX_MULTIHOST={wanted!r} must be 0 or 1.")
-  parsed = flags.FLAGS.is_parsed()
-  coordinator = (_COORDINATOR.value if parsed else None) or environ.get("DDJAX_COORDINATOR")
-  count = _NUM_PROCESSES.value if parsed else None
-  number = _PROCESS_NUMBER.value if parsed else None
+  coordinator, count, number = given
+  coordinator = coordinator or environ.get("DDJAX_COORDINATOR")
   count = _integer(environ, "DDJAX_NUM_PROCESSES") if count is None else count
   number = _integer(environ, "DDJAX_PROCESS_NUMBER") if number is None else number
   if wanted != "1" and coordinator is None and count is None and number is None:

@@ -36,6 +36,13 @@ def test_where_a_process_stands(environ, place):
   assert find_place(environ) == place
 
 
+def test_flags_win_over_the_environment():
+  assert find_place(BY_HAND, Place(None, None, 0)) == Place("node1:1234", 2, 0)
+  assert find_place({}, Place("node2:1", 3, 2)) == Place("node2:1", 3, 2)
+  with pytest.raises(HostsError, match="--coordinator and --num_processes missing"):
+    find_place({}, Place(None, None, 0))
+
+
 @pytest.mark.parametrize(
   "environ, message",
   [
