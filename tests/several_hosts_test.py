@@ -29,13 +29,12 @@ def _free_port():
     return server.getsockname()[1]
 
 
-def _start(command, cache, **environment):
-  """Two hosts; their processes."""
+def _start(command, cache, is_shared=True, **environment):
+  """Two hosts; their processes, with one cache folder or each with its own."""
   flags = os.environ["XLA_FLAGS"].replace("device_count=4", "device_count=2")
   common = os.environ | {
     "PYTHONPATH": str(ROOT),
     "XLA_FLAGS": flags,
-    "DDJAX_CACHE_DIR": str(cache),
     "DDJAX_COORDINATOR": f"localhost:{_free_port()}",
     "DDJAX_NUM_PROCESSES": "2",
     "DDJAX_HEARTBEAT_SECONDS": "5",
@@ -44,7 +43,10 @@ def _start(command, cache, **environment):
     subprocess.Popen(
       [sys.executable, *command],
       cwd=ROOT,
-      env=common | {"DDJAX_PROCESS_NUMBER": str(number)} | environment,
+      env=common
+      | {"DDJAX_PROCESS_NUMBER": str(number)}
+      | {"DDJAX_CACHE_DIR": str(cache) if is_shared else f"{cache}{number}"}
+      | environment,
       stdout=subprocess.DEVNULL,
       stderr=subprocess.PIPE,
       text=True,
@@ -267,6 +269,22 @@ def test_a_coordinator_that_does_not_answer_is_one_sentence_and_nothing_is_writt
   assert told.splitlines()[-1].startswith("Error: The coordinator localhost:")
   assert "did not answer within 3 s" in told and "Traceback" not in told
   assert not workdir.exists()
+
+
+@pytest.mark.slow
+def test_hosts_without_a_common_disk_at_an_address_and_then_others(tmp_path):
+  """Each host has a cache folder of its own; the second pair finds nothing but the address."""
+  address = f"file://{tmp_path / 'bucket' / 'run'}"
+  there = tmp_path / "bucket" / "run"
+  for pair, num_steps in (("first", 100), ("second", 140)):
+    command = [*LONG, f"--workdir={address}", f"--config.outer.num_steps={num_steps}"]
+    hosts = _start(command, tmp_path / pair, is_shared=False)
+    codes, errors = _finish(hosts)
+    assert codes == [0, 0], errors
+    assert (there / "checkpoints" / f"{num_steps}.tar").exists()
+    assert not (tmp_path / f"{pair}1" / "remote").exists()  # the first host's work alone
+  assert all("at step 100" in error for error in errors)
+  assert json.loads((there / "report.json").read_text())["run"]["num_steps"] == 140
 
 
 @pytest.mark.slow
