@@ -27,6 +27,7 @@ from ddjax.files import atomic
 from ddjax.files.lease import NAME as LEASE_NAME
 from ddjax.files.lease import Lease
 from ddjax.files.remote import Remote, RemoteError, is_address
+from ddjax.training import hosts
 from ddjax.training.parallel import is_main_process
 
 VERSION_NAME = ".ddjax-version.json"
@@ -118,7 +119,8 @@ class Mirror:
     """
     self._ended.set()
     self._thread.join()
-    with self._stack:
+    company = hosts.company()
+    with self._stack, company.finishing() if company else contextlib.nullcontext():
       try:
         self.copy()
       except RemoteError as error:

@@ -6,11 +6,12 @@ with a sentence; a request to stop that reaches one host reaches all; and hosts 
 while the first one works alone.
 """
 
+import contextlib
 import os
 import sys
 import threading
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 _GRACE_SECONDS = 5.0
 """After another host has stopped: for this one's own error, or for what it is writing."""
@@ -53,6 +54,7 @@ class Company:
     self._on_loss = on_loss or _leave_at_once
     self._every = min(max(seconds / 10, 0.1), 2.0)
     self._ended, self._stop_asked, self._stop_heard = (threading.Event() for _ in range(3))
+    self._needs_nobody = threading.Event()
     self._thread: threading.Thread | None = None
     self._num_waits = 0
 
@@ -95,8 +97,19 @@ class Company:
         return
 
   def _lose(self, words: str) -> None:
+    while self._needs_nobody.is_set() and not self._ended.wait(0.1):
+      pass
     if not self._ended.is_set():
       self._on_loss(f"{words} This host stops too; the same command goes on from the last save.")
+
+  @contextlib.contextmanager
+  def finishing(self) -> Iterator[None]:
+    """Inside, this host only writes what it has: the loss of another one does not end it."""
+    self._needs_nobody.set()
+    try:
+      yield
+    finally:
+      self._needs_nobody.clear()
 
   def ask_to_stop(self) -> None:
     """Passes a request to stop on to all hosts; returns at once, fit for a signal handler."""

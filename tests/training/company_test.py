@@ -86,6 +86,16 @@ def test_a_host_that_fails_says_why_and_one_that_is_done_is_not_missed(hosts):
   assert "Host 1 of 2 stopped: Error: no such file." in told[0][0]
 
 
+def test_a_host_that_only_writes_what_it_has_may_finish(hosts):
+  _, both, told = hosts
+  with both[0].finishing():
+    both[0].start()
+    both[1].tell_end("Error: diverged.")
+    time.sleep(2.0)
+    assert not told[0]
+  _until(lambda: told[0])
+
+
 def test_a_request_to_stop_reaches_all(hosts):
   _, both, _ = hosts
   for host in both:
