@@ -5,6 +5,7 @@ from ddjax.experts.files import ExpertBufferError
 from ddjax.files.atomic import OutputError
 from ddjax.files.remote import RemoteError
 from ddjax.stages.run_folder import RunFolderError
+from ddjax.study.ledger import StudyError
 from ddjax.training.checkpoints import CheckpointError
 from ddjax.training.hosts import HostsError
 from ddjax.training.processes import StopAskedError
@@ -20,6 +21,7 @@ EXPECTED = (
   OutputError,
   RemoteError,
   RunFolderError,
+  StudyError,
   FileNotFoundError,
   ValueError,
 )

@@ -77,7 +77,9 @@ def make_privacy_evaluator(config: ConfigDict) -> Callable[..., Report]:
     report = Report("privacy", {}, {}, {}, {}, {}, settings)
     is_coloured = dataset.train_groups is not None
     if context.run_shadows is not None:
-      with_shadows(report, context.run_shadows(), config, seed)
+      shadows = context.run_shadows()
+      scores = with_shadows(report, shadows, config, seed)
+      context.leave("privacy", as_arrays(scores, shadows.is_member))
     elif is_coloured:
       _leave_out(report, settings["headline"][:-1], _COLOURED)
       settings["left_out"] = dict.fromkeys(config.attacks, _COLOURED)
@@ -167,6 +169,23 @@ def with_shadows(
     for key, chosen in (("member", shadows.is_member), ("non_member", ~shadows.is_member)):
       report.scalars[f"{_prefix(name)}{key}_accuracy"] = float(rows[chosen].mean())
   return every
+
+
+def as_arrays(
+  scores: Mapping[tuple[str, str], Scores], is_member: np.ndarray
+) -> dict[str, np.ndarray]:
+  """What later comparisons between runs need, for an npz file.
+
+  Args:
+    scores: {(set, attack): Scores}.
+    is_member: bool[s N].
+  Returns:
+    {"is_member": bool[s N], "SET/ATTACK": f32[s N]}; NaN where an example has no score.
+  """
+  arrays = {
+    f"{name}/{attack}": one.values.astype(np.float32) for (name, attack), one in scores.items()
+  }
+  return {"is_member": np.asarray(is_member, bool), **arrays}
 
 
 def _score_once(

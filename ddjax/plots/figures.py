@@ -21,6 +21,11 @@ ORANGE = "#d55e00"
 GREEN = "#009e73"
 PURPLE = "#9c4f80"
 SERIES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"))
+MARKERS = "os^Dv<>pXP*h"
+MANY = (
+  BLUE, ORANGE, GREEN, PURPLE, "#b8860b", "#3a9ad9", "#7a5230", "#5a5a9e", "#c23b6e", "#2f6f6f",
+)  # fmt: skip
+"""Colours for more than four series, which then differ in their markers too."""
 
 _DPI = 150
 
@@ -44,8 +49,13 @@ def tidy(axes) -> None:
   axes.tick_params(which="both", labelsize=8, color=GREY)
 
 
-def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
-  """Writes a figure as PNG at 150 dots an inch; raises atomic.OutputError where it cannot."""
+def as_png(figure: "Figure") -> bytes:
+  """A figure as PNG at 150 dots an inch."""
   buffer = io.BytesIO()
   figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.08)
-  atomic.write_bytes(path, buffer.getvalue())
+  return buffer.getvalue()
+
+
+def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
+  """Writes a figure as PNG at 150 dots an inch; raises atomic.OutputError where it cannot."""
+  atomic.write_bytes(path, as_png(figure))

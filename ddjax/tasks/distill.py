@@ -24,7 +24,7 @@ from ddjax.stages import estimate as costs
 from ddjax.stages.distill import distill, initial_set
 from ddjax.stages.evaluate import Plan, evaluate, plan
 from ddjax.stages.prepare import Job, data_fingerprint, load, numerics, prepare
-from ddjax.stages.run_folder import RunFolder, steps_done
+from ddjax.stages.run_folder import SCORES_NAME, RunFolder, steps_done
 from ddjax.stages.sessions import begin, watch_of
 from ddjax.tasks.task import Outcome, outcome
 from ddjax.training.parallel import is_main_process, of_main_process
@@ -143,6 +143,7 @@ def _audit(
     choice.distilled if choice else None,
     watch,
     origin=config,
+    scores=folder / SCORES_NAME,
   )
   seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
   facts = {"seconds": seconds, "estimates": planned._asdict()}

@@ -22,7 +22,7 @@ from ddjax.stages.prepare import (
   numerics,
   prepare_saved,
 )
-from ddjax.stages.run_folder import RunFolder
+from ddjax.stages.run_folder import SCORES_NAME, RunFolder
 from ddjax.stages.sessions import begin, watch_of
 from ddjax.tasks.task import Outcome, outcome
 from ddjax.training.parallel import is_main_process
@@ -74,7 +74,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       for label, job in jobs.items():
         if len(jobs) > 1:
           logging.info("Evaluating %s.", label)
-        reports[label], taken = evaluate_saved(job, sets[label], watch_of(job, stop))
+        scores = folder.path / SCORES_NAME / (label if len(jobs) > 1 else "")
+        reports[label], taken = evaluate_saved(
+          job, sets[label], watch_of(job, stop), scores if is_main_process() else None
+        )
         suffix = f" of {label}" if len(jobs) > 1 else ""
         seconds |= {f"evaluate {name}{suffix}": value for name, value in taken.items()}
     doubts = [

@@ -4,20 +4,17 @@ from typing import Iterable
 
 from ml_collections import ConfigDict
 
-from ddjax import kernel_ablation, privacy_study
-from ddjax.files.remote import is_address
+from ddjax.files.remote import RemoteError, is_address
 from ddjax.stages.mirror import mirrored
 from ddjax.stages.run_folder import default_workdir
+from ddjax.tasks import study
 from ddjax.tasks.registry import RUNS
 from ddjax.tasks.task import Task
 from ddjax.training.parallel import is_main_process
 from ddjax.training.processes import on_main_process
 from ddjax.wording import look_up
 
-TASKS: dict[str, Task] = RUNS | {
-  "privacy_study": Task(privacy_study.estimate, privacy_study.run),
-  "kernel_ablation": Task(kernel_ablation.estimate, kernel_ablation.run),
-}
+TASKS: dict[str, Task] = RUNS | {"study": Task(study.estimate, study.run)}
 _OF_ALL_HOSTS = ("distill",)
 """Tasks that several hosts share; the others the first host runs alone."""
 
@@ -44,8 +41,13 @@ def start(
   task = look_up(TASKS, config.task, "task")
   workdir = workdir or default_workdir(config, overridden)
   if dry_run:
-    on_main_process(lambda: print(f"{config}\nEstimate: {task.estimate(config).text}"))
+    on_main_process(lambda: print(f"{_shown(config)}\nEstimate: {task.estimate(config).text}"))
     return
+
+  if config.task == "study" and is_address(workdir):
+    raise RemoteError(
+      f"{workdir}: the workers of a study share its folder; give --workdir a folder that all see."
+    )
 
   def run():
     with mirrored(workdir) as path:
@@ -54,3 +56,11 @@ def start(
   outcome = run() if config.task in _OF_ALL_HOSTS else on_main_process(run)
   if is_main_process():
     print(outcome.summary + (f"\nCopied to {workdir}" if is_address(workdir) else ""))
+
+
+def _shown(config: ConfigDict) -> ConfigDict:
+  """The config without the plans of a study's methods, which fill a thousand lines."""
+  shown = config.copy_and_resolve_references().unlock()
+  if "plans" in shown:
+    del shown.plans
+  return shown

@@ -257,6 +257,9 @@ def test_an_audit_puts_two_sets_side_by_side(audited):
   for name in ("membership", *alone, *(f"{name}-of-theirs.npz" for name in alone)):
     assert (folder / "run" / "figures" / f"{name}.png").stat().st_size > 0
   assert not (folder / "run" / "fits").exists()
+  with np.load(folder / "run" / "scores" / "kip" / "privacy.npz") as scores:
+    assert scores["distilled/lira"].shape == scores["is_member"].shape
+  assert not (folder / "run" / "scores" / "theirs.npz").exists()  # it cannot be distilled again
 
 
 def test_a_finished_audit_is_not_run_again(audited, monkeypatch):
