@@ -16,8 +16,8 @@ def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = Fal
 
   Args:
     config: from `get_config`, changed at will.
-    workdir: its folder; default `runs/METHOD-DATASET-ipcN-seedS-HASH` with a hash of all fields
-      that alter the result.
+    workdir: the run folder, or the address of a remote one; default
+      `runs/METHOD-DATASET-ipcN-seedS-HASH` with a hash of all fields that alter the result.
     overwrite: whether to delete an earlier run in the folder.
   Returns:
     `ddjax.tasks.task.Outcome`: workdir, report and summary.
@@ -25,6 +25,7 @@ def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = Fal
     ValueError: for an unknown task; and the errors of `ddjax.errors`.
   """
   from ddjax.config import compare
+  from ddjax.stages.mirror import mirrored
   from ddjax.stages.run_folder import default_workdir
   from ddjax.tasks.start import TASKS
   from ddjax.wording import look_up
@@ -32,7 +33,8 @@ def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = Fal
   task = look_up(TASKS, config.task, "task")
   if workdir is None:
     workdir = default_workdir(config, compare.trajectory_fields(compare.plain(config)))
-  return task.run(config, pathlib.Path(workdir), overwrite=overwrite)
+  with mirrored(workdir) as path:
+    return task.run(config, path, overwrite=overwrite)
 
 
 def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = False):
