@@ -3,6 +3,8 @@
 #
 #   bash launch/tpu_vm.sh [--dry-run] create
 #   bash launch/tpu_vm.sh [--dry-run] run ARGUMENTS    copies HEAD there; arguments of local.sh
+#   bash launch/tpu_vm.sh [--dry-run] workers ARGUMENTS    the same for a study: one worker a host,
+#                                                      each on its own four chips
 #   bash launch/tpu_vm.sh [--dry-run] ssh              a shell on the first host
 #   bash launch/tpu_vm.sh [--dry-run] delete
 #
@@ -36,19 +38,22 @@ tpu() { # subcommand, then its own arguments
   call gcloud compute tpus tpu-vm "$1" --zone="$ZONE" "${@:2}"
 }
 
-run_everywhere() {
+run_everywhere() { # environment of every host, then the arguments of local.sh
   local archive remote
   archive="${TMPDIR:-/tmp}/ddjax-$TPU_NAME.tar.gz"
   call git -C "$(dirname "${BASH_SOURCE[0]}")/.." archive --output="$archive" HEAD
   tpu scp --worker=all "$archive" "$TPU_NAME:ddjax.tar.gz"
-  remote="mkdir -p ddjax && tar -xzf ddjax.tar.gz -C ddjax && DDJAX_MULTIHOST=1 bash"
-  remote+="$(printf ' %q' ddjax/launch/local.sh --accelerator=tpu "$@")"
+  remote="mkdir -p ddjax && tar -xzf ddjax.tar.gz -C ddjax && $1 bash"
+  remote+="$(printf ' %q' ddjax/launch/local.sh --accelerator=tpu "${@:2}")"
   tpu ssh --worker=all --command="$remote" "$TPU_NAME"
 }
 
 case "${1:-}" in
   create) tpu create --accelerator-type="$TPU_TYPE" --version="$TPU_VERSION" "$TPU_NAME" ;;
-  run) run_everywhere "${@:2}" ;;
+  run) run_everywhere DDJAX_MULTIHOST=1 "${@:2}" ;;
+  workers) # hosts that do not know of each other; a host of a v4 has 2 x 2 x 1 chips
+    run_everywhere "TPU_PROCESS_BOUNDS=1,1,1 TPU_CHIPS_PER_PROCESS_BOUNDS=2,2,1" "${@:2}"
+    ;;
   ssh) tpu ssh --worker=0 "$TPU_NAME" ;;
   delete) tpu delete "$TPU_NAME" ;;
   *) usage ;;

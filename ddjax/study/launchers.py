@@ -2,49 +2,56 @@
 
 import importlib.util
 import pathlib
-from typing import Any
+from typing import Any, Callable
 
 from ml_collections import ConfigDict
 
 from ddjax.wording import nearest
 
 LAUNCHERS = ("none", "slurm", "local")
+Work = Callable[[ConfigDict, pathlib.Path], Any]
+"""(config, workdir) -> outcome with a `summary`: what a worker does."""
 
 
 class WorkerJob:
   """One worker as submitit starts it; queued again, it goes on with the cells that are left."""
 
-  def __init__(self, config: ConfigDict, workdir: str):
-    self.config, self.workdir = config, workdir
+  def __init__(self, work: Work, config: ConfigDict, workdir: str):
+    """Args:
+    work: what a worker does, a function of a module.
+    config: of the study.
+    workdir: its folder, as all nodes see it.
+    """
+    self.work, self.config, self.workdir = work, config, workdir
 
   def __call__(self) -> str:
     """Works until no cell is left; returns the summary."""
     from absl import logging
 
     from ddjax import compilation
-    from ddjax.tasks import study
 
     logging.set_verbosity(logging.INFO)
     compilation.use_cache()
-    return study.run(self.config, pathlib.Path(self.workdir)).summary
+    return self.work(self.config, pathlib.Path(self.workdir)).summary
 
   def checkpoint(self) -> Any:
     """What submitit queues when Slurm preempts the job or its time is over: the same again."""
     import submitit
 
-    return submitit.helpers.DelayedSubmission(WorkerJob(self.config, self.workdir))
+    return submitit.helpers.DelayedSubmission(WorkerJob(self.work, self.config, self.workdir))
 
 
-def submit(config: ConfigDict, workdir: pathlib.Path) -> str:
+def submit(work: Work, config: ConfigDict, workdir: pathlib.Path) -> str:
   """Queues the workers of `config.slurm`; returns what to tell the user.
 
   Args:
+    work: what a worker does, see `WorkerJob`.
     config: of the study; its `launcher` is slurm, or local for processes of this machine.
     workdir: the study's folder, which all nodes see under this path.
   Raises:
     ValueError: for an unknown launcher, an impossible number, or where submitit is missing.
   """
-  jobs = submitted(config, workdir)
+  jobs = submitted(work, config, workdir)
   names = ", ".join(job.job_id for job in jobs)
   return (
     f"{len(jobs)} workers are queued: {names}. Their logs lie in {workdir / 'slurm'}. To watch: "
@@ -52,7 +59,7 @@ def submit(config: ConfigDict, workdir: pathlib.Path) -> str:
   )
 
 
-def submitted(config: ConfigDict, workdir: pathlib.Path) -> list[Any]:
+def submitted(work: Work, config: ConfigDict, workdir: pathlib.Path) -> list[Any]:
   """The submitit jobs of `submit`."""
   if config.launcher not in LAUNCHERS:
     raise ValueError(f"Unknown launcher {config.launcher!r}. {nearest(config.launcher, LAUNCHERS)}")
@@ -78,7 +85,7 @@ def submitted(config: ConfigDict, workdir: pathlib.Path) -> list[Any]:
     executor.update_parameters(**fields)
   of_worker = config.copy_and_resolve_references().unlock()
   of_worker.launcher = "none"
-  job = WorkerJob(of_worker, str(workdir.absolute()))
+  job = WorkerJob(work, of_worker, str(workdir.absolute()))
   with executor.batch():
     jobs = [executor.submit(job) for _ in range(options.workers)]
   return jobs

@@ -81,7 +81,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     live.watch(cells, ledger)
     return writer.outcome(ledger)
   if config.launcher != "none":
-    text = launchers.submit(config, workdir)
+    text = launchers.submit(run, config, workdir)
     return Outcome(workdir, None, text)
   with live.shown(cells, ledger):
     worker = Worker(

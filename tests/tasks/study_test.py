@@ -157,7 +157,7 @@ def test_submitits_local_executor_runs_two_workers(tmp_path, monkeypatch):
   config.slurm.update(dict(workers=2, minutes=10, cpus=1, memory_gb=4))
   folder = tmp_path / "study"
   study.claim(config, folder)
-  jobs = launchers.submitted(config, folder)
+  jobs = launchers.submitted(study.run, config, folder)
   summaries = [job.result() for job in jobs]
   assert len(summaries) == 2 and all("2 done" in summary for summary in summaries)
   events = [
@@ -170,10 +170,10 @@ def test_submitits_local_executor_runs_two_workers(tmp_path, monkeypatch):
 
 
 def test_a_preempted_job_is_queued_again_as_it_was(tmp_path):
-  job = launchers.WorkerJob(small_study(), str(tmp_path))
+  job = launchers.WorkerJob(study.run, small_study(), str(tmp_path))
   again = job.checkpoint().function
   assert isinstance(again, launchers.WorkerJob)
-  assert (again.config, again.workdir) == (job.config, job.workdir)
+  assert (again.work, again.config, again.workdir) == (job.work, job.config, job.workdir)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_preempted_job_is_queued_again_as_it_was(tmp_path):
 )
 def test_impossible_launches_are_refused(tmp_path, fields, words):
   with pytest.raises(ValueError, match=words):
-    launchers.submit(small_study(**fields), tmp_path)
+    launchers.submit(study.run, small_study(**fields), tmp_path)
 
 
 def test_a_study_from_python(finished):
