@@ -255,8 +255,9 @@ def test_slurm_queues_a_preempted_run_again(checkout, status, is_requeued):
 def test_tpu_vm_starts_one_worker_of_a_study_on_every_host(checkout):
   result = checkout.run("tpu_vm.sh", "--dry-run", "workers", "--config=configs/study.py:smoke")
   assert result.returncode == 0, result.stderr
-  assert "--worker=all" in result.stderr and "configs/study.py:smoke" in result.stderr
-  assert "TPU_PROCESS_BOUNDS=1,1,1" in result.stderr and "DDJAX_MULTIHOST" not in result.stderr
+  said = result.stderr.replace("\\", "")
+  assert "--worker=all" in said and "configs/study.py:smoke" in said
+  assert "TPU_PROCESS_BOUNDS=1,1,1" in said and "DDJAX_MULTIHOST" not in said
 
 
 def test_tpu_vm_runs_on_every_host(checkout):
