@@ -26,6 +26,7 @@ def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool =
   from ddjax.stages.run_folder import default_workdir
   from ddjax.tasks import distill as task
 
+  _begin()
   if config.task != "distill":
     raise ValueError(f"distill() runs configs of task 'distill', not {config.task!r}.")
   if workdir is None:
@@ -49,11 +50,20 @@ def evaluate(path: str, config: ConfigDict | None = None) -> dict[str, Any]:
   from ddjax.stages.evaluate import evaluate_saved
   from ddjax.stages.prepare import numerics, prepare_saved
 
+  _begin()
   distilled = load(path)
   config = ConfigDict(distilled.info["config"]) if config is None else config
   with numerics(config):
     job = prepare_saved(config, pathlib.Path(), load_real_data(config.data), distilled)
     return evaluate_saved(job, distilled, Watch(is_shown=True))[0]
+
+
+def _begin() -> None:
+  """As the command line begins: compiled programs are kept, an idle accelerator is named."""
+  from ddjax import backend, compilation
+
+  compilation.use_cache()
+  backend.begin()
 
 
 def load(path: str) -> DistilledSet:

@@ -41,8 +41,7 @@ def main(argv: list[str]) -> int:
   overridden = list(config_flags.get_override_values(flags.FLAGS["config"]))
   try:
     compilation.use_cache()
-    if (problem := backend.idle_accelerator()) is not None:
-      logging.warning("%s", problem)
+    backend.begin()
     start(
       _CONFIG.value,
       workdir=_WORKDIR.value,

@@ -3,9 +3,10 @@
   python -m benchmarks.accelerator.check [--rows=NAME,NAME] [--make_reference]
 
 For each row it prints `begin NAME` and one line of JSON. Every method takes two steps on digits,
-from config to report, and every evaluator looks once at a set of DM. Figures are held against `reference.json`, which a CPU made (`--make_reference`), within
-`TOLERANCES`. Products are float32 in both, at highest precision: GPUs would take TF32 and TPUs
-bfloat16 by default, which runs do outside kernels and solves.
+from config to report, and every evaluator looks once at a set of DM. Figures are held against
+`reference.json`, which a CPU made (`--make_reference`), within `TOLERANCES`. Products are float32 in
+both, at highest precision: GPUs would take TF32 and TPUs bfloat16 by default, which runs do outside
+kernels and solves.
 """
 
 import json

@@ -29,7 +29,7 @@ from ddjax.wording import duration
 _NOT_ESTIMATED = {"privacy": "distillation of the splits", "robustness": "attacks"}
 _LARGE_FLOPS = 1e7  # of one image forward; ConvNet-3 of width 128 has ten times as many
 _ROWS_PER_CALL = 1000  # test images that a network takes in one pass
-_COMPILATION = "compilation"
+_COMPILATION, _CURVE = "compilation", "running curve"
 
 
 class Estimate(NamedTuple):
@@ -80,11 +80,11 @@ def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
   if job.distiller.image_passes:
     stages = {"distill": _matching(job)}
     if config.curve.models == "networks":
-      stages["running curve"] = _curve(job)
+      stages[_CURVE] = _curve(job)
   else:
     stages = _kernel_stages(job) if "kernel" in config and job.num_steps else {}
   if experts is not None:
-    stages = {"train experts": experts} | stages
+    stages = {"experts": experts} | stages
   if "accuracy" in config.evaluators:
     num_support = config.synthetic.ipc * job.real.info.num_classes * job.distiller.decode_factor**2
     protocol = protocols.configure(config.accuracy_evaluation)
@@ -141,7 +141,7 @@ def of_stages(job: Job, stages: dict[str, np.ndarray], apart: Sequence[str] = ()
       flops, seconds, memory, f"{memory / 2**30:.2g} GiB of data; no estimate of {others}."
     )
   others = [name for name, value in seconds.items() if value is None] + list(apart)
-  seconds[_COMPILATION] = _compile_seconds(stages)
+  seconds[_COMPILATION] = _compile_seconds(stages, is_kernel_method=not job.distiller.image_passes)
   found = Estimate(flops, seconds, memory, "")
   text = f"{sum(value or 0 for value in flops.values()) / 1e12:.3g} TFLOP, "
   text += f"{memory / 2**30:.2g} GiB, about {duration(found.total_seconds)} ("
@@ -172,10 +172,11 @@ def _known(value: float) -> float | None:
   return float(value) if math.isfinite(value) else None
 
 
-def _compile_seconds(stages: dict[str, Any]) -> float:
+def _compile_seconds(stages: dict[str, Any], is_kernel_method: bool) -> float:
   """Of the programs of these stages, where the cache of compiled programs has none of them."""
   of_networks, of_kernels = backend.traits().compile_seconds
-  return sum(of_kernels if "kernel" in name else of_networks for name in stages)
+  kernels = {"evaluate kernel"} | ({"distill", _CURVE} if is_kernel_method else set())
+  return sum(of_kernels if name in kernels else of_networks for name in stages)
 
 
 def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
@@ -196,10 +197,12 @@ def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
   num_sets = 2 * config.num_replicas + config.num_random_subsets
   learns_images = job.distiller.num_steps is None  # Label Solve is one pass of algebra
   step = of_pairs(step_pairs, learns_images)
-  looks = num_looks * config.num_replicas * of_pairs(predict_pairs)
-  looks[2] = 0.0
-  stages = {"distill": job.num_steps * step + looks}
+  stages = {"distill": job.num_steps * step}
   stages["distill"][2] = step[2]
+  if config.curve.models == "kernel":
+    stages[_CURVE] = num_looks * config.num_replicas * of_pairs(predict_pairs)
+    stages[_CURVE][1] += num_looks * backend.traits().look_seconds
+    stages[_CURVE][2] = 0.0
   if "kernel" in config.evaluators:
     stages["evaluate kernel"] = num_sets * of_pairs(predict_pairs)
   return stages
@@ -251,7 +254,8 @@ def _curve(job: Job) -> np.ndarray:
   num_test = min(curve.num_test or len(job.real.test_labels), len(job.real.test_labels))
   forward = num_looks * curve.num_networks * num_test
   passes = num_looks * curve.num_networks * 3 * curve.num_epochs * num_images + forward
-  return _passes(network, job, passes, forward, num_looks * 3 * curve.num_epochs)
+  found = _passes(network, job, passes, forward, num_looks * 3 * curve.num_epochs)
+  return found + np.array([0.0, num_looks * backend.traits().look_seconds, 0.0])
 
 
 def _matching(job: Job) -> np.ndarray:
