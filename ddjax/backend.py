@@ -53,7 +53,7 @@ class Traits(NamedTuple):
     kernel_efficiency: the same of kernels over images, without and with gradient.
     pass_seconds: that a pass of a network takes however small it is: launches of its programs.
     step_seconds: likewise a step of a kernel method.
-    look_seconds: that a look of the running curve takes beside arithmetic: a snapshot, a fit, a test.
+    look_seconds: that a look of the running curve takes beside arithmetic: snapshot, fit and test.
     compile_seconds: of one stage of networks, of kernels; a first start pays them.
   """
 
@@ -102,7 +102,7 @@ _CPU = Traits(
   kernel_efficiency=(0.4, 0.5),
   pass_seconds=0.0,
   step_seconds=0.0,
-  look_seconds=0.05,
+  look_seconds=0.1,
   compile_seconds=(6.0, 2.0),
 )
 _ACCELERATOR = Traits(
@@ -170,8 +170,8 @@ def begin() -> None:
   """Starts JAX, and says loudly where it leaves an accelerator idle.
 
   Raises:
-    BackendError: where JAX does not start, or computes elsewhere than `DDJAX_ACCELERATOR` (cpu, cuda
-      or tpu; `--accelerator` of the launch scripts sets it) demands.
+    BackendError: where JAX does not start, or computes elsewhere than `DDJAX_ACCELERATOR` (cpu,
+      cuda or tpu; `--accelerator` of the launch scripts sets it) demands.
   """
   wanted = os.environ.get(_WANTED, "")
   if wanted and wanted not in _BACKENDS:

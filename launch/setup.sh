@@ -38,7 +38,8 @@ parse_arguments() {
     esac
     shift
   done
-  asked_for="$accelerator" # what was found on the machine was not asked for
+  # shellcheck disable=SC2034  # local.sh reads it: what was only found was not asked for
+  asked_for="$accelerator"
   : "${accelerator:=$(found_accelerator)}"
 }
 

@@ -4,9 +4,9 @@
 
 For each row it prints `begin NAME` and one line of JSON. Every method takes two steps on digits,
 from config to report, and every evaluator looks once at a set of DM. Figures are held against
-`reference.json`, which a CPU made (`--make_reference`), within `TOLERANCES`. Products are float32 in
-both, at highest precision: GPUs would take TF32 and TPUs bfloat16 by default, which runs do outside
-kernels and solves.
+`reference.json`, which a CPU made (`--make_reference`), within `TOLERANCES`. Products are float32
+in both, at highest precision: GPUs would take TF32 and TPUs bfloat16 by default, which runs do
+outside kernels and solves.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 import tempfile
 import time
 import traceback
-from typing import Any
+from typing import Any, Iterable, Mapping
 
 from absl import app, flags, logging
 import jax
@@ -143,6 +143,23 @@ def run_row(name: str, expected: dict[str, float] | None) -> dict[str, Any]:
   }
 
 
+def run_rows(names: Iterable[str], reference: Mapping[str, dict[str, float]]) -> dict[str, Any]:
+  """Runs rows one after another and prints each; {name: figures} of those that gave some.
+
+  Once a stop was asked for, no further row begins.
+  """
+  made = {}
+  for name in names:
+    print(f"begin {name}", flush=True)
+    row = run_row(name, reference.get(name))
+    print(json.dumps({"name": name, **row}), flush=True)
+    if row["problem"] == LATE:
+      break
+    if row.get("figures"):
+      made[name] = row["figures"]
+  return made
+
+
 def main(_) -> None:
   """Runs the rows.
 
@@ -158,15 +175,8 @@ def main(_) -> None:
   jax.config.update("jax_default_matmul_precision", "highest")
   compilation.use_cache()
   reference = json.loads(REFERENCE.read_text()) if REFERENCE.exists() else {}
-  made = {}
-  for name in _ONLY.value or rows():  # in the order asked for
-    print(f"begin {name}", flush=True)
-    row = run_row(name, {} if _MAKE.value else reference.get(name))
-    print(json.dumps({"name": name, **row}), flush=True)
-    if row["problem"] == LATE:  # so are the others
-      return
-    if row.get("figures"):
-      made[name] = row["figures"]
+  names = _ONLY.value or list(rows())  # in the order asked for
+  made = run_rows(names, {name: {} for name in names} if _MAKE.value else reference)
   if _MAKE.value:
     REFERENCE.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
 

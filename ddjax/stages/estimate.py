@@ -8,7 +8,7 @@ on.
 
 import functools
 import math
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
 from absl import logging
 import flax.linen as nn
@@ -83,6 +83,7 @@ def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
       stages[_CURVE] = _curve(job)
   else:
     stages = _kernel_stages(job) if "kernel" in config and job.num_steps else {}
+  by_kernels = () if job.distiller.image_passes else tuple(stages)
   if experts is not None:
     stages = {"experts": experts} | stages
   if "accuracy" in config.evaluators:
@@ -95,7 +96,7 @@ def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
   if "privacy" in config.evaluators:
     stages["evaluate privacy"] = _networks_of_splits(job)
   apart = [what for name, what in _NOT_ESTIMATED.items() if name in config.evaluators]
-  return of_stages(job, stages, apart)
+  return of_stages(job, stages, apart, by_kernels)
 
 
 @_only_informs
@@ -126,10 +127,15 @@ def _full_set(job: Job) -> np.ndarray:
 
 
 @_only_informs
-def of_stages(job: Job, stages: dict[str, np.ndarray], apart: Sequence[str] = ()) -> Estimate:
+def of_stages(
+  job: Job,
+  stages: dict[str, np.ndarray],
+  apart: Sequence[str] = (),
+  by_kernels: Sequence[str] = (),
+) -> Estimate:
   """The sum of the stages, each [flops, seconds, bytes of one call].
 
-  `apart` names what the run does besides, in words.
+  `apart` names what the run does besides, in words; `by_kernels` the stages without a network.
   """
   flops = {name: _known(one[0]) for name, one in stages.items()}
   seconds = {name: _known(one[1]) for name, one in stages.items()}
@@ -141,7 +147,8 @@ def of_stages(job: Job, stages: dict[str, np.ndarray], apart: Sequence[str] = ()
       flops, seconds, memory, f"{memory / 2**30:.2g} GiB of data; no estimate of {others}."
     )
   others = [name for name, value in seconds.items() if value is None] + list(apart)
-  seconds[_COMPILATION] = _compile_seconds(stages, is_kernel_method=not job.distiller.image_passes)
+  of_networks, of_kernels = backend.traits().compile_seconds
+  seconds[_COMPILATION] = sum(of_kernels if name in by_kernels else of_networks for name in stages)
   found = Estimate(flops, seconds, memory, "")
   text = f"{sum(value or 0 for value in flops.values()) / 1e12:.3g} TFLOP, "
   text += f"{memory / 2**30:.2g} GiB, about {duration(found.total_seconds)} ("
@@ -170,13 +177,6 @@ def joined(estimates: Mapping[str, Estimate]) -> Estimate:
 
 def _known(value: float) -> float | None:
   return float(value) if math.isfinite(value) else None
-
-
-def _compile_seconds(stages: dict[str, Any], is_kernel_method: bool) -> float:
-  """Of the programs of these stages, where the cache of compiled programs has none of them."""
-  of_networks, of_kernels = backend.traits().compile_seconds
-  kernels = {"evaluate kernel"} | ({"distill", _CURVE} if is_kernel_method else set())
-  return sum(of_kernels if name in kernels else of_networks for name in stages)
 
 
 def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
