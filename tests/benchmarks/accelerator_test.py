@@ -206,8 +206,10 @@ def test_bad_input_is_one_sentence(tmp_path, flags, message):
 
 def test_the_table_names_everything(tmp_path):
   results = Results(tmp_path)
-  results.set_facts({"device": "H", "backend": "gpu", "missing": ["torch"], "versions": {}})
+  facts = {"device": "H", "backend": "gpu", "missing": ["torch"], "versions": {}}
+  results.set_facts(facts | {"commit": "old"})
   results.add("check", "method dm", {"ok": True, "seconds": 2.0, "compile_seconds": 1.0})
+  results.set_facts(facts | {"commit": "new"})
   results.add("check", "method kip", {"ok": False, "seconds": 1.0, "problem": "a | b"})
   results.add("check", "evaluator kernel", {"ok": False, "problem": "no time left"})
   peaks = {"flops_default": 2e12, "flops_highest": 1e12, "bytes": 1e12}
@@ -218,7 +220,8 @@ def test_the_table_names_everything(tmp_path):
   results.add("reproduce", "r", {"state": "finished", "ours": 0.25, "interval": [0.2, 0.3]})
   table.write(results, tmp_path)
   text = (tmp_path / table.NAME).read_text()
-  for part in ("1 of 3 rows", "Not installed: torch", "| method kip | FAILED |", "a / b",
+  for part in ("# H, commit new, old", "1 of 3 rows",
+               "Not installed: torch", "| method kip | FAILED |", "a / b",
                "| evaluator kernel | not run |", "| 2000.000 |  |  | 2.0 |", "0.250 [0.200, 0.300]",
                "out of time"):  # fmt: skip
     assert part in text
