@@ -4,6 +4,7 @@ from ddjax.data.source import DataError
 from ddjax.experts.files import ExpertBufferError
 from ddjax.files.atomic import OutputError
 from ddjax.stages.run_folder import RunFolderError
+from ddjax.study.ledger import StudyError
 from ddjax.training.checkpoints import CheckpointError
 from ddjax.training.trainer import NonFiniteLossError, PreemptedError
 
@@ -15,6 +16,7 @@ EXPECTED = (
   NonFiniteLossError,
   OutputError,
   RunFolderError,
+  StudyError,
   FileNotFoundError,
   ValueError,
 )

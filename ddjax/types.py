@@ -194,6 +194,7 @@ class EvaluationContext(NamedTuple):
     keep: (name, make) -> {name: array}, what `make()` returns, or what it returned before this run
       was killed. Names of pieces differ within an evaluator.
     check_stop: raises PreemptedError where the run was asked to stop; for pieces that take long.
+    leave: (name, {key: array}) keeps arrays beside the report for later comparisons between runs.
   """
 
   sets: Mapping[str, DistilledSet]
@@ -204,6 +205,7 @@ class EvaluationContext(NamedTuple):
     lambda name, make: make()
   )
   check_stop: Callable[[], None] = lambda: None
+  leave: Callable[[str, dict[str, np.ndarray]], None] = lambda name, arrays: None
 
 
 class Report(NamedTuple):

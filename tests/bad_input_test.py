@@ -136,8 +136,25 @@ def test_a_diverging_run_stops_and_keeps_what_it_had(tmp_path):
   assert ddjax.load(tmp_path).info["step"] == 4
 
 
-def test_equal_images_are_a_singular_kernel(tmp_path):
-  np.savez(tmp_path / "mine.npz", images=np.full((40, 4, 4), 7, np.uint8), labels=np.arange(40) % 2)
+@pytest.mark.parametrize(
+  "images, message",
+  [
+    (np.full((40, 4, 4), 77, np.uint8), "mine.npz: all 32 train images are equal|all 40"),
+    (np.arange(40, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2) // 2 * 6, "the same"),
+  ],
+)
+def test_images_that_tell_nothing_are_refused_before_anything_is_computed(
+  tmp_path, images, message
+):
+  np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(40) % 2)
+  with pytest.raises(errors.EXPECTED, match=message):
+    distill.run(_config("npz", data__path=str(tmp_path / "mine.npz")), tmp_path / "run")
+
+
+def test_equal_images_of_a_class_are_a_singular_kernel(tmp_path):
+  labels = np.arange(40) % 2
+  images = np.full((40, 4, 4), 77, np.uint8) + labels[:, None, None].astype(np.uint8)
+  np.savez(tmp_path / "mine.npz", images=images, labels=labels)
   config = _config("npz", data__path=str(tmp_path / "mine.npz"), ridge=1e-30)
   with pytest.raises(NonFiniteLossError, match="kernel matrix may be singular.*--config.ridge"):
     distill.run(config, tmp_path / "run")

@@ -5,7 +5,6 @@ import pathlib
 import numpy as np
 import pytest
 
-from ddjax import kernel_ablation, privacy_study
 from ddjax.api import get_config
 from ddjax.config.compare import flatten
 from ddjax.data.facts import FACTS
@@ -20,14 +19,13 @@ from ddjax.training import parallel, trainer
 
 CONFIGS = sorted(path.name for path in pathlib.Path("configs").glob("*.py"))
 EVALUATIONS = ["evaluate.py", "full_set.py"]  # they make no set; tests/tasks/evaluate_test.py
-STUDIES = ["export.py", "pack.py", "privacy.py"]  # of sets and methods that there are
-METHODS = sorted(set(CONFIGS) - set(EVALUATIONS) - set(STUDIES))
+STUDIES = ["export.py", "pack.py"]  # of sets that there are
+GRIDS = ["kernel_ablation.py", "privacy.py", "study.py"]  # tests/study/grid_test.py
+METHODS = sorted(set(CONFIGS) - set(EVALUATIONS) - set(STUDIES) - set(GRIDS))
 
 
 def test_there_are_configs():
-  assert {"kip.py", "label_solve.py", "kernel_ablation.py", "coreset.py", *EVALUATIONS} <= set(
-    CONFIGS
-  )
+  assert {"kip.py", "label_solve.py", "coreset.py", *EVALUATIONS, *GRIDS} <= set(CONFIGS)
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)
@@ -58,16 +56,6 @@ def test_every_data_set_can_be_packed():
     config.lock()
   with pytest.raises(ValueError, match="'ipc'.*dataset"):
     get_config("configs/pack.py:digits,ipc=1")
-
-
-def test_the_privacy_study_has_a_cell_for_every_method_ipc_and_init():
-  config = get_config("configs/privacy.py:digits,splits=16")
-  config.factors.num_classes = (5,)
-  names = [cell.name for cell in privacy_study.cells_of(config)]
-  assert len(names) == len(set(names)) == 2 * 2 * 2 + 2
-  assert {"dm-ipc1-real", "kip-ipc10-noise", "dm-ipc1-real-5classes"} <= set(names)
-  assert config.privacy.num_splits == 16
-  assert all(plan.outer.num_steps <= 300 for plan in config.distillations.values())
 
 
 @pytest.mark.parametrize("method", sorted(coreset.METHODS))
@@ -219,8 +207,6 @@ def test_one_step_on_fake_data(name):
   if "network" in config:  # built as it stands; run with what compiles fast
     prepare(config, pathlib.Path(), load_real_data(config.data))
     config.network.name, config.augmentation = "convnet(depth=1)", "crop"
-  if config.task == "kernel_ablation":
-    config = kernel_ablation.cell_config(config, "fc1-ntk")
   job = prepare(config, pathlib.Path(), load_real_data(config.data))
   state = job.initial_state()
   is_host_fed = job.distiller.batch_at is not None
@@ -236,9 +222,3 @@ def test_one_step_on_fake_data(name):
   after, metrics = program(placed, job.data, 1, numbers)
   assert int(np.ravel(after.step)[0]) == 1
   assert all(np.isfinite(value).all() for value in metrics.values())
-
-
-def test_the_ablation_as_it_stands_has_twelve_kernels_without_pooling():
-  config = get_config("configs/kernel_ablation.py")
-  families = [kernel.family for kernel in config.kernels.values()]
-  assert len(families) == 12 and not {"convnet", "myrtle"} & set(families)

@@ -51,7 +51,7 @@ def _cache_folder(tmp_path_factory):
 # Files whose tests are few and long; a worker left alone with one at the end would hold up the run.
 _LONG_FILES = (
   "protocol_test.py", "end_to_end_test.py", "evaluate_test.py", "idc_test.py",
-  "unroll_test.py", "dm_test.py", "dsa_test.py", "kill_test.py", "privacy_study_test.py",
+  "unroll_test.py", "dm_test.py", "dsa_test.py", "kill_test.py", "study_test.py",
   "bad_input_test.py", "experts_test.py", "recursion_test.py", "tfds_source_test.py",
 )  # fmt: skip
 

@@ -1,13 +1,11 @@
 """Whole runs on the fake data set: what lies in the folder, and what a second start does."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 
 import ddjax
-from ddjax import kernel_ablation
 from ddjax.api import get_config
 from ddjax.stages.run_folder import RunFolderError
 from ddjax.tasks import distill
@@ -141,38 +139,6 @@ def test_float64_by_config(tmp_path):
   result = distill.run(config, tmp_path)
   assert result.report["reports"]["kernel"]["settings"]["precision"] == "float64"
   assert ddjax.load(tmp_path).images.dtype == np.float32
-
-
-def test_kernel_ablation_marks_what_it_cannot_afford_and_resumes_by_cell(tmp_path):
-  config = get_config("configs/kernel_ablation.py:fake,smoke,pooled")
-  config.num_devices = 1
-  for name in list(config.kernels):
-    if name not in ("fc1-ntk", "rbf", "convnet3-ntk"):
-      del config.kernels[name]
-  config.max_cell_minutes = 1.0
-  _ablate(config, tmp_path, unaffordable={"convnet": 99.0})
-  rows = list(csv.DictReader((tmp_path / "kernel_ablation.csv").read_text().splitlines()))
-  assert list(rows[0]) == ["train_kernel", "test_kernel", "accuracy", "low", "high"]
-  assert len(rows) == 4 * 3
-  not_run = [row for row in rows if "convnet3-ntk" in (row["train_kernel"], row["test_kernel"])]
-  assert len(not_run) == 6 and {row["accuracy"] for row in not_run} == {
-    "not run (estimate: 99 min)"
-  }
-  assert all(float(row["accuracy"]) > 0.2 for row in rows if row not in not_run)
-  assert (tmp_path / "figures" / "kernel_ablation.png").exists()
-  before = (tmp_path / "cells" / "rbf" / "report.json").stat().st_mtime_ns
-  _ablate(config, tmp_path, unaffordable={"convnet": 99.0})
-  assert (tmp_path / "cells" / "rbf" / "report.json").stat().st_mtime_ns == before
-  assert {"fc1-ntk", "rbf"} == {path.name for path in (tmp_path / "cells").iterdir()}
-
-
-def _ablate(config, workdir, unaffordable):
-  """Runs the ablation with the named estimates in minutes, so that speed decides nothing here."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(
-      kernel_ablation, "_minutes", lambda job: unaffordable.get(job.config.kernel.family, 0.1)
-    )
-    return kernel_ablation.run(config, workdir)
 
 
 def test_many_matching_runs_of_random_halves_say_what_they_share(tmp_path):

@@ -259,3 +259,51 @@ def test_sigterm_saves_says_so_and_exits_143(tmp_path):
   assert any(path.name.isdigit() for path in tmp_path.glob("checkpoints/*"))
   _finish(tmp_path)
   assert ddjax.load(tmp_path).info["step"] == 600
+
+
+STUDY = (
+  "--config=configs/study.py:smoke",
+  "--config.axes.seed=(0,1,2)",
+  "--config.evaluators=('kernel','accuracy')",
+  "--config.accuracy_evaluation.num_epochs=3",
+  "--config.subset_ipcs=(2,)",
+  "--config.real_steps=(5,)",
+)
+
+
+def _figures(study):
+  """What a study found, without what depends on the clock and on who did it."""
+  timeless = ("seconds", "estimate_seconds", "device")
+  return [
+    {name: value for name, value in cell.items() if name not in timeless} for cell in study["cells"]
+  ]
+
+
+@pytest.mark.slow
+def test_two_workers_killed_five_times_each_do_every_cell_once(tmp_path):
+  _finish(tmp_path / "whole", STUDY)
+  killed, moments, workers = tmp_path / "killed", random.Random(3), []
+  for _ in range(5):
+    workers = [_start(killed, STUDY) for _ in range(2)]
+    for worker in workers:
+      time.sleep(moments.uniform(2.0, 15.0))
+      worker.kill()
+    for worker in workers:
+      worker.communicate()
+  workers = [_start(killed, STUDY) for _ in range(2)]
+  for worker in workers:
+    _, errors = worker.communicate()
+    assert worker.returncode == 0, errors
+  whole, found = (
+    json.loads((tmp_path / name / "study.json").read_text()) for name in ("whole", "killed")
+  )
+  assert len(whole["cells"]) == 18 and whole["counts"] == found["counts"] == {"done": 18}
+  assert _figures(whole) == _figures(found)
+  events = [
+    json.loads(line)
+    for path in (killed / "workers").glob("*.jsonl")
+    for line in path.read_text().splitlines()
+  ]
+  done = [event["cell"] for event in events if event["event"] == "done"]
+  assert sorted(done) == sorted(cell["name"] for cell in whole["cells"])
+  assert len({event["time"] for event in events if event["event"] == "began"}) > 18

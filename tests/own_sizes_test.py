@@ -1,4 +1,4 @@
-"""A user's own photographs of 64 and of 96 pixels: a few steps of every method, a report."""
+"""A user's own photographs of 64, 96 and 128 pixels: a few steps of every method, a report."""
 
 import numpy as np
 from PIL import Image
@@ -39,8 +39,12 @@ CHANGES = {
 }
 
 
+_NETWORKS = {64: "convnet(depth=4)", 96: "convnet", 128: "convnet(depth=5)"}
+"""{side: network}, a block for each halving down to 4 pixels, as papers have them."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("side", [64, 96])
+@pytest.mark.parametrize("side", _NETWORKS)
 @pytest.mark.parametrize("method", [method for method in CHANGES if method != "dc"])
 def test_own_photographs_run_to_a_report(tmp_path, method, side):
   rng = np.random.default_rng(0)
@@ -50,13 +54,34 @@ def test_own_photographs_run_to_a_report(tmp_path, method, side):
       pixels = rng.integers(0, 120, (side, side + 8 * (index % 2), 3)) + 60 * label
       Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
   config = get_config(f"configs/{method}.py:folder")
-  changes = known_fields(config, COMMON | CHANGES[method])
+  network = _NETWORKS[side]
+  own = {"accuracy_evaluation.networks": (network,)}
+  own |= {"network.name": network} if "network" in config else {}
+  changes = known_fields(config, COMMON | CHANGES[method] | own)
   config.update_from_flattened_dict(
     changes | {"data.path": str(tmp_path / "photos"), "data.image_size": side, "synthetic.ipc": 1}
   )
   report = distill.run(config, tmp_path / "run").report
-  assert np.isfinite(report["reports"]["accuracy"]["scalars"]["convnet"])
+  assert np.isfinite(report["reports"]["accuracy"]["scalars"][network])
   assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_the_report_says_that_photographs_were_resized(tmp_path):
+  rng = np.random.default_rng(0)
+  for label, name in enumerate(("<b>a</b>".replace("/", "-"), "b. c")):
+    (folder := tmp_path / "my photos v1.2" / name).mkdir(parents=True)
+    for index in range(6):
+      pixels = rng.integers(0, 120, (12 + index, 16, 3)) + 60 * label
+      Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.x.png")
+  config = get_config("configs/kip.py:folder")
+  changes = COMMON | {"evaluators": ("kernel",), "outer.target_batch_size": 4, "synthetic.ipc": 1}
+  own = {"data.path": str(tmp_path / "my photos v1.2"), "data.image_size": 8}
+  config.update_from_flattened_dict(known_fields(config, changes) | own)
+  report = distill.run(config, tmp_path / "run").report
+  assert report["run"]["data_version"] == "own, central squares resized to 8 x 8 px"
+  page = (tmp_path / "run" / "report.html").read_text()
+  assert "own, central squares resized to 8 x 8 px" in page
+  assert "&lt;b&gt;a&lt;-b&gt;" in page and "b. c" in page and "<b>a" not in page
 
 
 def known_fields(config, changes):

@@ -11,12 +11,12 @@ def check_numbers(config: ConfigDict) -> None:
   Floats are finite, and seeds are whole numbers from 0 to 2^32 - 1.
   """
   for name, value in _fields(config):
+    is_seed = name.rpartition(".")[2] in ("seed", "split_seed", "feature_seed")
     for one in value if isinstance(value, (tuple, list)) else (value,):
       if isinstance(one, float) and not math.isfinite(one):
         raise ValueError(f"{name}={one} must be finite.")
-    is_seed = name.rpartition(".")[2] in ("seed", "split_seed", "feature_seed")
-    if is_seed and not 0 <= value < 2**32:
-      raise ValueError(f"{name}={value} must lie between 0 and 2^32 - 1.")
+      if is_seed and not (isinstance(one, int) and 0 <= one < 2**32):
+        raise ValueError(f"{name}={one!r} must be a whole number between 0 and 2^32 - 1.")
 
 
 def _fields(config: ConfigDict, prefix: str = ""):

@@ -15,6 +15,7 @@ def foreign() -> ConfigDict:
       experiment=0,  # which of the sets in one file of DC, DSA or DM
       label_kind=placeholder(str),  # one_hot, centred, probabilities, logits
       ipc=placeholder(int),  # the first so many images of each class; None: all
+      max_value=placeholder(float),  # white in whole numbers; None: 255, of 16 bits 65535
       use_average=False,  # the averaged copy in a checkpoint of FRePo or RCIG
     )
   )

@@ -19,7 +19,7 @@ def base(method: str, dataset: str) -> ConfigDict:
   """
   return ConfigDict(
     dict(
-      task="distill",  # or kernel_ablation: what ddjax.main does with this config
+      task="distill",  # what ddjax.main does with this config: a name in ddjax.tasks.start.TASKS
       method=method,
       variant="",  # a word in the name of the run folder, for what the config argument chose
       seed=0,
@@ -51,7 +51,7 @@ def evaluation(task: str, dataset: str) -> ConfigDict:
   """What evaluations without a distillation have; networks and protocol as published.
 
   Args:
-    task: name in `ddjax.tasks.TASKS`.
+    task: name in `ddjax.tasks.start.TASKS`.
     dataset: name in `ddjax.data.facts.FACTS`.
   """
   config = ConfigDict(
@@ -108,6 +108,8 @@ def data(dataset: str) -> ConfigDict:
       name=dataset,  # or "npz" or "folder", with `path`
       path=placeholder(str),  # a user's own data
       channels=placeholder(str),  # first or last, where the shape of an npz's images does not say
+      max_value=placeholder(float),  # white in an npz or in 16-bit pictures; None: 255, 65535 or 1,
+      # by their type
       image_size=placeholder(int),  # of a folder: central squares resized to so many pixels a side
       data_dir=placeholder(str),  # of packed sets (configs/pack.py) or TFDS's, packed ones first;
       # default: TFDS_DATA_DIR, then TFDS's own
@@ -194,6 +196,7 @@ def accuracy_evaluation() -> ConfigDict:
       feature_ridge=placeholder(float),  # of regressions on each network's features; FRePo: 1e-6
       full_set="cached",  # networks on the full train set: cached, train (may take days), or none
       full_epochs=placeholder(int),  # of the full set; None for as many as the small sets get
+      full_steps=placeholder(int),  # of a batch on the full set, instead of epochs
       full_seeds=1,  # networks on the full set
       use_robust_scores=False,  # label- and augmentation-robust scores: three more fits of the set
       num_bootstrap=2000,

@@ -41,6 +41,11 @@ def cached(key: str, make: Callable[[], Arrays]) -> Arrays:
   return arrays
 
 
+def has(key: str) -> bool:
+  """Whether there is a file under `key`, whole or not."""
+  return (cache_dir() / f"{key}.npz").exists()
+
+
 def find(key: str) -> Arrays | None:
   """The arrays under `key`, or None where they are not there or damaged."""
   path = cache_dir() / f"{key}.npz"

@@ -5,7 +5,7 @@ from pathlib import Path
 from absl import logging
 import numpy as np
 
-from ddjax.data.interpret import DEEP_MODES, from_sixteen_bits
+from ddjax.data.interpret import DEEP_MODES, check_not_dark, to_bytes
 from ddjax.data.source import DataError, Source
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -13,7 +13,7 @@ _GREY_MODES = ("1", "L")
 _COLOUR_MODES = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "LA")
 
 
-def read_folder(path: str, side: int | None = None) -> Source:
+def read_folder(path: str, side: int | None = None, max_value: float | None = None) -> Source:
   """Reads `train/CLASS/*.png` and `test/CLASS/*.png`, or `CLASS/*.png` without a test part.
 
   Any common image format will do, 16 bits a channel too. If any image has colour, all become RGB.
@@ -23,6 +23,7 @@ def read_folder(path: str, side: int | None = None) -> Source:
     path: of the folder.
     side: to which the central square of every image is resized, pixels (bicubic, antialiased);
       None: all images must have one size.
+    max_value: the value of white in pictures of 16 bits; None: 65535, unless all are nearly black.
   Returns:
     the Source, classes in alphabetical order; its test part is empty where there is none.
   Raises:
@@ -40,7 +41,7 @@ def read_folder(path: str, side: int | None = None) -> Source:
     odd = sorted(train.keys() ^ test.keys())[0]
     raise DataError(f"Class {odd!r} stands in only one of {folder}/train and {folder}/test.")
   files = [file for part in (train, test) for of_class in part.values() for file in of_class]
-  images = decode(files, side)
+  images = decode(files, side, max_value)
   counts = [len(of_class) for part in (train, test) for of_class in part.values()]
   labels = np.repeat(np.arange(len(counts), dtype=np.int32) % len(train), counts)
   cut = sum(map(len, train.values()))
@@ -74,14 +75,16 @@ def list_images(folder: Path, inside: str = "") -> dict[str, list[Path]]:
   return files
 
 
-def decode(files: list[Path], side: int | None) -> np.ndarray:
+def decode(files: list[Path], side: int | None, max_value: float | None = None) -> np.ndarray:
   """Image files as u8[n h w c], c = 3 if any has colour, else 1.
 
   Args:
     files: of any common format, 8 or 16 bits a channel.
     side: to which central squares are resized; None: all must have one size.
+    max_value: the value of white in pictures of 16 bits; None: 65535.
   Raises:
-    DataError: naming the first file that cannot be read, or is of another size.
+    DataError: naming the first file that cannot be read, or is of another size; where pictures of
+      16 bits are all nearly black and `max_value` is not named.
   """
   from PIL import Image
 
@@ -101,17 +104,27 @@ def decode(files: list[Path], side: int | None) -> np.ndarray:
       )
     if mode not in _GREY_MODES + _COLOUR_MODES + DEEP_MODES:
       raise DataError(f"{file} has mode {mode!r}; images of 8 or 16 bits a channel are needed.")
+  white, most = 65535 if max_value is None else max_value, 0
+  if not 0 < white <= 65535:
+    raise DataError(f"data.max_value={white} must lie in (0, 65535].")
   if num_deep := sum(mode in DEEP_MODES for _, mode in facts):
-    logging.info("%d images have 16 bits: divided by 65535, and kept to 255ths.", num_deep)
+    logging.info("%d images have 16 bits: divided by %g, and kept to 255ths.", num_deep, white)
   is_grey = all(mode in _GREY_MODES + DEEP_MODES for _, mode in facts)
 
   def read(image):
+    nonlocal most
     if image.mode in DEEP_MODES:
-      image = Image.fromarray(from_sixteen_bits(np.asarray(image)))
+      values = np.asarray(image)
+      most = max(most, int(values.max()))
+      image = Image.fromarray(to_bytes(values, white))
     image = image.convert("L" if is_grey else "RGB")
     return np.array(image if side is None else _square(image, side))
 
   images = np.stack([opened(file, read) for file in files])
+  if max_value is None:
+    first = next((file for file, (_, mode) in zip(files, facts) if mode in DEEP_MODES), files[0])
+    where = f"{first.parent.parent}: what has 16 bits a channel, as {first.name},"
+    check_not_dark(where, "16-bit", most, white, "data.max_value")
   return images[..., None] if is_grey else images
 
 

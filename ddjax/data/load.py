@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.data import colour, fake, folders, own, pack, released, tfds_source
-from ddjax.data.cache import cached, folder_stamp
+from ddjax.data.cache import cached, folder_stamp, has
 from ddjax.data.facts import get_facts
 from ddjax.data.preprocess import Preprocessing, as_pixels, fit_preprocessing
 from ddjax.data.source import DataError, Source
@@ -23,6 +23,7 @@ from ddjax.types import DatasetInfo, DataSplit
 
 _NUM_DIGITS_TEST = 450
 _ROWS_PER_BLOCK = 4096
+_OF_OWN_DATA = {"image_size": ("folder",), "channels": ("npz",), "max_value": ("npz", "folder")}
 
 
 class RealData(NamedTuple):
@@ -184,9 +185,11 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
     DataError: if it cannot be read.
   """
   name, facts = config.name, get_facts(config.name)
-  for field, of in (("image_size", "folder"), ("channels", "npz")):
-    if config.get(field) is not None and name != of:
-      raise DataError(f"data.{field}={config[field]!r} is of data.name={of}, not of {name}.")
+  for field, of in _OF_OWN_DATA.items():
+    if config.get(field) is not None and name not in of:
+      raise DataError(
+        f"data.{field}={config[field]!r} is of data.name={' or '.join(of)}, not of {name}."
+      )
   data_dir = tfds_source.tfds_dir(config.data_dir)
   packed = pack.packed_path(data_dir, name)
   if use_packed and facts.image_shape and packed.exists():
@@ -195,8 +198,7 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
     folder = tfds_source.find_prepared(facts, data_dir)
     if folder is None:
       folder = tfds_source.prepare(name, facts, data_dir, config.download)
-    key = f"{name}-{folder.name}-{folder_stamp(folder)}"
-    source = _decoded(key, lambda: tfds_source.read_prepared(name, folder))
+    source = _decoded(_tfds_key(name, folder), lambda: tfds_source.read_prepared(name, folder))
     if source.train_images.shape[1:] != facts.image_shape:
       raise DataError(
         f"{folder} holds images {source.train_images.shape[1:]}, but the row {name!r} of "
@@ -214,14 +216,32 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
   if not config.path:
     raise DataError(f"config.data.name = {name!r} needs config.data.path.")
   if name == "npz":
-    source = own.read_npz(config.path, config.channels)
+    source = own.read_npz(config.path, config.channels, config.max_value)
   else:
     side = config.image_size
     if side is not None and side < 1:
       raise DataError(f"data.image_size={side} must be at least 1.")
+    white = config.max_value
     key = f"folder-{folder_stamp(Path(config.path).expanduser())}-{side or 'as it is'}"
-    source = _decoded(key, lambda: folders.read_folder(config.path, side))
+    key += "" if white is None else f"-{white}"
+    source = _decoded(key, lambda: folders.read_folder(config.path, side, white))
+  own.check_told_apart(config.path, source)
   return own.with_test_part(source, config.split_seed)
+
+
+def is_at_hand(config: ConfigDict) -> bool:
+  """Whether a set can be read without a download or minutes of decoding."""
+  facts = get_facts(config.name)
+  data_dir = tfds_source.tfds_dir(config.data_dir)
+  if not facts.tfds_name or pack.packed_path(data_dir, config.name).exists():
+    return not facts.folder
+  folder = tfds_source.find_prepared(facts, data_dir)
+  return folder is not None and has(_tfds_key(config.name, folder))
+
+
+def _tfds_key(name: str, folder: Path) -> str:
+  """Of a set that TFDS has prepared, in the cache."""
+  return f"{name}-{folder.name}-{folder_stamp(folder)}"
 
 
 def _decoded(key: str, read) -> Source:

@@ -1,12 +1,13 @@
 """A user's own images in an npz file, and the test part of sets that come without one."""
 
+import hashlib
 from pathlib import Path
 import zipfile
 
 from absl import logging
 import numpy as np
 
-from ddjax.data.interpret import as_images, as_labels
+from ddjax.data.interpret import as_images, as_labels, usual_white
 from ddjax.data.source import DataError, Source
 from ddjax.data.splits import stratified_rows, without_rows
 
@@ -19,7 +20,7 @@ _NAMES = (
 """Names of the arrays of an npz: images and labels to train on, and those to test on."""
 
 
-def read_npz(path: str, channels: str | None = None) -> Source:
+def read_npz(path: str, channels: str | None = None, max_value: float | None = None) -> Source:
   """Reads images and labels, and where they are there a test part and the classes' names.
 
   Arrays are called as in one of `_NAMES`; `class_names` may stand beside them. What images and
@@ -28,6 +29,7 @@ def read_npz(path: str, channels: str | None = None) -> Source:
   Args:
     path: of the file.
     channels: "first" or "last", where the shape of the images does not say.
+    max_value: the value of white, where the type of the images does not say.
   Returns:
     the Source; its test part is empty where the file has none.
   Raises:
@@ -38,39 +40,113 @@ def read_npz(path: str, channels: str | None = None) -> Source:
     raise DataError(f"There is no file {file} (config.data.path).")
   if not zipfile.is_zipfile(file):
     raise DataError(f"{file} is not an npz file, or it is damaged.")
-  try:
-    with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
-      arrays = {name: stored[name] for name in stored.files}
-  except Exception as error:  # a damaged zip, or pickled objects, which could run code
-    raise DataError(f"Cannot read {file} as an npz of plain arrays: {error}") from error
-  names = next((names for names in _NAMES if set(names[:2]) <= arrays.keys()), None)
-  if names is None:
-    pairs = ", or ".join(f"{names[0]!r} and {names[1]!r}" for names in _NAMES)
-    missing = next((name for name in _NAMES[0][:2] if name not in arrays), _NAMES[0][0])
-    raise DataError(
-      f"{file} has no array {missing!r}; it holds {', '.join(sorted(arrays))}. Needed are {pairs}."
-    )
+  names, arrays = _load(file)
   has_test = names[2] in arrays
   if has_test != (names[3] in arrays):
     raise DataError(f"{file} has only one of {names[2]} and {names[3]}.")
-  images = as_images(f"{file}: {names[0]}", arrays[names[0]], channels)
-  known = tuple(map(str, arrays.get("class_names", ())))
+  images = as_images(f"{file}: {names[0]}", arrays[names[0]], channels, max_value)
+  known = _class_names(file, arrays.get("class_names"))
   train = as_labels(f"{file}: {names[1]}", arrays[names[1]], len(images), known)
-  num_classes = int(train.index.max()) + 1
-  _check_classes(file, train.index, num_classes)
-  class_names = known or train.names or tuple(map(str, range(num_classes)))
+  class_names = known or train.names
+  num_classes = max(len(train.names), train.width) or int(train.index.max()) + 1
+  _check_classes(file, train.index, num_classes, class_names)
+  class_names = class_names or tuple(map(str, range(num_classes)))
   if len(class_names) != num_classes:
     raise DataError(f"{file}: {len(class_names)} class_names for {num_classes} classes.")
   if not has_test:
     return Source(images, train.index, images[:0], train.index[:0], class_names, "own")
-  test_images = as_images(f"{file}: {names[2]}", arrays[names[2]], channels)
-  where = f"{file}: {names[3]}"
-  test = as_labels(where, arrays[names[3]], len(test_images), train.names)
+  of_test = arrays[names[2]]
+  if max_value is None and of_test.dtype == arrays[names[0]].dtype:
+    max_value = usual_white(of_test.dtype)  # as that of train, however dark these are
+  test_images = as_images(f"{file}: {names[2]}", of_test, channels, max_value)
+  if not known and _is_text(arrays[names[1]]) != _is_text(arrays[names[3]]):
+    words = ("names", "numbers") if _is_text(arrays[names[1]]) else ("numbers", "names")
+    raise DataError(
+      f"{file}: {names[1]} are {words[0]} and {names[3]} {words[1]} of classes. An array "
+      "class_names, the names in the order of their numbers, says which is which."
+    )
+  test = as_labels(f"{file}: {names[3]}", arrays[names[3]], len(test_images), known or train.names)
   if test_images.shape[1:] != images.shape[1:]:
     raise DataError(f"{file}: {names[2]} are {test_images.shape[1:]}, images {images.shape[1:]}.")
   if test.index.max() >= num_classes:
     raise DataError(f"{file}: test label {test.index.max()} is no label of a train example.")
+  if test.width not in (0, num_classes):
+    raise DataError(f"{file}: {names[3]} are of {test.width} classes, {names[1]} of {num_classes}.")
   return Source(images, train.index, test_images, test.index, class_names, "own")
+
+
+def _load(file: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+  """(names of images and labels, the arrays of a set); what else the file holds is left alone."""
+  name = ""
+  try:
+    with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
+      names = next((names for names in _NAMES if set(names[:2]) <= set(stored.files)), None)
+      if names is None:
+        raise _without_names(file, stored.files)
+      arrays = {}
+      for name in (*names, "class_names"):
+        if name in stored.files:
+          arrays[name] = stored[name]
+      return names, arrays
+  except DataError:
+    raise
+  except Exception as error:  # a damaged zip, or pickled objects, which could run code
+    if "Object arrays" not in str(error):
+      raise DataError(
+        f"Cannot read {file} as an npz of plain arrays: {str(error)[:300]}"
+      ) from error
+    advice = f"{name}.astype(str)" if "images" not in name and "x_" not in name else (
+      "numpy.stack of images of one size, as uint8"
+    )  # fmt: skip
+    raise DataError(
+      f"{file}: {name} is an array of Python objects, which could run code and is never loaded. "
+      f"Save {advice} instead."
+    ) from error
+
+
+def _without_names(file: Path, found: list[str]) -> DataError:
+  """The error of a file that has no images, or no labels."""
+  pairs = ", or ".join(f"{names[0]!r} and {names[1]!r}" for names in _NAMES)
+  missing = next((name for name in _NAMES[0][:2] if name not in found), _NAMES[0][0])
+  return DataError(
+    f"{file} has no array {missing!r}; it holds {', '.join(sorted(found))}. Needed are {pairs}."
+  )
+
+
+def _class_names(file: Path, names: np.ndarray | None) -> tuple[str, ...]:
+  """The names of the classes, each once; () where there are none."""
+  if names is None:
+    return ()
+  if names.ndim != 1:
+    raise DataError(f"{file}: class_names is {names.dtype}{list(names.shape)}, no list of names.")
+  names = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
+  names = tuple(map(str, names))
+  twice = next((name for name in names if names.count(name) > 1), None)
+  if twice is not None:
+    raise DataError(f"{file}: class_names has {twice!r} {names.count(twice)} times.")
+  return names
+
+
+def _is_text(labels: np.ndarray) -> bool:
+  return labels.dtype.kind in "US"
+
+
+def check_told_apart(where: str, source: Source) -> None:
+  """Raises DataError where all train images are equal, or two classes have the same ones.
+
+  Nothing is there to distil then, and kernels of such images are singular.
+  """
+  images, labels = source.train_images, source.train_labels
+  if (images == images[0]).all():
+    raise DataError(f"{where}: all {len(images)} train images are equal; there is nothing to tell.")
+  held: dict[frozenset, str] = {}
+  for label, name in enumerate(source.class_names):
+    rows = np.flatnonzero(labels == label)
+    digests = frozenset(hashlib.sha256(np.ascontiguousarray(images[row])).digest() for row in rows)
+    if (other := held.setdefault(digests, name)) != name:
+      raise DataError(
+        f"{where}: classes {other!r} and {name!r} have the same images; nothing tells them apart."
+      )
 
 
 def with_test_part(source: Source, seed: int) -> Source:
@@ -89,10 +165,15 @@ def with_test_part(source: Source, seed: int) -> Source:
   )
 
 
-def _check_classes(file: Path, labels: np.ndarray, num_classes: int) -> None:
+def _check_classes(
+  file: Path, labels: np.ndarray, num_classes: int, names: tuple[str, ...]
+) -> None:
   """Raises DataError for a single class, or one without an example."""
-  absent = np.setdiff1d(np.arange(num_classes), labels)
-  if absent.size:
-    raise DataError(f"{file}: labels run to {num_classes - 1}, but {absent[0]} has no example.")
+  present = np.unique(labels)  # their number may be 2^31
+  if len(present) < num_classes:
+    gap = np.flatnonzero(present != np.arange(len(present)))
+    absent = int(gap[0]) if gap.size else len(present)
+    name = f" ({names[absent]!r})" if absent < len(names) else ""
+    raise DataError(f"{file}: labels run to {num_classes - 1}, but {absent}{name} has no example.")
   if num_classes < 2:
     raise DataError(f"{file}: all {len(labels)} examples are of one class; at least 2 are needed.")

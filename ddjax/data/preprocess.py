@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from ddjax.data.cache import Arrays, cached
+from ddjax.data.cache import Arrays, cached, has
 from ddjax.wording import nearest
 
 KINDS = ("none", "standardise", "published", "zca_kip", "zca_kornia", "zca_frepo")
@@ -208,9 +208,17 @@ def fit_preprocessing(
     arrays = _fit_whitening(kind, images, max_value, regularisation, mean, std)
     return {name: arrays[name].astype(np.float32) for name in _needed(kind)}
 
-  key = f"{kind}-{regularisation}-{fingerprint}"
-  arrays = cached(key, fit) if fingerprint else fit()
+  arrays = cached(_key(kind, regularisation, fingerprint), fit) if fingerprint else fit()
   return Preprocessing(kind=kind, regularisation=float(regularisation), **arrays)
+
+
+def is_fitted(kind: str, fingerprint: str, regularisation: float = 0.1) -> bool:
+  """Whether the cache folder holds a whitening; True for kinds that take no time to fit."""
+  return not kind.startswith("zca") or has(_key(kind, regularisation, fingerprint))
+
+
+def _key(kind: str, regularisation: float, fingerprint: str) -> str:
+  return f"{kind}-{regularisation}-{fingerprint}"
 
 
 def _fit_whitening(kind, images, max_value, regularisation, mean, std) -> Arrays:
@@ -273,6 +281,12 @@ def _needed(kind: str) -> tuple[str, ...]:
     return (*standardised, "matrix", "median_mean", "median_norm")
   whitened = ("centre", "matrix") if kind.startswith("zca") else ()
   return (*standardised, *whitened)
+
+
+def check_kind(kind: str | None) -> None:
+  """Raises ValueError for an unknown kind; None is none yet."""
+  if kind is not None:
+    _known(kind)
 
 
 def _known(kind: str) -> str:

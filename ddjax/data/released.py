@@ -35,7 +35,8 @@ def read_released(name: str, facts: Facts, folder: Path) -> Source:
         f"There is no folder {folder / part}. {name} is read from its unpacked archive: a folder "
         f"{facts.folder!r} in config.data.data_dir, or config.data.path."
       )
-  first = next((path for path in sorted((folder / "train").iterdir()) if path.is_dir()), None)
+  inside_train = sorted(path for path in (folder / "train").iterdir() if path.name[0] != ".")
+  first = next((path for path in inside_train if path.is_dir()), None)
   inside = "images" if first is not None and (first / "images").is_dir() else ""
   train = list_images(folder / "train", inside)
   annotations = folder / "val" / _ANNOTATIONS

@@ -242,7 +242,7 @@ class Buffer:
     content = io.BytesIO()
     np.save(content, stored, allow_pickle=False)
     state_content = atomic.npz_bytes({str(i): leaf for i, leaf in enumerate(state)})
-    rounding, of_change = _rounding(parameters, stored, before)
+    rounding, of_change = files.rounding(parameters, stored, before)
     chunk = Chunk(
       file=f"{name}-{end_epoch - 1:04d}.npy",
       sha256=files.digest(content.getbuffer()),
@@ -394,17 +394,3 @@ def _last(chunks: list[Chunk], first_expert: int) -> Chunk:
   """The one of a group that reaches furthest."""
   own = [chunk for chunk in chunks if chunk.first_expert == first_expert]
   return max(own, key=lambda chunk: chunk.end_epoch)
-
-
-def _rounding(
-  exact: np.ndarray, stored: np.ndarray, before: np.ndarray | None
-) -> tuple[float, float]:
-  """Largest error of a stored vector, relative to the vector, and to its change in that epoch."""
-  if stored.dtype == exact.dtype:
-    return 0.0, 0.0
-  error = np.linalg.norm(stored.astype(np.float32) - exact, axis=-1)
-  relative = float((error / np.linalg.norm(exact, axis=-1)).max())
-  path = exact if before is None else np.concatenate([before[None], exact])
-  moved = np.linalg.norm(np.diff(path, axis=0), axis=-1)
-  of_change = error[len(error) - len(moved) :] / np.maximum(moved, 1e-30)
-  return relative, float(of_change.max(initial=0.0))

@@ -87,6 +87,20 @@ def warn_once(words: str) -> None:
   logging.warning("%s", words)
 
 
+def rounding(
+  exact: np.ndarray, stored: np.ndarray, before: np.ndarray | None
+) -> tuple[float, float]:
+  """Largest error of a stored vector, relative to the vector, and to its change in that epoch."""
+  if stored.dtype == exact.dtype:
+    return 0.0, 0.0
+  error = np.linalg.norm(stored.astype(np.float32) - exact, axis=-1)
+  relative = float((error / np.linalg.norm(exact, axis=-1)).max())
+  path = exact if before is None else np.concatenate([before[None], exact])
+  moved = np.linalg.norm(np.diff(path, axis=0), axis=-1)
+  of_change = error[len(error) - len(moved) :] / np.maximum(moved, 1e-30)
+  return relative, float(of_change.max(initial=0.0))
+
+
 def _compare(path: Path, found: str, expected: str) -> None:
   if found != expected:
     raise ExpertBufferError(

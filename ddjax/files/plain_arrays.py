@@ -49,7 +49,7 @@ def parse_npz(content: bytes, path: str | os.PathLike) -> dict[str, np.ndarray]:
         for entry in entries
       }
   except Exception as error:  # damaged bytes raise errors of a dozen kinds
-    reason = error or type(error).__name__
+    reason = str(error)[:300] or type(error).__name__  # a zip's may hold names of any length
     raise ValueError(f"{path} is damaged or no npz of plain arrays: {reason}") from error
 
 

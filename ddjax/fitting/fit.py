@@ -22,6 +22,7 @@ from ddjax.data import cache
 from ddjax.data.load import RealData, make_data_split
 from ddjax.fitting import feature_ridge, host, protocols, train
 from ddjax.fitting.host import Watch
+from ddjax.fitting.protocols import of_steps
 from ddjax.kernels.ridge import check_ridge
 from ddjax.models.build import build
 from ddjax.models.pieces import activation_bytes, best_images_at_once, passes_at_once
@@ -206,6 +207,11 @@ def fit_full(
   if config.full_epochs is not None:
     config.num_epochs = config.full_epochs
   made = recipes(config, real.info, use_flip)
+  if config.get("full_steps") is not None:  # sets from disk may not know the field
+    made = {
+      name: recipe._replace(protocol=of_steps(recipe.protocol, config.full_steps))
+      for name, recipe in made.items()
+    }
   data = None
   models = {}
   for name, recipe in made.items():

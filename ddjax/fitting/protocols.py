@@ -228,6 +228,19 @@ class Length(NamedTuple):
   drops: dict[int, float]
 
 
+def of_steps(protocol: Protocol, num_steps: int) -> Protocol:
+  """The same recipe for so many steps; its drops and its warm-up lie within them.
+
+  Raises:
+    ValueError: for fewer than one step.
+  """
+  if num_steps < 1:
+    raise ValueError(f"accuracy_evaluation.full_steps={num_steps} must be at least 1.")
+  return protocol._replace(
+    num_epochs=None, extra_epochs=0, drop_delay=0, num_steps=((math.inf, num_steps),)
+  )
+
+
 def length(protocol: Protocol, num_examples: int) -> Length:
   """The length of a training on so many examples."""
   steps_per_epoch = math.ceil(num_examples / protocol.batch_size)

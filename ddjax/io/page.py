@@ -171,6 +171,10 @@ def _section(
     ]
   num_classes = max(map(len, per_class.values()), default=0)
   names = settings.pop("class_names", None) or run.get("class_names") or range(num_classes)
+  if worst := settings.get("worst_class"):  # {figure: number of a class}
+    settings["worst_class"] = {
+      key: names[label] if label < len(names) else label for key, label in worst.items()
+    }
   rows = compare.comparisons({name: report})
   labels = [level.label for row in rows for level in (*row.baselines, *row.gains)]
   return {

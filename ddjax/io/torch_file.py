@@ -58,9 +58,8 @@ def read_torch(path: str | os.PathLike) -> Any:
       "strings and containers of them are read."
     ) from error
   except Exception as error:  # damaged bytes raise errors of a dozen kinds
-    raise ValueError(
-      f"{path} is damaged or no file of torch.save: {error or type(error).__name__}"
-    ) from error
+    reason = str(error)[:300] or type(error).__name__  # a zip's may hold names of any length
+    raise ValueError(f"{path} is damaged or no file of torch.save: {reason}") from error
 
 
 def write_torch(path: str | os.PathLike, value: Any) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
 
-from ddjax.plots import matrices
+from ddjax.plots import figures, matrices
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
@@ -30,8 +30,8 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str]) -> "Figure"
   shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
   return matrices.heat_map(
     shares,
-    [str(name) for name in class_names],
-    [str(name) for name in class_names],
+    [figures.as_text(name) for name in class_names],
+    [figures.as_text(name) for name in class_names],
     row_label="true class",
     column_label="predicted class",
     value_label="share of the true class",

@@ -35,7 +35,7 @@ def draw(report: Report, class_names: Sequence[str]) -> dict[str, "Figure"]:
   if by_group is not None:
     drawn["fairness_groups"] = matrices.heat_map(
       np.array(by_group, np.float64),
-      [str(name) for name in class_names],
+      [figures.as_text(name) for name in class_names],
       [str(group) for group in range(len(by_group[0]))],
       row_label="class",
       column_label="group (of a colour: the class whose it is)",
@@ -65,7 +65,7 @@ def _by_class(report: Report, class_names: Sequence[str]) -> "Figure":
     if key in ("accuracy", "full_accuracy", "random_subset_accuracy"):
       axes.axhline(np.nanmean(values[key]), color=colour, linewidth=0.8, linestyle=":", zorder=0)
   is_named = len(order) <= _MOST_NAMED
-  names = [str(class_names[label]) for label in order]
+  names = [figures.as_text(class_names[label]) for label in order]
   axes.set_xticks(range(len(order)) if is_named else [], names if is_named else [])
   if is_named and max(map(len, names)) > 3:
     axes.tick_params(axis="x", labelrotation=45)

@@ -84,7 +84,7 @@ def _numbers(axes, report: Report, class_names: Sequence[str], colours: np.ndarr
           fontsize=6.5, va="center", color=figures.BLACK if p_value < 0.05 else figures.GREY,
         )  # fmt: skip
   axes.set_yticks(
-    places if is_named else [], [str(name) for name in class_names] if is_named else []
+    places if is_named else [], [figures.as_text(name) for name in class_names] if is_named else []
   )
   axes.invert_yaxis()
   axes.margins(x=0.2)

@@ -21,8 +21,14 @@ ORANGE = "#d55e00"
 GREEN = "#009e73"
 PURPLE = "#9c4f80"
 SERIES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"))
+MARKERS = "os^Dv<>pXP*h"
+MANY = (
+  BLUE, ORANGE, GREEN, PURPLE, "#b8860b", "#3a9ad9", "#7a5230", "#5a5a9e", "#c23b6e", "#2f6f6f",
+)  # fmt: skip
+"""Colours for more than four series, which then differ in their markers too."""
 
 _DPI = 150
+_MOST_SIGNS = 40
 
 
 def new_figure(width: float, height: float, *, fixed_aspect: bool = False) -> "Figure":
@@ -36,6 +42,12 @@ def new_figure(width: float, height: float, *, fixed_aspect: bool = False) -> "F
   return Figure(figsize=(width, height), dpi=_DPI, layout=layout, facecolor="white")
 
 
+def as_text(name: object) -> str:
+  """A name of the user's, such as a class's, for Matplotlib: no formula, 40 signs at most."""
+  name = str(name)
+  return (name if len(name) <= _MOST_SIGNS else name[: _MOST_SIGNS - 1] + "…").replace("$", r"\$")
+
+
 def tidy(axes) -> None:
   """Takes the frame's upper and right lines away and puts a faint grid behind the data."""
   axes.spines[["top", "right"]].set_visible(False)
@@ -44,8 +56,13 @@ def tidy(axes) -> None:
   axes.tick_params(which="both", labelsize=8, color=GREY)
 
 
-def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
-  """Writes a figure as PNG at 150 dots an inch; raises atomic.OutputError where it cannot."""
+def as_png(figure: "Figure") -> bytes:
+  """A figure as PNG at 150 dots an inch."""
   buffer = io.BytesIO()
   figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.08)
-  atomic.write_bytes(path, buffer.getvalue())
+  return buffer.getvalue()
+
+
+def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
+  """Writes a figure as PNG at 150 dots an inch; raises atomic.OutputError where it cannot."""
+  atomic.write_bytes(path, as_png(figure))

@@ -120,7 +120,7 @@ def _rows(classes: np.ndarray, class_names, max_per_class: int, max_classes: int
   if most > max_per_class:
     notes.append(f"the first {max_per_class} of {most} images a class")
   rows = [np.flatnonzero(classes == index)[:max_per_class] for index in shown]
-  return _Layout(rows, _GAP, [str(class_names[index]) for index in shown], [], notes)
+  return _Layout(rows, _GAP, [figures.as_text(class_names[index]) for index in shown], [], notes)
 
 
 def _tiles(classes: np.ndarray, class_names, height: int) -> _Layout:
@@ -142,7 +142,7 @@ def _name_tiles(axes, layout: _Layout, height: int, width: int) -> None:
 
 def _short(name: str) -> str:
   """A class name that fits above one image."""
-  return name if len(name) <= 11 else name[:10] + "…"
+  return figures.as_text(name if len(name) <= 11 else name[:10] + "…")
 
 
 def _check(pixels: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> None:

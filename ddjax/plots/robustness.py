@@ -63,7 +63,7 @@ def epsilon_curves(
       epsilon, one["accuracy"], color=colour, linestyle=dashes, linewidth=1.6, marker="o",
       markersize=3, label=label,
     )  # fmt: skip
-  _epsilon_axis(axes)
+  epsilon_axis(axes)
   axes.set_ylim(0, 1)
   axes.set_ylabel("accuracy under PGD (bands: 95 % intervals)", fontsize=9)
   figures.tidy(axes)
@@ -117,7 +117,7 @@ def _sets(data: Mapping[str, Any]) -> list[str]:
   return [name for name in _LABELS if name in data]
 
 
-def _epsilon_axis(axes) -> None:
+def epsilon_axis(axes) -> None:
   """Epsilon in 1/255, doubling from one mark to the next, with room for zero."""
   from matplotlib.ticker import FuncFormatter, NullLocator, SymmetricalLogLocator
 

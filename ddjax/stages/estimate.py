@@ -123,6 +123,8 @@ def _full_set(job: Job) -> np.ndarray:
   config = job.config.accuracy_evaluation
   own = protocols.configure(config)
   own = own._replace(num_epochs=config.full_epochs or own.num_epochs)
+  if config.get("full_steps") is not None:
+    own = protocols.of_steps(own, config.full_steps)
   return _networks(job, job.real.info.num_train, config.full_seeds, own)
 
 

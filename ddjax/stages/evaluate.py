@@ -3,15 +3,18 @@
 import functools
 import importlib.util
 import itertools
+from pathlib import Path
 import time
 from typing import Any, Callable, Mapping, NamedTuple
 
 from absl import logging
 from ml_collections import ConfigDict
+import numpy as np
 
 from ddjax import registry
 from ddjax.config import compare, groups
 from ddjax.data.load import RealData
+from ddjax.files import atomic
 from ddjax.fitting.host import Watch
 from ddjax.random_streams import stream
 from ddjax.stages import baselines, experts, parts, shadows
@@ -81,6 +84,7 @@ def evaluate(
   chosen: DistilledSet | None = None,
   watch: Watch = Watch(),
   origin: ConfigDict | None = None,
+  scores: Path | None = None,
 ) -> tuple[dict[str, Report], dict[str, float]]:
   """Runs the evaluators on a distilled set, beside its step 0 and random subsets.
 
@@ -93,6 +97,7 @@ def evaluate(
     watch: of the fitting of networks: progress, stop request, where unfinished ones and finished
       reports are kept.
     origin: the config that distils the set again, for shadow runs; None where it is not known.
+    scores: the folder for arrays that later comparisons between runs need; None keeps none.
   Returns:
     {evaluator: Report}, and the seconds of each, the fitting of models with the first that needs
     them.
@@ -118,11 +123,15 @@ def evaluate(
         merged.setdefault(name, {}).update(of_set)
     return merged
 
+  def leave(name: str, arrays: dict[str, np.ndarray]) -> None:
+    if scores is not None:
+      atomic.write_npz(scores / f"{name}.npz", arrays)
+
   def measured(name: str, key: str) -> Report:
     kinds, measure = plan.measures[name]
     rng = stream(job.config.seed, f"measure {name}")
     pieces = parts.Pieces(name, key, watch)
-    own = context._replace(keep=pieces.keep, check_stop=pieces.check_stop)
+    own = context._replace(keep=pieces.keep, check_stop=pieces.check_stop, leave=leave)
     return measure(models_of(kinds), job.real, rng, own)
 
   plain = compare.plain(job.config)
@@ -214,7 +223,7 @@ def _differences(
 
 
 def evaluate_saved(
-  job: Job, distilled: DistilledSet, watch: Watch = Watch()
+  job: Job, distilled: DistilledSet, watch: Watch = Watch(), scores: Path | None = None
 ) -> tuple[dict[str, Report], dict[str, float]]:
   """Evaluates a set from disk, without its step 0; see `evaluate`.
 
@@ -222,11 +231,12 @@ def evaluate_saved(
     job: from `prepare_saved`.
     distilled: no replica axis.
     watch: as in `evaluate`.
+    scores: as in `evaluate`.
   """
   names = ("label_kind", "learning_rate", "decode_factor", "step", "member_hash", "real_data_hash")
   info = {name: distilled.info.get(name) for name in names}
   batch = DistilledSet(distilled.images[None], distilled.labels[None], info)
-  return evaluate(job, plan(job), batch, watch=watch, origin=origin_of(distilled))
+  return evaluate(job, plan(job), batch, watch=watch, origin=origin_of(distilled), scores=scores)
 
 
 def origin_of(distilled: DistilledSet) -> ConfigDict | None:

@@ -106,6 +106,7 @@ def present(
     "class_names": list(job.real.class_names),
     "workdir": str(job.workdir),
     "data_fingerprint": job.real.fingerprint,
+    "data_version": job.real.version,
     "config": compare.plain(config),
     "versions": versions(),
     "hardware": prepare.hardware(job.layout),

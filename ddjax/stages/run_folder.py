@@ -20,6 +20,8 @@ from ddjax.files import atomic
 CONFIG_NAME = "config.json"
 LOCK_NAME = ".lock"
 REPORT_NAME = "report.json"
+SCORES_NAME = "scores"
+"""A folder: what attacks gave each example, by evaluator."""
 
 
 class RunFolderError(RuntimeError):
@@ -35,11 +37,12 @@ def default_workdir(config: ConfigDict, overridden: Iterable[str] = ()) -> pathl
       short hash, so that a changed length still finds the run that it extends.
   """
   plain = compare.plain(config)
-  parts = [config.method, config.data.name]
+  parts = [config.method] + ([config.data.name] if "data" in config else [])
   if "synthetic" in config:
     parts.append(f"ipc{config.synthetic.ipc}")
   parts += [config.variant] if config.variant else []
-  parts += [compare.short_hash({"path": config.data.path})] if config.data.path else []
+  path = config.data.path if "data" in config else None
+  parts += [compare.short_hash({"path": path})] if path else []
   parts.append(f"seed{config.seed}")
   fields = compare.trajectory_fields(plain)
   changed = {name: fields[name] for name in overridden if name in fields and name != "seed"}

@@ -23,7 +23,7 @@ from ddjax.stages import estimate as costs
 from ddjax.stages.distill import distill, initial_set
 from ddjax.stages.evaluate import evaluate, plan
 from ddjax.stages.prepare import data_fingerprint, load, numerics, prepare
-from ddjax.stages.run_folder import RunFolder, steps_done
+from ddjax.stages.run_folder import SCORES_NAME, RunFolder, steps_done
 from ddjax.tasks.task import Outcome, outcome
 from ddjax.training.parallel import any_process, is_main_process
 from ddjax.training.trainer import StopRequest
@@ -122,6 +122,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
         choice.distilled if choice else None,
         watch,
         origin=config,
+        scores=folder.path / SCORES_NAME if is_main_process() else None,
       )
     seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
     facts = {"seconds": seconds, "estimates": planned._asdict()}

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from ddjax.config import compare
 from ddjax.data.load import RealData
 from ddjax.io.distilled import set_digest
-from ddjax.io.foreign.convert import is_own, load_any
-from ddjax.io.foreign.foreign_set import split_options
+from ddjax.io.foreign.convert import check_alone, is_own, load_any, open_foreign
+from ddjax.io.foreign.foreign_set import ForeignSet, split_options
 from ddjax.stages import estimate as costs
 from ddjax.stages import prepare, present, shadows
 from ddjax.stages.evaluate import evaluate_saved, origin_of, plan
@@ -22,13 +22,15 @@ from ddjax.stages.prepare import (
   numerics,
   prepare_saved,
 )
-from ddjax.stages.run_folder import RunFolder
+from ddjax.stages.run_folder import SCORES_NAME, RunFolder
 from ddjax.stages.sessions import begin, watch_of
 from ddjax.tasks.task import Outcome, outcome
 from ddjax.training.parallel import is_main_process
 from ddjax.training.trainer import StopRequest
 from ddjax.types import DistilledSet, Report
 
+Sources = Mapping[str, tuple[str, dict[str, Any]]]
+"""{label: (path, its own options)}."""
 _NEAR_CHANCE = 1.25  # times chance; a random subset of one image a class is above it
 _LABELS_OF_CURVES = ("distilled", "random subset", "full set")
 
@@ -50,9 +52,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   """
   with numerics(config), RunFolder(workdir, overwrite, is_writer=is_main_process()) as folder:
     started = time.monotonic()
-    real = load(config)
     sources = _sources_of(config)
-    sets = _load(sources, real, config)
+    opened = _open(sources, config)
+    real = load(config)
+    sets = _load(sources, opened, real, config)
     jobs = {
       label: prepare_saved(_with_own_kernel(config, one), folder.path, real, one)
       for label, one in sets.items()
@@ -74,7 +77,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       for label, job in jobs.items():
         if len(jobs) > 1:
           logging.info("Evaluating %s.", label)
-        reports[label], taken = evaluate_saved(job, sets[label], watch_of(job, stop))
+        scores = folder.path / SCORES_NAME / (label if len(jobs) > 1 else "")
+        reports[label], taken = evaluate_saved(
+          job, sets[label], watch_of(job, stop), scores if is_main_process() else None
+        )
         suffix = f" of {label}" if len(jobs) > 1 else ""
         seconds |= {f"evaluate {name}{suffix}": value for name, value in taken.items()}
     doubts = [
@@ -114,8 +120,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
 def estimate(config: ConfigDict) -> costs.Estimate:
   """What `run` would cost."""
   with numerics(config):
-    real, found = load(config), {}
-    for label, distilled in _load(_sources_of(config), real, config).items():
+    sources, found = _sources_of(config), {}
+    opened = _open(sources, config)
+    real = load(config)
+    for label, distilled in _load(sources, opened, real, config).items():
       job = prepare_saved(_with_own_kernel(config, distilled), pathlib.Path(), real, distilled)
       plan(job)
       found[label] = costs.estimate(job)
@@ -145,16 +153,35 @@ def _sources_of(config: ConfigDict) -> dict[str, tuple[str, dict[str, Any]]]:
   return {"/".join(part[-length:]): one for part, one in zip(parts, sources, strict=True)}
 
 
-def _load(
-  sources: Mapping[str, tuple[str, dict[str, Any]]], real: RealData, config: ConfigDict
-) -> dict[str, DistilledSet]:
-  """{label: set}, ours or another project's; `config.foreign` is for the latter among several."""
+def _options(sources: Sources, config: ConfigDict) -> dict[str, dict[str, Any]]:
+  """{label: options}; among several sets, `config.foreign` is not for those of our own."""
   common = config.foreign.to_dict()
   are_own = {label: is_own(pathlib.Path(path)) for label, (path, _) in sources.items()}
   is_mixed = len(set(are_own.values())) > 1
   return {
-    label: load_any(path, real, ({} if is_mixed and are_own[label] else common) | options)
-    for label, (path, options) in sources.items()
+    label: ({} if is_mixed and are_own[label] else common) | options
+    for label, (_, options) in sources.items()
+  }
+
+
+def _open(sources: Sources, config: ConfigDict) -> dict[str, ForeignSet | None]:
+  """{label: another project's set as it lies there, None for ours}; real data are not read."""
+  options, opened = _options(sources, config), {}
+  for label, (path, _) in sources.items():
+    opened[label] = open_foreign(path, options[label])
+    if opened[label] is not None:
+      check_alone(opened[label], config.data, options[label]["preprocessing"])
+  return opened
+
+
+def _load(
+  sources: Sources, opened: Mapping[str, ForeignSet | None], real: RealData, config: ConfigDict
+) -> dict[str, DistilledSet]:
+  """{label: set}, ours or another project's."""
+  options = _options(sources, config)
+  return {
+    label: load_any(path, real, options[label], opened[label])
+    for label, (path, _) in sources.items()
   }
 
 

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from ddjax.data.facts import FACTS
 from ddjax.data.load import load_real_data
 from ddjax.io.export import CARD_NAME, export_set
-from ddjax.io.foreign.convert import is_own
+from ddjax.io.foreign.convert import check_alone, is_own, open_foreign
 from ddjax.stages.estimate import Estimate
 from ddjax.tasks.task import Outcome
 
@@ -31,6 +31,8 @@ def run(config: ConfigDict, workdir: Path, *, overwrite: bool = False) -> Outcom
         f"{path} is another project's set. Name the real set that it stands for, such as "
         "--config.data.name=cifar10."
       )
+    if (foreign := open_foreign(path, options)) is not None:
+      check_alone(foreign, config.data, options["preprocessing"])
     real = load_real_data(config.data)
   files = export_set(
     path, workdir, config.format,

@@ -5,17 +5,14 @@ from typing import Iterable
 
 from ml_collections import ConfigDict
 
-from ddjax import kernel_ablation, privacy_study
 from ddjax.stages.run_folder import default_workdir
+from ddjax.tasks import study
 from ddjax.tasks.registry import RUNS
 from ddjax.tasks.task import Task
 from ddjax.training.parallel import is_main_process
 from ddjax.wording import look_up
 
-TASKS: dict[str, Task] = RUNS | {
-  "privacy_study": Task(privacy_study.estimate, privacy_study.run),
-  "kernel_ablation": Task(kernel_ablation.estimate, kernel_ablation.run),
-}
+TASKS: dict[str, Task] = RUNS | {"study": Task(study.estimate, study.run)}
 
 
 def start(
@@ -39,9 +36,17 @@ def start(
   task = look_up(TASKS, config.task, "task")
   path = pathlib.Path(workdir) if workdir else default_workdir(config, overridden)
   if dry_run:
-    print(config)
+    print(_shown(config))
     print(f"Estimate: {task.estimate(config).text}")
     return
   outcome = task.run(config, path, overwrite=overwrite)
   if is_main_process():
     print(outcome.summary)
+
+
+def _shown(config: ConfigDict) -> ConfigDict:
+  """The config without the plans of a study's methods, which fill a thousand lines."""
+  shown = config.copy_and_resolve_references().unlock()
+  if "plans" in shown:
+    del shown.plans
+  return shown

@@ -1,9 +1,10 @@
 """How far a run is: a bar on a terminal, else a log line a minute."""
 
 import collections
+import contextlib
 import sys
 import time
-from typing import Callable, Mapping
+from typing import Callable, Iterator, Mapping
 
 from absl import logging
 import numpy as np
@@ -14,6 +15,17 @@ _SHOWN = ("loss", "accuracy")
 _WINDOW_SECONDS = 30.0
 _FIRST_LINE_SECONDS = 5.0
 _LINE_SECONDS = 60.0
+_listeners: list[Callable[[str], None]] = []
+
+
+@contextlib.contextmanager
+def told_to(listener: Callable[[str], None]) -> Iterator[None]:
+  """While the block runs, progress is told to `listener`, a line at a time, and draws nothing."""
+  _listeners.append(listener)
+  try:
+    yield
+  finally:
+    _listeners.remove(listener)
 
 
 class Progress:
@@ -53,7 +65,7 @@ class Progress:
     self._bar = self._task = None
 
   def __enter__(self) -> "Progress":
-    if self._is_terminal:
+    if self._is_terminal and not _listeners:
       self._start_bar()
     return self
 
@@ -67,7 +79,9 @@ class Progress:
     self._recent.append((now, step))
     while len(self._recent) > 2 and now - self._recent[0][0] > _WINDOW_SECONDS:
       self._recent.popleft()
-    if self._bar is not None:
+    if _listeners:
+      _listeners[-1](self._line(step, metrics))
+    elif self._bar is not None:
       self._bar.update(
         self._task, completed=step, metrics=_metrics_text(metrics), speed=self._speed_text()
       )

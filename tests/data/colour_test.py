@@ -98,7 +98,7 @@ def test_bad_bias(fields, message):
 
 
 def test_only_grey_images(tmp_path):
-  images = np.zeros((20, 4, 4, 3), np.uint8)
+  images = np.arange(20 * 48).reshape(20, 4, 4, 3) % 256
   np.savez(tmp_path / "own.npz", images=images, labels=np.arange(20) % 2)
   with pytest.raises(ValueError, match="colour_bias = 0.9 needs grey images; these have 3"):
     load("npz", path=str(tmp_path / "own.npz"), colour_bias=0.9)

@@ -3,7 +3,7 @@ from PIL import Image
 import pytest
 
 from ddjax.data.folders import read_folder
-from ddjax.data.own import read_npz, with_test_part
+from ddjax.data.own import check_told_apart, read_npz, with_test_part
 from ddjax.data.source import DataError
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (20, 5, 4, 3)).astype(np.uint8)
@@ -71,7 +71,51 @@ def spoiled(index, value):
     (dict(labels=np.zeros(20, int)), "all 20 examples are of one class"),
     (dict(labels=np.eye(2)[LABELS] * 0.9), r"labels\[0\] = \[0.9 0. \] is no one-hot row"),
     (dict(images=IMAGES[0, 0]), r"shape \(4, 3\)"),
-    (dict(images=np.array([None] * 20)), "Object arrays cannot be loaded"),
+    (
+      dict(images=np.array([None] * 20)),
+      r"images is an array of Python objects.*never loaded. Save numpy.stack",
+    ),
+    (dict(labels=LABELS.astype(object)), r"Save labels.astype\(str\)"),
+    (dict(class_names=np.array(["a", "b"], object)), r"Save class_names.astype\(str\)"),
+    (dict(labels=LABELS * 2**40), r"labels\[1\] = 1099511627776 is too large"),
+    (dict(labels=LABELS * 1e300), r"labels\[1\] = 1e\+300 is too large"),
+    (dict(labels=LABELS * (2**31 - 1)), "labels run to 2147483647, but 1 has no example"),
+    (dict(labels=np.eye(3)[LABELS]), "labels run to 2, but 2 has no example"),
+    (
+      dict(labels=np.eye(3)[LABELS], class_names=["a", "b", "c"]),
+      r"labels run to 2, but 2 \('c'\) has no example",
+    ),
+    (
+      dict(labels=np.array(["a", "b"])[LABELS], class_names=["a", "b", "c"]),
+      r"labels run to 2, but 2 \('c'\) has no example",
+    ),
+    (
+      dict(test_images=IMAGES, test_labels=np.eye(3)[LABELS]),
+      "test_labels are of 3 classes, labels of 2",
+    ),
+    (dict(class_names=["a", "a"]), "class_names has 'a' 2 times"),
+    (dict(class_names="a"), "class_names is <U1.., no list of names"),
+    (
+      dict(test_images=IMAGES, test_labels=np.array(["a", "b"])[LABELS]),
+      "labels are numbers and test_labels names of classes. An array class_names",
+    ),
+    (
+      dict(labels=np.array(["a", "b"])[LABELS], test_images=IMAGES, test_labels=LABELS),
+      "labels are names and test_labels numbers of classes. An array class_names",
+    ),
+    (
+      dict(images=IMAGES.astype(np.uint16)),
+      r"uint16, and its greatest value is 25\d. White is 255 \(data.max_value=255\), or it is 65",
+    ),
+    (
+      dict(images=(IMAGES > 127).astype(np.int64)),
+      r"int64, and its greatest value is 1. White is 1 \(data.max_value=1\), or it is 255 and",
+    ),
+    (dict(images=IMAGES // 128), r"uint8, and its greatest value is 1. White is 1 "),
+    (dict(images=IMAGES.astype(np.uint16) * 16), "greatest value is 40\\d+. White is 4095 "),
+    (dict(images=IMAGES / 255**2), r"float64.* White is 0.00392\d .*, or it is 1 and all"),
+    (dict(images=IMAGES * 1.0), r"outside \[0, 1\]; data.max_value names another"),
+    (dict(images=np.full((20, 4, 4), 7, "f4")), r"outside \[0, 1\]"),
     (dict(labels=LABELS - 1), r"labels\[0\] = -1 is negative"),
     (dict(labels=LABELS * 2), "labels run to 2, but 1 has no example"),
     (dict(labels=LABELS[:9]), "not a label for each of the 20 images"),
@@ -215,6 +259,73 @@ def test_images_of_other_types(tmp_path, images, expected):
   np.testing.assert_array_equal(source.train_images, expected)
 
 
+@pytest.mark.parametrize(
+  "images, white",
+  [
+    (IMAGES.astype(np.uint16), 255),
+    (IMAGES.astype(np.uint16) * 16, 255 * 16),
+    (IMAGES.astype(np.float32), 255),
+    (IMAGES.astype(np.int64) * 257, 65535),
+    (IMAGES, 255),
+  ],
+)
+def test_white_by_its_name(tmp_path, images, white):
+  path = write(tmp_path, images=images, test_images=images[:2], test_labels=LABELS[:2])
+  source = read_npz(path, max_value=white)
+  np.testing.assert_array_equal(source.train_images, IMAGES)
+  np.testing.assert_array_equal(source.test_images, IMAGES[:2])
+
+
+def test_white_of_two_values_is_what_the_field_says(tmp_path):
+  masks = (IMAGES > 127).astype(np.int64)
+  np.testing.assert_array_equal(
+    read_npz(write(tmp_path, images=masks), max_value=1).train_images, masks * 255
+  )
+  np.testing.assert_array_equal(
+    read_npz(write(tmp_path, images=masks), max_value=255).train_images, masks
+  )
+  for wrong in (0, -1, float("nan")):
+    with pytest.raises(DataError, match="data.max_value="):
+      read_npz(write(tmp_path), max_value=wrong)
+
+
+def test_dark_test_images_are_as_bright_as_those_of_train(tmp_path):
+  dark = (IMAGES[:4] // 16).astype(np.int64)
+  path = write(tmp_path, images=IMAGES.astype(np.int64), test_images=dark, test_labels=LABELS[:4])
+  np.testing.assert_array_equal(read_npz(path).test_images, dark)
+
+
+@pytest.mark.parametrize("labels", [LABELS, np.eye(2)[LABELS]])
+def test_labels_of_test_by_name_follow_class_names(tmp_path, labels):
+  """Alphabetical order, cat before dog, is not that of the numbers."""
+  names = np.array(["dog", "cat"])[LABELS]
+  of_test = dict(test_images=IMAGES, class_names=["dog", "cat"])
+  for train, test in ((labels, names), (names, labels), (labels, names.astype("S"))):
+    source = read_npz(write(tmp_path, labels=train, test_labels=test, **of_test))
+    np.testing.assert_array_equal(source.train_labels, LABELS)
+    np.testing.assert_array_equal(source.test_labels, LABELS)
+    assert source.class_names == ("dog", "cat")
+  source = read_npz(write(tmp_path, class_names=np.array(["dog", "cat"], "S")))
+  assert source.class_names == ("dog", "cat")
+
+
+def test_other_arrays_of_a_file_are_left_alone(tmp_path):
+  path = write(tmp_path, notes=np.array([{"by": "me"}], object))
+  np.testing.assert_array_equal(read_npz(path).train_images, IMAGES)
+
+
+def test_images_that_tell_nothing_apart(tmp_path):
+  source = read_npz(write(tmp_path))
+  check_told_apart("own.npz", source)
+  equal = source._replace(train_images=np.full_like(IMAGES, 7))
+  with pytest.raises(DataError, match="own.npz: all 20 train images are equal"):
+    check_told_apart("own.npz", equal)
+  images = IMAGES[np.arange(20) // 2 % 3]  # both classes have the same three
+  with pytest.raises(DataError, match="classes '0' and '1' have the same images"):
+    check_told_apart("own.npz", source._replace(train_images=images))
+  check_told_apart("own.npz", source._replace(train_images=IMAGES[LABELS]))
+
+
 def test_names_with_a_dot_and_other_files_are_left_out(tmp_path):
   for label, name in enumerate("ab"):
     save(tmp_path / name / "0.png", IMAGES[label])
@@ -228,6 +339,19 @@ def test_sixteen_bits_are_divided_by_65535(tmp_path):
   for label, name in enumerate("ab"):
     save(tmp_path / name / "0.png", IMAGES[label, ..., 0].astype(np.uint16) * 257)
   np.testing.assert_array_equal(read_folder(str(tmp_path)).train_images, IMAGES[:2, ..., :1])
+
+
+def test_sixteen_bits_that_are_dark_are_asked_for(tmp_path):
+  for label, name in enumerate("ab"):
+    save(tmp_path / name / "0.png", IMAGES[label, ..., 0].astype(np.uint16))
+  with pytest.raises(
+    DataError, match="16 bits.*as 0.png.*White is 255 .data.max_value=255., or it"
+  ):
+    read_folder(str(tmp_path))
+  np.testing.assert_array_equal(
+    read_folder(str(tmp_path), max_value=255).train_images, IMAGES[:2, ..., :1]
+  )
+  np.testing.assert_array_equal(read_folder(str(tmp_path), max_value=65535).train_images <= 1, True)
 
 
 def test_photographs_of_unequal_sizes_become_central_squares(tmp_path):

@@ -184,5 +184,5 @@ def test_a_folder_of_ones_own_becomes_what_npz_reads(tmp_path):
   source = _grey(0)
   pack.write(tmp_path / "folder.npz", "folder", source, 255)
   config = groups.data("npz")
-  config.path = str(tmp_path / "folder.npz")
+  config.path, config.max_value = str(tmp_path / "folder.npz"), 255  # its brightest value is 16
   _assert_equal(source._replace(version="own"), load.read_source(config))

@@ -161,3 +161,18 @@ def test_what_cells_share_is_scored_once(setting, monkeypatch):
     alone = score(shadows.logits["full"], shadows, ("loss",), 0)["loss"]
     np.testing.assert_array_equal(found["full", "loss"].values, alone)
   assert len(calls) == 4  # three sets, and the distilled one of the second
+
+
+def test_scores_are_left_for_comparisons_between_runs(setting):
+  left = {}
+  shadows = _shadows(5.0)
+  context = setting.context._replace(
+    run_shadows=lambda: shadows, leave=lambda name, arrays: left.update({name: arrays})
+  )
+  make_privacy_evaluator(setting.config)({}, setting.real, jax.random.key(0), context)
+  arrays = left["privacy"]
+  expected = {f"{name}/{attack}" for name in shadows.logits for attack in privacy.ATTACKS}
+  assert set(arrays) == expected | {"is_member"}
+  assert (arrays["is_member"] == shadows.is_member).all()
+  assert all(rows.shape == shadows.is_member.shape for rows in arrays.values())
+  assert arrays["distilled/lira"].dtype == np.float32

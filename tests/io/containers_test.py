@@ -11,6 +11,7 @@ import pytest
 
 from ddjax.files.plain_arrays import read_npz
 from ddjax.io.foreign.containers import read_msgpack, read_png_folder
+from ddjax.io.torch_file import read_torch
 
 
 def _npz(path, header, data=b"", compression=zipfile.ZIP_STORED):
@@ -61,6 +62,18 @@ def test_headers_that_lie_are_refused(tmp_path, header, message):
   with pytest.raises(ValueError, match=message) as error:
     read_npz(_npz(tmp_path / "a.npz", header, bytes(8)))
   assert "a.npz is damaged or no npz of plain arrays" in str(error.value)
+
+
+@pytest.mark.parametrize("read", [read_npz, read_torch])
+def test_a_zip_that_disagrees_on_long_names_is_one_short_sentence(tmp_path, read):
+  """Its length of a name says 65,535: Python's message holds all of it."""
+  np.savez(path := tmp_path / "a.npz", a=np.zeros(20_000))
+  content = bytearray(path.read_bytes())
+  content[26:28] = b"\xff\xff"
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match="a.npz is damaged") as error:
+    read(path)
+  assert len(str(error.value)) < 600
 
 
 def test_an_npz_that_unpacks_to_far_more_is_refused_before_it_does(tmp_path):

@@ -6,10 +6,13 @@ from absl import logging
 import numpy as np
 import pytest
 
+from ddjax.api import get_config
 from ddjax.config.foreign_group import foreign as foreign_group
+from ddjax.data.load import is_at_hand
 from ddjax.data.preprocess import KINDS, as_pixels, fit_preprocessing
 from ddjax.io import distilled
-from ddjax.io.foreign.convert import as_distilled, check_statistics, load_any
+from ddjax.io.foreign import convert
+from ddjax.io.foreign.convert import as_distilled, check_alone, check_statistics, load_any
 from ddjax.io.foreign.foreign_set import ForeignSet
 from ddjax.io.foreign.read import read_foreign
 from tests.io import foreign_files as files
@@ -107,6 +110,29 @@ def test_no_preprocessing_is_guessed(digits):
     as_distilled(_foreign(images, "pixels"), digits)
   with pytest.raises(ValueError, match="Unknown preprocessing 'zca'"):
     as_distilled(_foreign(images), digits, "zca")
+
+
+def test_nothing_is_decoded_or_fitted_to_give_advice(digits, tmp_path, monkeypatch):
+  """An empty cache: a set that TFDS must decode first, then one whose whitenings are not fitted."""
+  monkeypatch.setenv("DDJAX_CACHE_DIR", str(tmp_path))
+  config = get_config("configs/evaluate.py:mnist").data
+  config.data_dir = str(tmp_path)
+  assert not is_at_hand(config) and is_at_hand(get_config("configs/evaluate.py:digits").data)
+  fitted = fit_preprocessing("zca_kornia", digits.train_images, 16)
+  images = np.asarray(fitted.forward(as_pixels(digits.train_images[:50], 16)))
+  whitened = np.tile(images, (1, 4, 4, 1))[:, :28, :28]
+  with pytest.raises(ValueError, match="published.*a whitening .zca. is likely"):
+    check_alone(_foreign(whitened), config, None)
+  check_alone(_foreign(whitened), config, "zca_kip")
+  with pytest.raises(ValueError, match=r"\[8, 8, 1\], but mnist's \[28, 28, 1\]"):
+    check_alone(_foreign(images), config, None)
+  monkeypatch.setattr(convert, "_QUICK_DIMENSIONS", 1)
+  unseen = digits._replace(fingerprint="of no images that the cache knows")
+  with pytest.raises(ValueError, match="none is guessed.*correlated by"):
+    as_distilled(_foreign(images), unseen)
+  fit_preprocessing("zca_kornia", unseen.train_images, 16, fingerprint=unseen.fingerprint)
+  with pytest.raises(ValueError, match="zca_kip, zca_frepo not compared.*so zca_kornia is"):
+    as_distilled(_foreign(images), unseen)
 
 
 def test_sets_that_do_not_suit_the_real_set_name_both(digits):

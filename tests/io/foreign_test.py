@@ -72,11 +72,6 @@ def test_soft_labels_and_a_learned_rate_of_datm(tmp_path):
     read_foreign(tmp_path)
 
 
-def test_inverted_whitened_images_of_mtt_lie_in_pixels(tmp_path):
-  assert read_foreign(files.write_mtt(tmp_path, name="zca_100")).space == "pixels"
-  assert read_foreign(files.write_mtt(tmp_path, name="100")).space == "network"
-
-
 def test_one_of_several_experiments(tmp_path):
   path = files.write_dc(tmp_path)
   one = read_foreign(path, ForeignOptions(experiment=2))
@@ -104,9 +99,9 @@ def test_a_wrong_layout_is_a_clear_error(tmp_path, layout, written):
   path = _WRITERS[written][0](tmp_path)
   kind = None if _WRITERS[written][1].ndim == 1 else "centred"
   options = ForeignOptions(layout=layout, space="network", decode_factor=2, label_kind=kind)
-  is_plain = {layout, written} <= {"npz", "kip", "rfad"} or (written, layout) == (
-    "frepo_npz",
-    "npz",
+  is_plain = {layout, written} <= {"npz", "kip", "rfad"} or (written, layout) in (
+    ("frepo_npz", "npz"),
+    ("idc", "tensors"),
   )
   if layout == written or is_plain:
     read_foreign(path, options)
@@ -132,12 +127,12 @@ def test_wrong_options_are_named(tmp_path, options, message):
 
 
 def test_what_a_file_does_not_say_is_asked_for(tmp_path):
-  with pytest.raises(ValueError, match="Name foreign.decode_factor"):
+  with pytest.raises(ValueError, match="name foreign.decode_factor"):
     read_foreign(files.write_idc(tmp_path))
   with pytest.raises(ValueError, match="Name foreign.space: pixels or network"):
     read_foreign(files.write_npz(tmp_path))
-  np.savez(tmp_path / "soft.npz", images=files.IMAGES, labels=files.CENTRED)
-  with pytest.raises(ValueError, match="Name foreign.label_kind"):
+  np.savez(tmp_path / "soft.npz", images=files.IMAGES, labels=files.CENTRED * 3)
+  with pytest.raises(ValueError, match="foreign.layout=kip.*foreign.label_kind"):
     read_foreign(tmp_path / "soft.npz", ForeignOptions(space="network"))
 
 
@@ -228,8 +223,6 @@ def test_a_folder_stands_for_the_one_set_in_it(tmp_path, layout):
   (tmp_path / ".hidden.npz").write_bytes(b"no set")
   (tmp_path / "README").write_text("of these images")
   options = ForeignOptions(**_SPECIAL.get(layout, {}))
-  if layout == "kip":  # nothing but its name tells it from any npz
-    options = options._replace(layout="kip")
   assert read_foreign(tmp_path, options).layout == layout
 
 
@@ -264,10 +257,24 @@ def test_lists_of_tensors_are_stacked(tmp_path):
   np.testing.assert_array_equal(one.labels.argmax(1), [0, 1] * 4)
 
 
-def test_labels_of_a_teacher_are_refused(tmp_path):
-  write_torch(path := tmp_path / "a.pt", {"images": files.IMAGES, "labels": files.SOFT[:, None]})
-  with pytest.raises(ValueError, match=r"\[8, 1, 4\]: one for each augmentation or epoch"):
-    read_foreign(path, ForeignOptions(space="pixels"))
+def test_names_with_a_dot_are_no_pictures(tmp_path):
+  for folder in (files.write_png(tmp_path), files.write_png_flat(tmp_path)):
+    expected = read_foreign(folder).images
+    for place in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):
+      (place / "._00.png").write_bytes(b"no image")
+      (place / ".DS_Store").write_bytes(b"no image")
+    (folder / ".thumbnails").mkdir()
+    (folder / ".thumbnails" / "a.png").write_bytes(b"no image")
+    np.testing.assert_array_equal(read_foreign(folder).images, expected)
+  only = tmp_path / "only"
+  (only / ".trash").mkdir(parents=True)
+  (only / ".trash" / "a.png").write_bytes(b"no image")
+  files.write_npz(only)
+  assert read_foreign(only, ForeignOptions(space="network")).layout == "npz"
+  files.write_mtt(only / ".trash").rename(only / "mine.pt")
+  (only / "._labels.pt").write_bytes(b"no tensor")
+  (only / ".trash" / "labels_best.pt").rename(only / "theirs.pt")
+  assert read_foreign(only / "mine.pt").layout == "mtt"
 
 
 def test_the_first_images_of_each_class(tmp_path):

@@ -4,6 +4,7 @@ Bytes are mutated in the file itself, and inside the records of a zip, whose che
 anew, so that the mutation reaches the reader behind them. Programs of random opcodes come besides.
 """
 
+import codecs
 import io
 from pathlib import Path
 import pickle
@@ -65,6 +66,7 @@ def _watch(event, arguments):
 def _seeds(tmp_path_factory):
   """A good file in every layout, read once, so that every import is done."""
   sys.addaudithook(_watch)
+  codecs.lookup("raw_unicode_escape")  # of text in pickles; imported when it is first used
   for layout, write in _WRITERS.items():
     folder = tmp_path_factory.mktemp(layout)
     path = write(folder)

@@ -263,3 +263,11 @@ def test_times_say_what_is_not_known_and_what_compilation_took():
     ("stages with an estimate", "1.0 s", "1.0 s"),
     ("total", "–", "21 s"),
   ]
+
+
+def test_the_worst_class_has_its_name(tmp_path):
+  settings = {"worst_class": {"worst_class_accuracy": 0, "full_worst_class_accuracy": 1}}
+  written = report.report_to_json(_RUN, {"fairness": _kernel(kind="fairness", settings=settings)})
+  shown = _Text(page.render(written, {})).text
+  assert "worst class accuracy <zero>" in shown and "full worst class accuracy one" in shown
+  assert written["reports"]["fairness"]["settings"]["worst_class"] == settings["worst_class"]

@@ -23,7 +23,7 @@ LOWERED = {
     "_classes": "networks: test_predictions_of_blocks",
     "_logits": "networks: test_predictions_of_blocks",
   },
-  "evaluators/privacy.py": {"_make_features": "networks: test_networks, features"},
+  "evaluators/copy_check.py": {"_make_features": "networks: test_networks, features"},
   "experts/train.py": {"": "networks: test_experts, the parameters as one array"},
   "kernels/cost.py": {"matmul_flops_per_second": "programs: test_the_probe"},
   "stages/baselines.py": {

@@ -73,3 +73,15 @@ def test_refuses(pixels, classes, message):
 def test_saved_as_png(tmp_path):
   figures.save_figure(grids.image_grid(_flat([0.1, 0.2]), [0, 1], _NAMES), tmp_path / "a" / "g.png")
   assert (tmp_path / "a" / "g.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_class_names_are_no_formulas(tmp_path):
+  pixels = np.random.default_rng(0).random((4, 8, 8, 3))
+  names = ["$\\frac$", "<b>x</b>" * 20]
+  for classes in ([0, 0, 1, 1], [0, 1, 1, 1]):
+    figure = grids.image_grid(pixels, np.array(classes), names)
+    figures.save_figure(figure, tmp_path / "a.png")
+    shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert shown == [r"\$\frac\$", ("<b>x</b>" * 5)[:39] + "…"]
+  figure = grids.image_grid(pixels[:2], np.arange(2), names)
+  figures.save_figure(figure, tmp_path / "a.png")

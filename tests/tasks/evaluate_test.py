@@ -198,7 +198,9 @@ def test_each_of_several_files_has_options_of_its_own(run, tmp_path):
   )
   sources = task._sources_of(config)
   assert list(sources) == ["kip", "pixels.npz", "network.npz"]
-  sets = task._load(sources, load_real_data(config.data), config)
+  opened = task._open(sources, config)
+  assert [label for label, one in opened.items() if one is None] == ["kip"]
+  sets = task._load(sources, opened, load_real_data(config.data), config)
   kinds = {label: one.info["preprocessing"].kind for label, one in sets.items()}
   assert (kinds["pixels.npz"], kinds["network.npz"]) == ("standardise", "none")
   np.testing.assert_array_equal(sets["network.npz"].images, saved.images)
@@ -257,6 +259,9 @@ def test_an_audit_puts_two_sets_side_by_side(audited):
   for name in ("membership", *alone, *(f"{name}-of-theirs.npz" for name in alone)):
     assert (folder / "run" / "figures" / f"{name}.png").stat().st_size > 0
   assert not (folder / "run" / "fits").exists()
+  with np.load(folder / "run" / "scores" / "kip" / "privacy.npz") as scores:
+    assert scores["distilled/lira"].shape == scores["is_member"].shape
+  assert not (folder / "run" / "scores" / "theirs.npz").exists()  # it cannot be distilled again
 
 
 def test_a_finished_audit_is_not_run_again(audited, monkeypatch):

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from ddjax.data.interpret import likely_order
+from ddjax.data.interpret import check_not_dark, likely_order, usual_white
 from ddjax.io.distilled import LABEL_KINDS
 from ddjax.io.foreign.foreign_set import SPACES, ForeignOptions, ForeignSet
+from ddjax.io.foreign.pictures import MAX_VALUE
 from ddjax.wording import nearest
 
+_MOST_PIXEL = 16  # distilled pixels leave [0, 1] by some, but not by that
 MOST_CLASSES = 25_000  # ImageNet-21k has 21,841
 
 
@@ -29,10 +31,11 @@ def make_set(
   Args:
     path: of the file, for errors.
     layout: its name.
-    images: [n h w c] or [n c h w], numbers; uint8 is divided by 255.
+    images: [n h w c] or [n c h w], numbers; uint8, and in pixels all whole numbers, are divided by
+      the value of white.
     labels: classes [n], or [n k].
     options: what the file does not say of itself.
-    space: where the layout's images lie; None where only the options say it.
+    space: where the layout's images lie, if they are floats; None where only the options say it.
     remarks: what its reader assumed.
     soft_kind: the kind of labels that are no distributions; None asks for it.
     channels: "first" or "last", where the layout's project puts them.
@@ -43,16 +46,16 @@ def make_set(
   if images.ndim != 4 or not images.size:
     raise ValueError(f"{path}: images are {list(images.shape)}, not [n h w c].")
   images, turned = _last_channels(images, channels)
-  if images.dtype == np.uint8:
-    images = images / np.float32(255)
-  labels = _numbers(path, "labels", labels)
+  space = options.space or ("pixels" if images.dtype.kind in "biu" else space)
+  if space not in SPACES:
+    raise ValueError(f"{path}: unknown space {str(space)[:40]!r}. {nearest(space, SPACES)}")
+  images = _scaled(path, images, space, options.max_value)
+  labels = _as_classes(_numbers(path, "labels", labels))
+  check_no_teacher(path, labels)  # before their length, which is that of augmentations or epochs
   if labels.shape[:1] != images.shape[:1]:
     raise ValueError(f"{path}: {len(images)} images, but labels {list(labels.shape)}.")
   images, labels = _first_of_each_class(path, images, labels, options.ipc)
   labels, kind, remark = _labels(path, labels, options, soft_kind)
-  space = options.space or space
-  if space not in SPACES:
-    raise ValueError(f"{path}: unknown space {str(space)[:40]!r}. {nearest(space, SPACES)}")
   factor = options.decode_factor or 1
   if type(factor) is not int or factor < 1 or images.shape[1] % factor or images.shape[2] % factor:
     raise ValueError(
@@ -68,6 +71,67 @@ def make_set(
     remarks=(*remarks, *turned, *remark),
     decode_factor=factor,
   )
+
+
+def _as_classes(labels: np.ndarray) -> np.ndarray:
+  """Labels without the axis of a column, and whole floats [n] as integers."""
+  if labels.ndim == 2 and labels.shape[1] == 1:
+    labels = labels[:, 0]
+  is_whole = labels.ndim == 1 and labels.dtype.kind == "f" and (labels == np.floor(labels)).all()
+  if is_whole and (np.abs(labels) < MOST_CLASSES).all():
+    return labels.astype(np.int64)
+  return labels
+
+
+def check_no_teacher(path: Path, labels: Any) -> None:
+  """Raises ValueError for labels of several axes."""
+  if isinstance(labels, np.ndarray) and labels.ndim > 2:
+    raise ValueError(
+      f"{path}: labels are {list(labels.shape)}: one for each augmentation or epoch of a teacher, "
+      "which goes with its training only. One label [n k] for each image can be read."
+    )
+
+
+def _scaled(path: Path, images: np.ndarray, space: str, white: float | None) -> np.ndarray:
+  """Images as floats; whole numbers that are pixels, and all for which white is named, over white.
+
+  Raises:
+    ValueError: for pixels that are no whole numbers from 0 to white, or nearly black in all images
+      if white is what their type says; for floats that run to 255.
+  """
+  kind = images.dtype.kind
+  if kind == "f" and white is None:
+    most = float(images.max())
+    if space == "pixels" and most > _MOST_PIXEL:
+      raise ValueError(
+        f"{path}: images run from {images.min():.3g} to {most:.3g}, where pixels (foreign.space) "
+        "run from 0 to 1. Name the value of white: foreign.max_value=255?"
+      )
+    return images
+  if kind != "f" and space == "network" and images.dtype != np.uint8 and white is None:
+    return images
+  if kind == "f" and space == "network":
+    raise ValueError(f"{path}: foreign.max_value={white:g} is of pixels, not of network space.")
+  named, white = white, usual_white(images.dtype) if white is None else white
+  if not 0 < white < float("inf"):
+    raise ValueError(f"foreign.max_value={white} must be positive.")
+  if kind != "f" and (images.min() < 0 or images.max() > white):
+    raise ValueError(
+      f"{path}: images are {images.dtype} and run from {images.min()} to {images.max()}, not "
+      f"within 0 to {white:g}. Name foreign.max_value, the value of white."
+    )
+  if named is None and kind != "b":
+    check_not_dark(str(path), str(images.dtype), images.max(), white, MAX_VALUE)
+  return images / np.float32(white)
+
+
+def is_centred(labels: np.ndarray) -> bool:
+  """Whether labels [n k] are one-hot rows minus 1/k."""
+  if labels.ndim != 2 or labels.shape[1] < 2 or labels.dtype.kind != "f":
+    return False
+  moved = labels.astype(np.float64) + 1 / labels.shape[1]
+  is_whole = (np.abs(moved) < 1e-3) | (np.abs(moved - 1) < 1e-3)
+  return bool(is_whole.all() and (np.abs(moved.sum(1) - 1) < 1e-2).all())
 
 
 def _first_of_each_class(
@@ -105,11 +169,6 @@ def _labels(
     one_hot = np.zeros((len(labels), high + 1), np.float32)  # np.eye is up to 2.5 GB
     one_hot[np.arange(len(labels)), labels] = 1
     return one_hot, "one_hot", ()
-  if labels.ndim > 2:
-    raise ValueError(
-      f"{path}: labels are {list(labels.shape)}: one for each augmentation or epoch of a teacher, "
-      "which goes with its training only. One label [n k] for each image can be read."
-    )
   if labels.ndim != 2 or not labels.size:
     raise ValueError(
       f"{path}: labels are {labels.dtype}{list(labels.shape)}, neither classes [n] nor [n k]."
@@ -120,6 +179,8 @@ def _labels(
   if sums_to_one:
     kind = "one_hot" if np.isin(labels, (0, 1)).all() else "probabilities"
     return labels, kind, (f"Labels are taken as {kind}: each row sums to 1.",)
+  if is_centred(labels):
+    return labels, "centred", ("Labels are one-hot minus 1/k: taken as centred.",)
   if soft_kind is None:
     raise ValueError(
       f"{path}: its labels are no distributions over classes. Name foreign.label_kind: "

@@ -36,7 +36,7 @@ def read_msgpack(path: str | os.PathLike) -> Any:
       content, ext_hook=_extension, strict_map_key=False, max_array_len=_MOST_ITEMS
     )
   except Exception as error:
-    reason = error or type(error).__name__
+    reason = str(error)[:300] or type(error).__name__
     raise ValueError(f"{path} is damaged or no msgpack of arrays: {reason}") from error
 
 
@@ -46,11 +46,32 @@ def class_number(name: str) -> int | None:
   return int(found[1]) if found else None
 
 
-def read_png_folder(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-  """Reads `CLASS/*.png`, all of one size.
+def list_files(folder: Path, suffix: str) -> list[Path]:
+  """The files of a folder that end so, in either case, in order; none that begins with a dot."""
+  return sorted(
+    file
+    for file in folder.iterdir()
+    if file.suffix.lower() == suffix and file.name[0] != "." and file.is_file()
+  )
+
+
+def has_class_folders(path: Path) -> bool:
+  """Whether a folder has folders of PNGs."""
+  return any(
+    list_files(folder, ".png")
+    for folder in path.iterdir()
+    if folder.is_dir() and folder.name[0] != "."
+  )
+
+
+def read_png_folder(
+  path: str | os.PathLike, max_value: float | None = None
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+  """Reads `CLASS/*.png`, all of one size; names that begin with a dot are left out.
 
   Args:
     path: of the folder.
+    max_value: the value of white in pictures of 16 bits; None: 65535.
   Returns:
     images u8[n h w c], c = 3 if any has colour; labels i64[n]; names of the classes, in the order
     of their labels (by number, where all have one).
@@ -65,7 +86,7 @@ def read_png_folder(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, tu
     if len(set(numbers.values())) < len(numbers):
       raise ValueError(f"{path} has two folders of one number: {', '.join(sorted(numbers))}.")
     folders.sort(key=lambda folder: numbers[folder.name])
-  files = [sorted(folder.glob("*.png")) for folder in folders]
+  files = [list_files(folder, ".png") for folder in folders]
   for folder, of_class in zip(folders, files):
     if not of_class:
       raise ValueError(f"{folder} holds no PNG.")
@@ -75,7 +96,7 @@ def read_png_folder(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, tu
       f"{path} holds {count} PNGs in folders of classes, where it needs 1 to {MOST_PICTURES}."
     )
   pictures = ((file, partial(read_bytes, file)) for of_class in files for file in of_class)
-  images = stack_pictures(path, pictures, ("PNG",))
+  images = stack_pictures(path, pictures, ("PNG",), max_value)
   labels = np.repeat(np.arange(len(files)), list(map(len, files)))
   return images, labels, tuple(folder.name for folder in folders)
 

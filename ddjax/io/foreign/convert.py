@@ -8,12 +8,20 @@ from typing import Any, Mapping
 import zipfile
 
 from absl import logging
+from ml_collections import ConfigDict
 import numpy as np
 
 import ddjax
 from ddjax.data.facts import get_facts
-from ddjax.data.load import RealData
-from ddjax.data.preprocess import KINDS, Preprocessing, as_pixels, fit_preprocessing
+from ddjax.data.load import RealData, is_at_hand
+from ddjax.data.preprocess import (
+  KINDS,
+  Preprocessing,
+  as_pixels,
+  check_kind,
+  fit_preprocessing,
+  is_fitted,
+)
 from ddjax.io.distilled import find_distilled, load_distilled
 from ddjax.io.foreign import pixel_statistics
 from ddjax.io.foreign.containers import class_number
@@ -24,11 +32,16 @@ from ddjax.wording import nearest
 
 _NUM_REAL = 1000  # real images whose moments are compared
 _MOST_NAMES = 10
+_QUICK_DIMENSIONS = 256  # of an image up to which a whitening is fitted in no time
+_WHITENED = 0.7  # correlation of neighbours; CIFAR-10: .92, whitened .36 to .62
 _MOST_DIMENSIONS = 4096  # of an image up to which whitenings are fitted only to compare
 
 
 def load_any(
-  path: str | os.PathLike, real: RealData, options: Mapping[str, Any] | None = None
+  path: str | os.PathLike,
+  real: RealData,
+  options: Mapping[str, Any] | None = None,
+  foreign: ForeignSet | None = None,
 ) -> DistilledSet:
   """Reads one of our own sets, or another project's.
 
@@ -36,6 +49,7 @@ def load_any(
     path: a run folder, a `distilled` folder, or a file or folder of another layout.
     real: the real set that it stands for.
     options: the group `ddjax.config.foreign_group.foreign`, or some of its fields.
+    foreign: what `open_foreign` gave for the same path and options, which is then not read again.
   Returns:
     the DistilledSet; `info` as `ddjax.io.distilled.load_distilled` gives it. Another project's set
     has `remarks`, `layout` and `file_sha256` besides.
@@ -44,21 +58,54 @@ def load_any(
     ValueError: for a file that cannot be read or understood; an option that must be named, or is
       unknown, or does not suit a set of our own; a set that does not suit the real set.
   """
+  foreign = open_foreign(path, options) if foreign is None else foreign
+  if foreign is None:
+    return load_distilled(path)
+  distilled = as_distilled(foreign, real, dict(options or {}).get("preprocessing"))
+  return distilled.replace(info={**distilled.info, "file_sha256": _digest(Path(path))})
+
+
+def open_foreign(
+  path: str | os.PathLike, options: Mapping[str, Any] | None = None
+) -> ForeignSet | None:
+  """Another project's set as it lies at a path, before the real set is read; None for our own.
+
+  Raises:
+    FileNotFoundError, ValueError: as `load_any`, for what does not need the real set.
+  """
   given = dict(options or {})
   for name in given.keys() - set(ForeignOptions._fields):
     raise ValueError(f"Unknown option foreign.{name}. {nearest(name, ForeignOptions._fields)}")
   options = ForeignOptions(**given)
-  if is_own(Path(path)) and options.layout is None:
-    default = ForeignOptions()
-    for name, value in options._asdict().items():
-      if value != getattr(default, name):
-        raise ValueError(
-          f"foreign.{name}={value!r}, but {path} is a set of our own, which says that itself."
-        )
-    return load_distilled(path)
-  foreign = read_foreign(path, options)
-  distilled = as_distilled(foreign, real, options.preprocessing)
-  return distilled.replace(info={**distilled.info, "file_sha256": _digest(Path(path))})
+  if not is_own(Path(path)) or options.layout is not None:
+    check_kind(options.preprocessing)
+    return read_foreign(path, options)
+  default = ForeignOptions()
+  for name, value in options._asdict().items():
+    if value != getattr(default, name):
+      raise ValueError(
+        f"foreign.{name}={value!r}, but {path} is a set of our own, which says that itself."
+      )
+  return None
+
+
+def check_alone(foreign: ForeignSet, config: ConfigDict, preprocessing: str | None) -> None:
+  """What can be refused before a real set is read that takes long to read.
+
+  Args:
+    foreign: from `open_foreign`.
+    config: the group `ddjax.config.groups.data`.
+    preprocessing: as named; None for none.
+  Raises:
+    ValueError: as `as_distilled`.
+  """
+  if is_at_hand(config):
+    return  # `as_distilled` says more
+  facts = get_facts(config.name)
+  if facts.image_shape is not None and config.colour_bias is None:
+    _check_suits(foreign, config.name, facts.image_shape, config.num_classes or facts.num_classes)
+  if foreign.preprocessing is None and preprocessing is None:
+    raise ValueError(_advice_alone(foreign, facts.mean is not None))
 
 
 def as_distilled(
@@ -80,7 +127,7 @@ def as_distilled(
     ValueError: if no preprocessing is known, one is named that the file contradicts, or images or
       classes do not suit the real set, naming both.
   """
-  _check_suits(foreign, real)
+  _check_suits(foreign, real.info.name, real.info.image_shape, real.info.num_classes)
   foreign = _in_order_of_classes(foreign, real)
   fitted = foreign.preprocessing
   if fitted is not None and preprocessing not in (None, fitted.kind):
@@ -158,20 +205,20 @@ def is_own(path: Path) -> bool:
     return path.is_dir() and (path / "distilled").is_dir()
 
 
-def _check_suits(foreign: ForeignSet, real: RealData) -> None:
+def _check_suits(
+  foreign: ForeignSet, name: str, image_shape: tuple[int, ...], num_classes: int
+) -> None:
   """Raises ValueError where images or classes are not those of the real set."""
-  shape, expected = foreign.images.shape[1:], tuple(real.info.image_shape)
+  shape, expected = foreign.images.shape[1:], tuple(image_shape)
   if shape != expected:
     what = "channels" if shape[:2] == expected[:2] else "size"
     raise ValueError(
-      f"The set's images are {list(shape)}, but {real.info.name}'s {list(expected)} "
+      f"The set's images are {list(shape)}, but {name}'s {list(expected)} "
       f"(height, width, channels): another {what}."
     )
   width = foreign.labels.shape[1]
-  if width != real.info.num_classes:
-    raise ValueError(
-      f"The set's labels are of {width} classes; {real.info.name} has {real.info.num_classes}."
-    )
+  if width != num_classes:
+    raise ValueError(f"The set's labels are of {width} classes; {name} has {num_classes}.")
 
 
 def _in_order_of_classes(foreign: ForeignSet, real: RealData) -> ForeignSet:
@@ -194,8 +241,7 @@ def _in_order_of_classes(foreign: ForeignSet, real: RealData) -> ForeignSet:
     for names in (foreign.class_names, real.class_names)
   )
   raise ValueError(
-    f"The set's classes are {theirs}, those of {real.info.name} {ours}: name the folders so, or by "
-    "number."
+    f"The set's classes are {theirs}, those of {real.info.name} {ours}: call them so, or by number."
   )
 
 
@@ -221,22 +267,48 @@ def _doubt(foreign: ForeignSet, real: RealData, fitted: Preprocessing) -> str | 
 def _advice(foreign: ForeignSet, real: RealData) -> str:
   """What to say where no preprocessing is named."""
   has_published = get_facts(real.info.name).mean is not None
-  known = ", ".join(kind for kind in KINDS if has_published or kind != "published")
+  if foreign.space == "pixels":
+    return _advice_alone(foreign, has_published)
+  comparable, is_quick = _comparable(real), np.prod(real.info.image_shape) <= _QUICK_DIMENSIONS
+  fitted = [kind for kind in comparable if is_quick or is_fitted(kind, real.fingerprint)]
+  if not any(kind.startswith("zca") for kind in fitted):
+    return _advice_alone(foreign, has_published)
+  candidates = {kind: _fit(kind, real) for kind in fitted}
+  pixels = as_pixels(real.train_images[:_NUM_REAL], real.max_value)
+  found = pixel_statistics.compare(foreign.images, pixels, "none", candidates)
+  order = sorted(found.distances, key=found.distances.get)
+  listed = ", ".join(f"{kind} {found.distances[kind]:.2f}" for kind in order)
+  others = ", ".join(kind for kind in comparable if kind not in fitted)
+  listed += f" ({others} not compared, as the cache has none)" if others else ""
+  return (
+    "The file carries no preprocessing, and none is guessed. Name foreign.preprocessing, one of "
+    f"{_kinds(has_published)}. Distance of its pixel statistics from real images: {listed}; so "
+    f"{order[0]} is the most likely."
+  )
+
+
+def _advice_alone(foreign: ForeignSet, has_published: bool) -> str:
+  """The same without the real set, or without whitenings of it, which take a minute to fit."""
+  known = _kinds(has_published)
   if foreign.space == "pixels":
     return (
       "The set lies in pixels and its file names no preprocessing. Name with "
       f"foreign.preprocessing the one under which networks are to see it: {known}."
     )
-  candidates = {kind: _fit(kind, real) for kind in _comparable(real)}
-  pixels = as_pixels(real.train_images[:_NUM_REAL], real.max_value)
-  found = pixel_statistics.compare(foreign.images, pixels, "none", candidates)
-  order = sorted(found.distances, key=found.distances.get)
-  listed = ", ".join(f"{kind} {found.distances[kind]:.2f}" for kind in order)
+  found = pixel_statistics.moments(foreign.images)
+  likely = "a whitening (zca) is likely" if found.correlation < _WHITENED else "none is excluded"
   return (
     "The file carries no preprocessing, and none is guessed. Name foreign.preprocessing, one of "
-    f"{known}. Distance of its pixel statistics from real images: {listed}; so {order[0]} is the "
-    "most likely."
+    f"{known}. Its values have the mean {found.mean.mean():.2f} and the deviation "
+    f"{found.std.mean():.2f}; neighbouring pixels are correlated by {found.correlation:.2f}, those "
+    f"of photographs by about 0.9: {likely}. When a run has named one, its report says whether "
+    "another fits better."
   )
+
+
+def _kinds(has_published: bool) -> str:
+  """The kinds that can be named."""
+  return ", ".join(kind for kind in KINDS if has_published or kind != "published")
 
 
 def _comparable(real: RealData) -> list[str]:

@@ -23,6 +23,7 @@ class ForeignOptions(NamedTuple):
     label_kind: name in `ddjax.io.distilled.LABEL_KINDS`.
     use_average: the averaged copy of a checkpoint instead of its last parameters (FRePo, RCIG).
     ipc: the first so many images of each class instead of all.
+    max_value: of white in images that are whole numbers, or pictures of 16 bits.
   """
 
   layout: str | None = None
@@ -33,6 +34,7 @@ class ForeignOptions(NamedTuple):
   label_kind: str | None = None
   use_average: bool = False
   ipc: int | None = None
+  max_value: float | None = None
 
 
 _READ = {
@@ -40,6 +42,7 @@ _READ = {
   "experiment": int,
   "use_average": {"True": True, "False": False}.get,
   "ipc": int,
+  "max_value": float,
 }
 
 

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ddjax.data.interpret import as_bytes
 from ddjax.files.bounded import MAX_BYTES
 from ddjax.io.foreign.arrays import MOST_CLASSES, make_set
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.huggingface_folder import find_rows, read_json
 from ddjax.io.foreign.named_arrays import IMAGE_NAMES, LABEL_NAMES, space_of
-from ddjax.io.foreign.pictures import stack_pictures
+from ddjax.io.foreign.pictures import MAX_VALUE, stack_pictures
 
 _SOFT_NAMES = ("soft_label", "soft_labels", *LABEL_NAMES)
 _EXACT = "pixels"  # the column of our own export that is not rounded
@@ -66,7 +67,7 @@ def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
   files, remarks = find_rows(path)
   chosen, parts, room = None, [], MAX_BYTES
   for file in files:
-    chosen, images, labels = _read_file(file, chosen)
+    chosen, images, labels = _read_file(file, chosen, options.max_value)
     parts.append((images, labels))
     room -= images.nbytes + labels.nbytes
     if room < 0:
@@ -81,21 +82,21 @@ def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
   is_exact = False
   if chosen.images.kind == "array":
     images = images[..., None] if images.ndim == 3 else images
-    images = images if chosen.images.is_float else _as_bytes(path, chosen.images.name, images)
+    images = (
+      images
+      if chosen.images.is_float
+      else _as_pixels(f"{path}: column {chosen.images.name[:60]!r}", images, options.max_value)
+    )
     is_exact = chosen.images.name == _EXACT
+  options = options if chosen.images.is_float else options._replace(max_value=255)
   space = "pixels" if is_exact else space_of(path, "huggingface", images, options)
   one = make_set(path, "huggingface", images, labels, options, space, remarks)
   return _with_names(path, one, chosen)
 
 
-def _as_bytes(path: Path, name: str, images: np.ndarray) -> np.ndarray:
-  """Whole numbers in 0 to 255, which Python's lists store in 64 bits; bool as 0 and 255."""
-  if images.dtype == bool:
-    return images * np.uint8(255)
-  low, high = (images.min(), images.max()) if images.size else (0, 0)
-  if low < 0 or high > 255:
-    raise ValueError(f"{path}: {name[:60]!r} runs from {low} to {high}, not within 0 to 255.")
-  return images.astype(np.uint8)
+def _as_pixels(where: str, images: np.ndarray, max_value: float | None) -> np.ndarray:
+  """Whole numbers, which Python's lists store in 64 bits, as uint8; bool as 0 and 255."""
+  return as_bytes(where, images, max_value, MAX_VALUE) if images.size else images
 
 
 def _with_names(path: Path, one: ForeignSet, chosen: Chosen) -> ForeignSet:
@@ -110,7 +111,9 @@ def _with_names(path: Path, one: ForeignSet, chosen: Chosen) -> ForeignSet:
   return one._replace(labels=labels, class_names=names)
 
 
-def _read_file(path: Path, chosen: Chosen | None) -> tuple[Chosen, np.ndarray, np.ndarray]:
+def _read_file(
+  path: Path, chosen: Chosen | None, max_value: float | None
+) -> tuple[Chosen, np.ndarray, np.ndarray]:
   """(columns, images, labels) of one file; the columns are those of the first one, if given."""
   from ddjax.io.foreign import arrow_files
 
@@ -140,7 +143,8 @@ def _read_file(path: Path, chosen: Chosen | None) -> tuple[Chosen, np.ndarray, n
   except Exception as error:
     raise _damaged(path, error) from error
   if is_pictures:
-    images = _decode(path, names[0], [content for part in images for content in part])
+    contents = [content for part in images for content in part]
+    images = _decode(path, names[0], contents, max_value)
   return chosen, images, labels
 
 
@@ -152,7 +156,9 @@ def _joined(name: str, parts: list[np.ndarray]) -> np.ndarray:
   return np.concatenate([part for part in parts if len(part)])
 
 
-def _decode(path: Path, name: str, contents: list[bytes | None]) -> np.ndarray:
+def _decode(
+  path: Path, name: str, contents: list[bytes | None], max_value: float | None
+) -> np.ndarray:
   """The pictures of a column."""
   where = f"{path}: column {name[:60]!r}"
   if None in contents:
@@ -162,7 +168,7 @@ def _decode(path: Path, name: str, contents: list[bytes | None]) -> np.ndarray:
   pictures = (
     (f"{where}, row {row}", partial(bytes, content)) for row, content in enumerate(contents)
   )
-  return stack_pictures(where, pictures, ("PNG", "JPEG"))
+  return stack_pictures(where, pictures, ("PNG", "JPEG"), max_value)
 
 
 def _features(path: Path, schema: Any) -> dict[str, Any]:

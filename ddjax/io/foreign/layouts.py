@@ -14,11 +14,19 @@ import numpy as np
 
 from ddjax.data.preprocess import Preprocessing
 from ddjax.files.plain_arrays import read_npz
-from ddjax.io.distilled import check_map
-from ddjax.io.foreign.arrays import describe, make_set
-from ddjax.io.foreign.containers import read_msgpack, read_png_folder
+from ddjax.io.distilled import LABEL_KINDS, check_map
+from ddjax.io.foreign.arrays import check_no_teacher, describe, is_centred, make_set
+from ddjax.io.foreign.containers import list_files, read_msgpack, read_png_folder
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
-from ddjax.io.foreign.named_arrays import NEEDED, find_names, set_of_tensors, space_of, wrong
+from ddjax.io.foreign.named_arrays import (
+  NEEDED,
+  class_names,
+  find_names,
+  likely_space,
+  set_of_tensors,
+  space_of,
+  wrong,
+)
 from ddjax.io.torch_file import read_torch
 
 _MOST_BESIDE = 32  # files that are looked into for labels
@@ -48,7 +56,7 @@ def read_dc(path: Path, options: ForeignOptions) -> ForeignSet:
   )
   return make_set(
     path, "dc", one[0], one[1], options, "network", remarks, channels="first"
-  )._replace(method=named[1].lower() if named else "dc")
+  )._replace(method=named[1].lower() if named else "dc, dsa or dm")
 
 
 def read_mtt(path: Path, options: ForeignOptions) -> ForeignSet:
@@ -71,15 +79,37 @@ def read_mtt(path: Path, options: ForeignOptions) -> ForeignSet:
       raise ValueError(f"{rate_path} holds {describe(rate)}, not one positive learning rate.")
   else:
     remarks += (f"No {rate_path.name} beside it: the learned learning rate is not known.",)
-  is_pixels = bool(named and named[1])
-  space = "pixels" if is_pixels else "network"
+  space = _space_of_mtt(path, images, bool(named and named[1]), options)
   remarks += (
-    "Its project writes images_zca files in pixels."
-    if is_pixels
+    "Its values are those of pixels, as its project's images_zca files."
+    if space == "pixels"
     else "Its project writes images as its networks see them, whitened where it whitens.",
   )
   one = make_set(path, "mtt", images, labels, options, space, remarks, "logits", "first")
   return one._replace(method="mtt", learning_rate=rate)
+
+
+def _space_of_mtt(path: Path, images: Any, is_called_zca: bool, options: ForeignOptions) -> str:
+  """Where images lie: its project writes two kinds of files, and only their values tell them apart.
+
+  Raises:
+    ValueError: where the values do not say, or not what the name says.
+  """
+  if options.space is not None:
+    return options.space
+  if not isinstance(images, np.ndarray) or images.ndim != 4 or not images.size:
+    return "network"  # is refused as no images
+  if images.dtype.kind in "biu":
+    return "pixels"
+  found, values = likely_space(images), images.astype(np.float64)
+  if found is None or (is_called_zca and found == "network"):
+    name = "its name is that of pixels" if is_called_zca else "its name does not say"
+    raise ValueError(
+      f"{path}: layout 'mtt' stores images as networks see them, or its images_zca files in "
+      f"pixels; {name}, and its values run from {values.min():.3g} to {values.max():.3g} with the "
+      f"mean {values.mean():.3g}. Name foreign.space: network or pixels."
+    )
+  return found
 
 
 def _tensors_beside(path: Path, images: Any) -> tuple[Path, Path]:
@@ -91,14 +121,16 @@ def _tensors_beside(path: Path, images: Any) -> tuple[Path, Path]:
   if not isinstance(images, np.ndarray) or images.ndim != 4:
     raise wrong(path, "mtt", "a tensor of images", images)
   labels, rates = [], []
-  for other in sorted(path.parent.glob("*.pt"))[:_MOST_BESIDE]:
+  for other in list_files(path.parent, ".pt")[:_MOST_BESIDE]:
     if other == path:
       continue
     try:
       value = read_torch(other)
     except ValueError:  # of something else
       continue
-    if isinstance(value, np.ndarray) and value.ndim in (1, 2) and len(value) == len(images):
+    is_array = isinstance(value, np.ndarray)
+    of_teacher = is_array and value.ndim == 3 and len(images) in value.shape[:2]
+    if of_teacher or is_array and value.ndim in (1, 2) and len(value) == len(images):
       labels.append(other)
     elif isinstance(value, (int, float)) or isinstance(value, np.ndarray) and value.size == 1:
       rates.append(other)
@@ -112,7 +144,9 @@ def _tensors_beside(path: Path, images: Any) -> tuple[Path, Path]:
 
 
 def read_tensors(path: Path, options: ForeignOptions) -> ForeignSet:
-  """A dict of tensors saved by PyTorch, under the names that people give images and labels."""
+  """A dict of tensors saved by PyTorch, under the names that people give images and labels, or a
+  pair of both.
+  """
   return set_of_tensors(path, "tensors", read_torch(path), options)
 
 
@@ -124,8 +158,10 @@ def read_idc(path: Path, options: ForeignOptions) -> ForeignSet:
     raise wrong(path, "idc", "a list [images, labels]", value)
   if options.decode_factor is None:
     raise ValueError(
-      f"{path}: an image of layout 'idc' is a grid of f x f images, and the file does not hold f. "
-      "Name foreign.decode_factor (2 as published; 1 for IDC-I)."
+      f"{path} holds images and labels without names. An image is a grid of f x f images in "
+      "pixels, as IDC stores them: name foreign.decode_factor (2 as published; 1 for IDC-I). Or it "
+      "is one image, as most projects store them: name foreign.layout=tensors, and foreign.space: "
+      "pixels or network."
     )
   remarks = ("Undecoded grids, in pixels.",)
   one = make_set(path, "idc", *value, options, "pixels", remarks, channels="first")
@@ -136,7 +172,9 @@ def read_kip(path: Path, options: ForeignOptions) -> ForeignSet:
   """KIP and Label Solve: npz of `images`, and of learned or centred `labels`."""
   arrays = _fields(path, "kip", ("images", "labels"))
   zca = "is" if "_zca_" in path.name else "is not"
-  remark = f"Its name says that it {zca} whitened (zca_kip)."
+  remark = "Centred labels and images as networks see them, as KIP and Label Solve store them."
+  if _KIP_NAME.search(path.name):
+    remark = f"Its name says that it {zca} whitened (zca_kip)."
   one = make_set(
     path, "kip", arrays["images"], arrays["labels"], options, "network", (remark,), "centred"
   )
@@ -185,8 +223,9 @@ def read_png(path: Path, options: ForeignOptions) -> ForeignSet:
   """A folder of PNGs by class; the classes in the order of their names, or numbers."""
   if not path.is_dir():
     raise ValueError(f"{path}: layout 'png' needs a folder of folders of PNGs, not a file.")
-  images, labels, names = read_png_folder(path)
+  images, labels, names = read_png_folder(path, options.max_value)
   listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+  options = options._replace(max_value=255)  # PNGs say what white is
   one = make_set(path, "png", images, labels, options, "pixels", (f"Classes: {listed}.",))
   return one._replace(class_names=names)
 
@@ -199,9 +238,21 @@ def read_plain(path: Path, options: ForeignOptions) -> ForeignSet:
     raise wrong(path, "npz", NEEDED, arrays)
   if "record" in arrays and names[:2] == ("images", "labels"):
     return _read_export(path, arrays, options)
-  images = arrays[names.images]
+  images, labels = arrays[names.images], arrays[names.labels]
+  check_no_teacher(path, labels)
+  if labels.ndim == 1 and labels.dtype.kind == "U" and labels.size:  # names, by alphabet
+    known, labels = np.unique(labels, return_inverse=True)
+    arrays = arrays | {"class_names": known}
+  is_open = labels.ndim == 2 and labels.shape[1] > 1 and not _is_certain(labels)
+  if is_open and None in (options.space, options.label_kind):
+    raise ValueError(
+      f"{path}: labels {list(labels.shape)} that are no distributions are those of KIP or Label "
+      "Solve (foreign.layout=kip: images as networks see them, centred labels), or others: then "
+      f"name foreign.space (pixels or network) and foreign.label_kind ({', '.join(LABEL_KINDS)})."
+    )
   space = space_of(path, "npz", images, options)
-  return make_set(path, "npz", images, arrays[names.labels], options, space, ())
+  one = make_set(path, "npz", images, labels, options, space, ())
+  return one._replace(class_names=class_names(path, arrays, one.labels.shape[1]))
 
 
 def _read_export(path: Path, arrays: dict[str, np.ndarray], options: ForeignOptions) -> ForeignSet:
@@ -224,9 +275,20 @@ def _read_export(path: Path, arrays: dict[str, np.ndarray], options: ForeignOpti
   return one._replace(preprocessing=preprocessing, learning_rate=rate, method=method)
 
 
-def is_kip_name(name: str) -> bool:
-  """Whether a file is called as KIP's are."""
-  return bool(_KIP_NAME.search(name))
+def holds_kip(arrays: dict[str, np.ndarray]) -> bool:
+  """Whether arrays are what KIP and Label Solve store: centred labels, images in network space.
+
+  Learned labels need not be centred any more; `read_plain` asks then.
+  """
+  return is_centred(arrays["labels"]) and likely_space(arrays["images"]) == "network"
+
+
+def _is_certain(labels: np.ndarray) -> bool:
+  """Whether labels [n k] say their kind: distributions, or one-hot rows minus 1/k."""
+  if labels.dtype.kind not in "biuf" or not labels.size:
+    return True  # is refused as no labels
+  values = labels.astype(np.float64)
+  return is_centred(labels) or bool(np.allclose(values.sum(1), 1, atol=1e-3) and values.min() >= 0)
 
 
 def _fields(path: Path, layout: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:

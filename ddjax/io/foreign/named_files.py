@@ -14,6 +14,7 @@ import numpy as np
 
 from ddjax.files.bounded import read_bytes
 from ddjax.io.foreign.arrays import make_set
+from ddjax.io.foreign.containers import list_files
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.pictures import MOST_PICTURES, stack_pictures
 
@@ -55,20 +56,20 @@ def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
     raise ValueError(f"{path}: layout 'png_flat' needs PNGs in the folder; found {len(files)}.")
   reading = find_reading(path, tuple(file.stem for file in files))
   pictures = ((file, partial(read_bytes, file)) for file in files)
-  images = stack_pictures(path, pictures, ("PNG",))
+  images = stack_pictures(path, pictures, ("PNG",), options.max_value)
   labels = np.array(reading.labels)
   order = np.argsort(labels, kind="stable")
   listed = ", ".join(reading.names[:_MOST_SHOWN])
   listed += ", ..." if len(reading.names) > _MOST_SHOWN else ""
   remarks = (f"The class of a file is {reading.words}.", f"Classes: {listed}.")
+  options = options._replace(max_value=255)  # PNGs say what white is
   one = make_set(path, "png_flat", images[order], labels[order], options, "pixels", remarks)
   return one._replace(class_names=reading.names)
 
 
 def list_pngs(path: Path) -> list[Path]:
   """The PNGs of a folder in the order of their names, numbers in them by value."""
-  files = (file for file in path.glob("*.png") if file.is_file() and file.name[0] != ".")
-  return sorted(files, key=lambda file: (_natural(file.stem), file.name))
+  return sorted(list_files(path, ".png"), key=lambda file: (_natural(file.stem), file.name))
 
 
 def find_reading(path: Path, stems: tuple[str, ...]) -> Reading:

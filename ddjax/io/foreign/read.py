@@ -8,8 +8,10 @@ import numpy as np
 
 from ddjax.files.plain_arrays import read_npz
 from ddjax.io.foreign import huggingface, huggingface_folder, layouts, named_files, safetensors
+from ddjax.io.foreign.arrays import describe
+from ddjax.io.foreign.containers import has_class_folders
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
-from ddjax.io.foreign.named_arrays import find_names
+from ddjax.io.foreign.named_arrays import find_names, is_pair
 from ddjax.io.torch_file import read_torch
 from ddjax.wording import nearest
 
@@ -38,7 +40,7 @@ LAYOUTS = {
 }
 _MOST_FILES = 32  # of a folder, that are looked into
 _FOLDERS = ("png", "png_flat", "huggingface")
-_IN_FOLDER = {"images_best.pt": "mtt", "data.pt": "idc", "best.npz": "rfad"}
+_IN_FOLDER = ("images_best.pt", "data.pt", "best.npz")  # of MTT, IDC and RFAD, beside others
 
 
 def read_foreign(path: str | os.PathLike, options: ForeignOptions = ForeignOptions()) -> ForeignSet:
@@ -61,8 +63,10 @@ def read_foreign(path: str | os.PathLike, options: ForeignOptions = ForeignOptio
     raise ValueError(f"Unknown layout {options.layout!r}. {nearest(options.layout, LAYOUTS)}")
   if path.is_dir() and (only := _only_file(path)) is not None:
     path = only
+  if path.is_dir():  # what a file of a usual name is, its content says
+    path = next((path / name for name in _IN_FOLDER if (path / name).is_file()), path)
   layout = options.layout or find_layout(path)
-  if path.is_dir() and layout not in (*_FOLDERS, *_IN_FOLDER.values()):
+  if path.is_dir() and layout not in _FOLDERS:
     raise ValueError(f"{path}: layout {layout!r} ({LAYOUTS[layout].words}) is a file, no folder.")
   return LAYOUTS[layout].read(path, options)
 
@@ -74,10 +78,7 @@ def find_layout(path: Path) -> str:
     ValueError: where the content could be of none, saying what it is.
   """
   if path.is_dir():
-    for name, layout in _IN_FOLDER.items():
-      if (path / name).is_file():
-        return layout
-    if any(path.glob("*/*.png")):
+    if has_class_folders(path):
       return "png"
     if huggingface_folder.is_folder(path):
       return "huggingface"
@@ -109,7 +110,7 @@ def _only_file(folder: Path) -> Path | None:
   """
   is_known = (
     any((folder / name).is_file() for name in _IN_FOLDER)
-    or any(folder.glob("*/*.png"))
+    or has_class_folders(folder)
     or huggingface_folder.is_folder(folder)
   )
   files = sorted(file for file in folder.iterdir() if file.is_file() and file.name[0] != ".")
@@ -145,7 +146,7 @@ def _layout_of_npz(path: Path) -> str:
     raise _unknown(path, f"an npz of {', '.join(list(arrays)[:8]) or 'nothing'}")
   if {"k", "jit", "valid_loss"} <= arrays.keys():
     return "rfad"
-  return "kip" if layouts.is_kip_name(path.name) else "npz"
+  return "kip" if layouts.holds_kip(arrays) and "record" not in arrays else "npz"
 
 
 def _layout_of_torch(path: Path) -> str:
@@ -156,10 +157,9 @@ def _layout_of_torch(path: Path) -> str:
     return "tensors"
   if isinstance(value, np.ndarray) and value.ndim == 4:
     return "mtt"
-  is_pair = type(value) in (list, tuple) and len(value) == 2
-  if is_pair and all(isinstance(part, (np.ndarray, list, tuple)) for part in value):
+  if is_pair(value):
     return "idc"
-  raise _unknown(path, f"a .pt file of a {type(value).__name__}")
+  raise _unknown(path, f"a .pt file of {describe(value)}")
 
 
 def _unknown(path: Path, found: str) -> ValueError:

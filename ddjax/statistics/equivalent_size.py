@@ -1,0 +1,133 @@
+"""How large a real set must be to reach the same figure: reading a curve the other way round.
+
+The curve is the figure by size. It is made monotone by isotonic regression (Barlow et al. 1972,
+pooling of adjacent violators), and read between two sizes along the logarithm of the size. The
+interval is a percentile bootstrap that draws seeds, then the networks of each drawn seed.
+"""
+
+from typing import Mapping, NamedTuple, Sequence
+
+from jaxtyping import Float
+import numpy as np
+
+Sample = Sequence[Sequence[float]]
+"""A figure by seed and network: one sequence a seed, one number a network."""
+
+
+class Size(NamedTuple):
+  """A size, with its 95 % interval.
+
+  An end that lies outside the measured sizes is infinite: minus infinity for "fewer than the
+  smallest", infinity for "more than the largest".
+
+  Attributes:
+    value: f64.
+    low: lower end.
+    high: upper end.
+    smallest: of the measured sizes.
+    largest: of the measured sizes.
+  """
+
+  value: float
+  low: float
+  high: float
+  smallest: float
+  largest: float
+
+
+def equivalent_size(
+  curve: Mapping[float, Sample], target: Sample, *, num_bootstrap: int = 2000, seed: int = 0
+) -> Size:
+  """The size at which the curve reaches the target's mean.
+
+  Args:
+    curve: {size > 0: sample}, two sizes at least.
+    target: sample of what the size is wanted for.
+    num_bootstrap: replicates.
+    seed: of the draws.
+  Raises:
+    ValueError: for fewer than two sizes, one that is not positive, or an empty sample.
+  """
+  sizes = sorted(curve)
+  if len(sizes) < 2 or sizes[0] <= 0:
+    raise ValueError(f"A curve needs two sizes at least, all positive; these are {sizes}.")
+  samples = [curve[size] for size in sizes]
+  for sample in (*samples, target):
+    if not len(sample) or not all(len(networks) for networks in sample):
+      raise ValueError("A sample of the curve, or the target, holds no number.")
+  rng = np.random.default_rng(seed)
+  logs = np.log(sizes)
+
+  def invert(means: np.ndarray, wanted: float) -> float:
+    return read_backwards(logs, isotonic(means), wanted)
+
+  value = invert(np.array([sample_mean(sample) for sample in samples]), sample_mean(target))
+  columns = [redraw(sample, num_bootstrap, rng) for sample in samples]
+  wanted = redraw(target, num_bootstrap, rng)
+  drawn = np.sort([invert(row, one) for row, one in zip(np.stack(columns, 1), wanted)])
+  low, high = drawn[[int(0.025 * num_bootstrap), int(np.ceil(0.975 * num_bootstrap)) - 1]]
+  ends = [np.exp(end) if np.isfinite(end) else end for end in (value, low, high)]
+  return Size(*map(float, ends), float(sizes[0]), float(sizes[-1]))
+
+
+def sample_mean(sample: Sample) -> float:
+  """Mean over seeds of the mean over networks."""
+  return float(np.mean([np.mean(networks) for networks in sample]))
+
+
+def redraw(sample: Sample, num: int, rng: np.random.Generator) -> Float[np.ndarray, " num"]:
+  """Means of resampled seeds and networks, f64[num].
+
+  Where there are several seeds, deviations are stretched by sqrt(n / (n - 1)), so that their
+  variance is unbiased for few seeds; likewise the networks of a single seed.
+  """
+  count = len(sample)
+  if count == 1:
+    return _stretched(np.asarray(sample[0], np.float64), num, rng)
+  means = np.array([np.mean(networks) for networks in sample])
+  return _stretched(means, num, rng)
+
+
+def _stretched(values: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
+  """Bootstrap means with the variance of the sample's own mean."""
+  count = len(values)
+  if count == 1:
+    return np.full(num, values[0])
+  means = values[rng.integers(count, size=(num, count))].mean(axis=1)
+  return values.mean() + (means - values.mean()) * np.sqrt(count / (count - 1))
+
+
+def isotonic(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+  """The nearest values that never fall, by pooling of adjacent violators."""
+  blocks: list[list[float]] = []  # (mean, count)
+  for value in values:
+    blocks.append([float(value), 1.0])
+    while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+      mean, count = blocks.pop()
+      before = blocks[-1]
+      before[0] = (before[0] * before[1] + mean * count) / (before[1] + count)
+      before[1] += count
+  return np.concatenate([np.full(int(count), mean) for mean, count in blocks])
+
+
+def read_backwards(
+  places: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"], wanted: float
+) -> float:
+  """Where a curve that never falls has a value; in the middle where it stays there for long.
+
+  Args:
+    places: f64[n], ascending.
+    values: f64[n], not descending.
+    wanted: the value.
+  Returns:
+    the place, minus infinity below the first value, infinity above the last.
+  """
+  if wanted < values[0]:
+    return -np.inf
+  if wanted > values[-1]:
+    return np.inf
+  first, last = np.searchsorted(values, wanted, "left"), np.searchsorted(values, wanted, "right")
+  if first < last:  # it has this value exactly
+    return float((places[first] + places[last - 1]) / 2)
+  share = (wanted - values[first - 1]) / (values[first] - values[first - 1])
+  return float(places[first - 1] + share * (places[first] - places[first - 1]))

@@ -1,0 +1,131 @@
+"""Who comes first, how sure that is, and whether two orders agree."""
+
+from typing import Mapping, NamedTuple, Sequence
+
+from jaxtyping import Float, Integer
+import numpy as np
+import scipy  # its parts, which take a second, load on first use
+
+from ddjax.statistics.equivalent_size import Sample, sample_mean
+
+_NORMAL = 1.959963984540054
+
+
+class Ranks(NamedTuple):
+  """The order of k things.
+
+  Attributes:
+    rank: i64[k], 1 for the best, by the means as measured; equal means in the order given.
+    probability: f64[k k], of each thing (row) to have each rank (column); rows and columns
+      sum to 1.
+  """
+
+  rank: Integer[np.ndarray, " k"]
+  probability: Float[np.ndarray, "k k"]
+
+  def of_own_rank(self) -> Float[np.ndarray, " k"]:
+    """The probability that each rank is right, f64[k]."""
+    return self.probability[np.arange(len(self.rank)), self.rank - 1]
+
+
+class Measured(NamedTuple):
+  """A figure of one thing, as it can be redrawn.
+
+  Attributes:
+    by_seed: {seed: its figure by network, or the one figure of the seed}.
+    error: standard error of a single figure, where nothing can be redrawn.
+  """
+
+  by_seed: Mapping[int, Sequence[float]]
+  error: float = 0.0
+
+  def sample(self) -> Sample:
+    """By seed and network."""
+    return list(self.by_seed.values())
+
+
+def ranks(
+  things: Sequence[Measured], *, is_higher_better: bool, num_bootstrap: int = 2000, seed: int = 0
+) -> Ranks:
+  """Orders things, and redraws seeds and networks to see how often the order stays.
+
+  Seeds are drawn together for things that have the same ones; then deviations are stretched by
+  sqrt(n / (n - 1)), which makes their variance unbiased. A thing of one seed redraws its networks,
+  or where it has a single number, adds noise of its standard error. Ties are broken at random.
+
+  Args:
+    things: at least one.
+    is_higher_better: of the figure.
+    num_bootstrap: replicates.
+    seed: of the draws.
+  """
+  sign = -1.0 if is_higher_better else 1.0
+  rng = np.random.default_rng(seed)
+  shared: dict[tuple[int, ...], np.ndarray] = {}
+  drawn = np.stack([_redraw(one, shared, num_bootstrap, rng) for one in things], axis=1)
+  jitter = rng.random(drawn.shape)
+  order = np.lexsort((jitter, sign * drawn), axis=1)
+  places = np.empty_like(order)
+  np.put_along_axis(places, order, np.broadcast_to(np.arange(len(things)), order.shape), axis=1)
+  probability = (places[:, :, None] == np.arange(len(things))).mean(axis=0)
+  centres = sign * np.array([sample_mean(one.sample()) for one in things])
+  rank = np.empty(len(things), np.int64)
+  rank[centres.argsort(kind="stable")] = np.arange(1, len(things) + 1)
+  return Ranks(rank, probability)
+
+
+def _redraw(
+  one: Measured, shared: dict[tuple[int, ...], np.ndarray], num: int, rng: np.random.Generator
+) -> np.ndarray:
+  """Replicates of the mean, f64[num]."""
+  seeds = tuple(sorted(one.by_seed))
+  if len(seeds) > 1:
+    means = np.array([np.mean(one.by_seed[seed]) for seed in seeds])
+    key = seeds
+  else:
+    means = np.asarray(one.by_seed[seeds[0]], np.float64)
+    key = None
+  count = len(means)
+  if count == 1:
+    return means[0] + one.error * rng.standard_normal(num)
+  if key is None:
+    chosen = rng.integers(count, size=(num, count))
+  else:
+    if key not in shared:
+      shared[key] = rng.integers(count, size=(num, count))
+    chosen = shared[key]
+  stretch = np.sqrt(count / (count - 1))
+  return means.mean() + stretch * (means[chosen].mean(axis=1) - means.mean())
+
+
+class Correlation(NamedTuple):
+  """Spearman's rank correlation with its 95 % interval and two-sided p-value, over n things."""
+
+  value: float
+  low: float
+  high: float
+  p: float
+  num: int
+
+
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> Correlation | None:
+  """Spearman's correlation; the interval is that of Bonett and Wright (2000, Psychometrika 65).
+
+  On Fisher's scale its standard error is sqrt((1 + r^2 / 2) / (n - 3)). Things are taken as
+  independent.
+
+  Args:
+    a: one figure a thing.
+    b: likewise.
+  Returns:
+    None for fewer than five things, or where one of the two never varies.
+  """
+  a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+  if len(a) < 5 or not np.ptp(a) or not np.ptp(b):
+    return None
+  value = float(scipy.stats.spearmanr(a, b).statistic)
+  bounded = np.clip(value, -0.9999, 0.9999)
+  error = np.sqrt((1 + value**2 / 2) / (len(a) - 3))
+  low, high = np.tanh(np.arctanh(bounded) + _NORMAL * error * np.array([-1, 1]))
+  p = float(2 * scipy.special.ndtr(-abs(np.arctanh(bounded)) * np.sqrt(len(a) - 3)))
+  return Correlation(value, float(low), float(high), p, len(a))

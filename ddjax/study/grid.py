@@ -1,0 +1,392 @@
+"""The grid of a study: its axes as data, and the ordinary runs, called cells, that they stand for.
+
+A cell is a config of one of the other tasks. What several cells build on is a cell that they wait
+for: networks on the full train set, expert trajectories, packed data.
+"""
+
+import ast
+import itertools
+import re
+from typing import Any, Iterable, Mapping, NamedTuple
+
+from ml_collections import ConfigDict
+
+from ddjax.config import compare
+from ddjax.wording import nearest
+
+AXES = ("method", "dataset", "ipc", "init", "num_classes", "variant", "seed")
+_ORDER = ("seed", "dataset", "num_classes", "ipc", "variant", "method", "init")
+"""The axes from the slowest to the fastest: one seed of everything comes before the next seed."""
+SHARED = (
+  "accuracy_evaluation", "kernel_evaluation", "privacy", "robustness", "fairness", "features",
+)  # fmt: skip
+"""Groups of the study's config that all cells take as they are: they are judged alike."""
+
+FULL_SET = "full set"
+_KERNEL_METHODS = ("kip", "label_solve")
+
+
+class Cell(NamedTuple):
+  """One run of a study.
+
+  Attributes:
+    name: of its folder under `cells/`, such as "dm-digits-ipc1-noise-seed0".
+    role: what the study's tables do with it: method, baseline, curve (random subsets of further
+      sizes), full, steps (networks trained on the full set for so many steps), transfer (all sets
+      under one kernel), experts, data.
+    task: of `ddjax.tasks.registry.RUNS`.
+    factors: {axis: value}, of `AXES` and further dotted fields; None where one does not apply.
+    config: of the run.
+    needs: names of cells that must be done before.
+    sets: names of cells whose sets it evaluates, those that are done by then.
+  """
+
+  name: str
+  role: str
+  task: str
+  factors: Mapping[str, Any]
+  config: ConfigDict
+  needs: tuple[str, ...] = ()
+  sets: tuple[str, ...] = ()
+
+  @property
+  def cost_key(self) -> str:
+    """Equal for cells that cost the same: those that differ in the seed alone."""
+    evaluators = tuple(self.config.get("evaluators", ()))
+    return repr([self.task, {**self.factors, "seed": None}, evaluators])
+
+
+def cells_of(config: ConfigDict) -> list[Cell]:
+  """All cells of a study, each after those that it needs.
+
+  Args:
+    config: see `configs/study.py`.
+  Raises:
+    ValueError: for a grid without cells, an unknown axis, field or method, or two cells that are
+      the same run.
+  """
+  _check_axes(config)
+  made: dict[str, Cell] = {}
+  for factors in _combinations(config):
+    if _matches_any(factors, config.exclude):
+      continue
+    for cell in _with_needs(config, factors):
+      _add(made, cell)
+  for cell in [*_real_curves(config, made), *_transfers(config, made)]:
+    _add(made, cell)
+  if config.only:
+    made = _chosen(made, config.only)
+  if not made:
+    raise ValueError(
+      f"The grid has no cells: axes {_text(config.axes.to_dict())}, exclude={config.exclude!r}, "
+      f"only={config.only!r}."
+    )
+  return list(made.values())
+
+
+def parse_filter(text: str) -> dict[str, str]:
+  """`method=dm,ipc=1` as {axis: value}; raises ValueError for anything else."""
+  wanted = {}
+  for word in filter(None, (part.strip() for part in text.split(","))):
+    name, has_value, value = (part.strip() for part in word.partition("="))
+    if not has_value:
+      raise ValueError(f"{word!r} in {text!r} is not of the form AXIS=VALUE.")
+    if name in wanted:
+      raise ValueError(f"{name!r} stands twice in {text!r}.")
+    wanted[name] = value
+  return wanted
+
+
+def _check_axes(config: ConfigDict) -> None:
+  """Refuses axes that there are not, and filters that name none."""
+  for name in config.axes:
+    if name not in AXES:
+      raise ValueError(f"Unknown axis {name!r}. {nearest(name, AXES)}")
+    if not isinstance(config.axes[name], (tuple, list)):
+      raise ValueError(f"axes.{name}={config.axes[name]!r} must be a tuple, such as (1, 10).")
+  _check_fields(config, dict(_varied(config)))
+  known = (*AXES, *dict(_varied(config)))
+  for text in (*config.exclude, config.only):
+    for name in parse_filter(text):
+      if name not in known and name != "steps":
+        raise ValueError(f"Unknown axis {name!r} in {text!r}. {nearest(name, known)}")
+
+
+def _check_fields(config: ConfigDict, varied: Iterable[str]) -> None:
+  """Refuses a further axis that no method of the study has."""
+  known = set()
+  for plan in config.plans.values():
+    known |= compare.flatten(plan.to_dict()).keys()
+  for name in varied:
+    if name not in known:
+      raise ValueError(f"No method here has a field {name!r} to vary. {nearest(name, known)}")
+
+
+def _varied(config: ConfigDict) -> list[tuple[str, tuple]]:
+  """The further axes of `config.vary`, such as "outer.learning_rate=(0.1, 1.0)"."""
+  found = []
+  for text in config.vary:
+    name, has_values, values = (part.strip() for part in text.partition("="))
+    try:
+      values = ast.literal_eval(values)
+      if not has_values or not isinstance(values, (tuple, list)) or not values:
+        raise ValueError
+    except (ValueError, SyntaxError) as error:
+      raise ValueError(
+        f"vary={text!r} is not of the form FIELD=(VALUE, ...), such as "
+        "'outer.learning_rate=(0.1, 1.0)'."
+      ) from error
+    found.append((name, tuple(values)))
+  return found
+
+
+def _combinations(config: ConfigDict) -> Iterable[dict[str, Any]]:
+  """The factors of every method cell, before exclusions; each once."""
+  axes = {name: tuple(config.axes.get(name, ())) or (None,) for name in _ORDER}
+  varied = _varied(config)
+  seen = set()
+  for values in itertools.product(*axes.values(), *(values for _, values in varied)):
+    factors = dict(zip((*axes, *dict(varied)), values, strict=True))
+    factors = {name: factors[name] for name in (*AXES, *dict(varied))}
+    plan = _plan(config, factors)
+    if "init" not in plan.get("synthetic", {}):
+      factors["init"] = None
+    factors["num_classes"] = factors["num_classes"] or None
+    for name, _ in varied:
+      if not _has_field(plan, name):
+        factors[name] = None
+    key = repr(factors)
+    if key not in seen:
+      seen.add(key)
+      yield factors
+
+
+def _plan(config: ConfigDict, factors: Mapping[str, Any]) -> ConfigDict:
+  """The config of a method on a data set at an ipc, as its file in `configs/` gives it."""
+  name = plan_name(factors["method"], factors["dataset"], factors["ipc"])
+  if name not in config.plans:
+    raise ValueError(f"The study has no plan {name!r}. {nearest(name, config.plans)}")
+  return config.plans[name]
+
+
+def plan_name(method: str, dataset: str, ipc: int | None = None) -> str:
+  """The key of a plan, such as "dm-digits-ipc1"; full sets have no ipc."""
+  return f"{method}-{dataset}" + ("" if ipc is None else f"-ipc{ipc}")
+
+
+def _with_needs(config: ConfigDict, factors: dict[str, Any]) -> list[Cell]:
+  """A method cell, after the cells that it needs."""
+  plan = _plan(config, factors)
+  cell_config = _cell_config(config, plan, factors)
+  needed = _data(config, factors)
+  if config.full_set:
+    needed.append(_full(config, factors, cell_config.data.preprocessing, needed))
+  if "experts" in cell_config:
+    needed.append(_experts(config, factors, needed))
+  role = "baseline" if plan.method == "coreset" else "method"
+  names = tuple(cell.name for cell in needed)
+  return [*needed, Cell(_name(factors), role, "distill", factors, cell_config, names)]
+
+
+def _cell_config(config: ConfigDict, plan: ConfigDict, factors: Mapping[str, Any]) -> ConfigDict:
+  """An ordinary run's config: the plan, judged as all cells are, with the factors set."""
+  cell = plan.copy_and_resolve_references().unlock()
+  cell.num_replicas, cell.evaluate_initial = 1, False
+  cell.evaluators = _evaluators(config, plan, factors)
+  if "curve" in cell:
+    cell.curve.models = "none"
+  _share(config, cell, factors)
+  if "experts" in cell:
+    cell.experts.seed = factors["seed"]
+  if factors["init"] is not None:
+    cell.synthetic.init = factors["init"]
+  if factors["variant"] is not None:
+    cell.update(_variant(config, factors["variant"]))
+  for name, _ in _varied(config):
+    if factors[name] is not None:
+      _set_field(cell, name, factors[name])
+  return cell.lock()
+
+
+def _share(config: ConfigDict, cell: ConfigDict, factors: Mapping[str, Any]) -> None:
+  """Sets what all cells of a study have in common, the seed and the classes."""
+  cell.seed = factors["seed"]
+  cell.data.num_classes = factors["num_classes"]
+  cell.variant = "study"
+  cell.num_random_subsets = config.num_random_subsets
+  for name in SHARED:
+    cell[name] = config[name].copy_and_resolve_references()
+
+
+def _evaluators(config: ConfigDict, plan: ConfigDict, factors: Mapping[str, Any]) -> tuple:
+  """The study's evaluators, without those that only the first seed gets."""
+  names = [name for name in config.evaluators if name != "kernel" or _has_kernel(plan)]
+  is_first = factors["seed"] == config.axes.seed[0]
+  return tuple(name for name in names if is_first or name not in config.first_seed_only)
+
+
+def _has_kernel(plan: ConfigDict) -> bool:
+  return plan.method in _KERNEL_METHODS
+
+
+def _variant(config: ConfigDict, name: str) -> dict[str, Any]:
+  if name not in config.variants:
+    raise ValueError(f"Unknown variant {name!r}. {nearest(name, config.variants)}")
+  return config.variants[name].to_dict()
+
+
+def _set_field(cell: ConfigDict, name: str, value: Any) -> None:
+  """Sets a dotted field that there is."""
+  *groups, last = name.split(".")
+  for group in groups:
+    cell = cell[group]
+  cell[last] = value
+
+
+def _has_field(config: ConfigDict, name: str) -> bool:
+  return name in compare.flatten(config.to_dict())
+
+
+def _full(
+  config: ConfigDict,
+  factors: Mapping[str, Any],
+  preprocessing: str,
+  needed: list[Cell],
+  steps: int | None = None,
+) -> Cell:
+  """Networks on the whole train set, under a kind of preprocessing; for `steps` steps only."""
+  plan = config.plans[plan_name("full", factors["dataset"])]
+  own = dict.fromkeys(factors) | {
+    "method": FULL_SET,
+    **{name: factors[name] for name in ("dataset", "num_classes", "seed")},
+  }
+  cell = plan.copy_and_resolve_references().unlock()
+  _share(config, cell, own)
+  cell.data.preprocessing = preprocessing
+  cell.accuracy_evaluation.full_steps = steps
+  name = (
+    _name(own | {"method": "full"}) if steps is None else _name(own | {"method": f"steps{steps}"})
+  )
+  if preprocessing != plan.data.preprocessing:
+    name = f"{name}-{preprocessing}"
+  if steps is not None:
+    own["steps"] = steps
+  role = "full" if steps is None else "steps"
+  return Cell(name, role, "full_set", own, cell.lock(), tuple(one.name for one in needed))
+
+
+def _experts(config: ConfigDict, factors: Mapping[str, Any], needed: list[Cell]) -> Cell:
+  """The expert trajectories that a method follows, for as many epochs as its longest row needs."""
+  own = dict.fromkeys(factors) | {
+    "method": "experts",
+    **{name: factors[name] for name in ("dataset", "num_classes", "seed")},
+  }
+  rows = [_plan(config, {**factors, "ipc": ipc}) for ipc in config.axes.ipc]
+  cell = rows[0].copy_and_resolve_references().unlock()
+  _share(config, cell, own)
+  cell.task, cell.method, cell.experts.seed = "experts", "experts", factors["seed"]
+  cell.experts.num_epochs = max(row.outer.max_start_epoch + row.outer.expert_epochs for row in rows)
+  name = re.sub("^experts", f"experts-{factors['method']}", _name(own))
+  data = tuple(one.name for one in needed if one.role == "data")
+  return Cell(name, "experts", "experts", own, cell.lock(), data)
+
+
+def _data(config: ConfigDict, factors: Mapping[str, Any]) -> list[Cell]:
+  """The decoded real set as one file in the study's folder, where the study packs its data."""
+  if not config.pack_data:
+    return []
+  plan = config.plans[plan_name("data", factors["dataset"])]
+  own = dict.fromkeys(factors) | {"method": "data", "dataset": factors["dataset"]}
+  return [Cell(f"data-{factors['dataset']}", "data", "pack", own, plan)]
+
+
+def _real_curves(config: ConfigDict, made: Mapping[str, Cell]) -> list[Cell]:
+  """Random subsets of further sizes, and networks on the full set after so many steps."""
+  out = []
+  methods = [cell for cell in made.values() if cell.role in ("method", "baseline")]
+  pairs = {
+    (cell.factors["dataset"], cell.factors["num_classes"], cell.factors["seed"]): cell
+    for cell in reversed(methods)
+  }
+  for (dataset, num_classes, seed), like in reversed(pairs.items()):
+    own = dict.fromkeys(like.factors) | {
+      "method": "random", "dataset": dataset, "num_classes": num_classes, "seed": seed,
+    }  # fmt: skip
+    needed = _data(config, own)
+    for ipc in config.subset_ipcs:
+      factors = own | {"ipc": ipc}
+      plan = config.plans[plan_name("random", dataset, min(config.axes.ipc))]
+      cell = _cell_config(config, plan, factors).unlock()
+      cell.synthetic.ipc, cell.evaluators, cell.variant = ipc, ("accuracy",), "curve"
+      if _name(factors) not in made:
+        names = tuple(one.name for one in needed)
+        out.append(Cell(_name(factors), "curve", "distill", factors, cell.lock(), names))
+    for steps in config.real_steps:
+      out.append(_full(config, own, like.config.data.preprocessing, needed, steps))
+  return out
+
+
+def _transfers(config: ConfigDict, made: Mapping[str, Cell]) -> list[Cell]:
+  """For every variant of the kernel: all sets under it, side by side."""
+  if not config.transfer:
+    return []
+  out, groups = [], {}
+  for cell in made.values():
+    if cell.role == "method":
+      key = tuple(cell.factors[name] for name in ("dataset", "ipc", "num_classes", "seed"))
+      groups.setdefault(key, []).append(cell.name)
+  for (dataset, ipc, num_classes, seed), names in groups.items():
+    for variant in config.axes.variant:
+      own = dict.fromkeys(next(iter(made.values())).factors) | {
+        "method": "transfer", "dataset": dataset, "ipc": ipc, "num_classes": num_classes,
+        "variant": variant, "seed": seed,
+      }  # fmt: skip
+      plan = config.plans[plan_name("transfer", dataset)]
+      cell = plan.copy_and_resolve_references().unlock()
+      _share(config, cell, own)
+      cell.update(_variant(config, variant))
+      out.append(Cell(_name(own), "transfer", "evaluate", own, cell.lock(), (), tuple(names)))
+  return out
+
+
+def _add(made: dict[str, Cell], cell: Cell) -> None:
+  """Adds a cell; one that several need is added once."""
+  if cell.name not in made:
+    made[cell.name] = cell
+  elif compare.plain(made[cell.name].config) != compare.plain(cell.config):
+    raise ValueError(f"Two cells of the grid have the name {cell.name!r} and other configs.")
+
+
+def _chosen(made: Mapping[str, Cell], only: str) -> dict[str, Cell]:
+  """The cells that match, and all that they need."""
+  wanted = {name for name, cell in made.items() if _matches(cell.factors, parse_filter(only))}
+  for name in reversed(made):
+    if name in wanted:
+      wanted |= {*made[name].needs, *made[name].sets}
+  return {name: cell for name, cell in made.items() if name in wanted}
+
+
+def _matches(factors: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+  return all(str(factors.get(name)) == value for name, value in wanted.items())
+
+
+def _matches_any(factors: Mapping[str, Any], texts: Iterable[str]) -> bool:
+  return any(_matches(factors, parse_filter(text)) for text in texts)
+
+
+def _name(factors: Mapping[str, Any]) -> str:
+  """Of a cell's folder: the factors that apply, the seed last."""
+  parts = [str(factors["method"]), str(factors["dataset"])]
+  parts += [] if factors["ipc"] is None else [f"ipc{factors['ipc']}"]
+  parts += [] if factors["init"] is None else [str(factors["init"])]
+  parts += [] if factors["num_classes"] is None else [f"{factors['num_classes']}classes"]
+  parts += [] if factors["variant"] is None else [str(factors["variant"])]
+  parts += [
+    f"{name}={value}" for name, value in factors.items() if name not in AXES and value is not None
+  ]
+  parts += [] if factors["seed"] is None else [f"seed{factors['seed']}"]
+  return re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
+
+
+def _text(axes: Mapping[str, Any]) -> str:
+  return ", ".join(f"{name}={tuple(values)}" for name, values in axes.items())

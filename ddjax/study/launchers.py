@@ -1,0 +1,84 @@
+"""Starts the workers of a study on a cluster, through submitit."""
+
+import importlib.util
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ddjax.wording import nearest
+
+LAUNCHERS = ("none", "slurm", "local")
+
+
+class WorkerJob:
+  """One worker as submitit starts it; queued again, it goes on with the cells that are left."""
+
+  def __init__(self, config: ConfigDict, workdir: str):
+    self.config, self.workdir = config, workdir
+
+  def __call__(self) -> str:
+    """Works until no cell is left; returns the summary."""
+    from absl import logging
+
+    from ddjax import compilation
+    from ddjax.tasks import study
+
+    logging.set_verbosity(logging.INFO)
+    compilation.use_cache()
+    return study.run(self.config, pathlib.Path(self.workdir)).summary
+
+  def checkpoint(self) -> Any:
+    """What submitit queues when Slurm preempts the job or its time is over: the same again."""
+    import submitit
+
+    return submitit.helpers.DelayedSubmission(WorkerJob(self.config, self.workdir))
+
+
+def submit(config: ConfigDict, workdir: pathlib.Path) -> str:
+  """Queues the workers of `config.slurm`; returns what to tell the user.
+
+  Args:
+    config: of the study; its `launcher` is slurm, or local for processes of this machine.
+    workdir: the study's folder, which all nodes see under this path.
+  Raises:
+    ValueError: for an unknown launcher, an impossible number, or where submitit is missing.
+  """
+  jobs = submitted(config, workdir)
+  names = ", ".join(job.job_id for job in jobs)
+  return (
+    f"{len(jobs)} workers are queued: {names}. Their logs lie in {workdir / 'slurm'}. To watch: "
+    "the same command with --config.launcher=none --config.watch=True"
+  )
+
+
+def submitted(config: ConfigDict, workdir: pathlib.Path) -> list[Any]:
+  """The submitit jobs of `submit`."""
+  if config.launcher not in LAUNCHERS:
+    raise ValueError(f"Unknown launcher {config.launcher!r}. {nearest(config.launcher, LAUNCHERS)}")
+  options = config.slurm
+  for name, least in (("workers", 1), ("minutes", 1), ("cpus", 1), ("gpus", 0), ("memory_gb", 1)):
+    if options[name] < least:
+      raise ValueError(f"slurm.{name}={options[name]} must be at least {least}.")
+  if importlib.util.find_spec("submitit") is None:
+    raise ValueError(f"launcher={config.launcher!r} needs submitit: pip install submitit")
+  import submitit
+
+  folder = workdir.absolute() / "slurm"
+  executor = submitit.AutoExecutor(folder=str(folder), cluster=config.launcher)
+  executor.update_parameters(
+    name="ddjax", timeout_min=options.minutes, cpus_per_task=options.cpus, mem_gb=options.memory_gb
+  )
+  if config.launcher == "slurm":
+    fields = dict(slurm_array_parallelism=options.workers, slurm_signal_delay_s=120)
+    if options.gpus:
+      fields["gpus_per_node"] = options.gpus
+    if options.partition:
+      fields["slurm_partition"] = options.partition
+    executor.update_parameters(**fields)
+  of_worker = config.copy_and_resolve_references().unlock()
+  of_worker.launcher = "none"
+  job = WorkerJob(of_worker, str(workdir.absolute()))
+  with executor.batch():
+    jobs = [executor.submit(job) for _ in range(options.workers)]
+  return jobs

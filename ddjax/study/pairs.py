@@ -1,0 +1,151 @@
+"""Pairs of conditions that differ in one factor, and how their leaks differ.
+
+Cells of equal pools and splits are compared by target and split (a paired bootstrap on their
+scores), others by the seeds that they share.
+"""
+
+import itertools
+from typing import Any, MutableMapping, NamedTuple, Sequence
+
+import numpy as np
+
+from ddjax.statistics import membership_figures, over_seeds
+from ddjax.statistics.holm import adjusted
+from ddjax.statistics.membership_figures import Scores
+from ddjax.study import conditions as of
+from ddjax.study.conditions import Condition, Figure
+from ddjax.study.records import Record
+
+_NUM_BOOTSTRAP = 200
+FACTORS = ("ipc", "init", "num_classes")
+_FIRST = {"real": 0, "noise": 1}
+
+
+class Pair(NamedTuple):
+  """Two conditions that differ in one factor: b minus a is asked for."""
+
+  factor: str
+  a: Condition
+  b: Condition
+
+  @property
+  def change(self) -> str:
+    """`ipc 1 to 10`."""
+    name = {"num_classes": "classes"}.get(self.factor, self.factor)
+    values = (one.factors.get(self.factor) for one in (self.a, self.b))
+    before, after = ("all" if value in (None, 0) else value for value in values)
+    return f"{name} {before} to {after}"
+
+
+def pairs(conditions: Sequence[Condition], factors: Sequence[str] = FACTORS) -> list[Pair]:
+  """All pairs that differ in exactly one of the factors and in nothing else.
+
+  Of ipc and classes the smaller comes first, of init real images.
+  """
+  found = []
+  for a, b in itertools.combinations(conditions, 2):
+    names = sorted({*a.factors, *b.factors})
+    differing = [name for name in names if a.factors.get(name) != b.factors.get(name)]
+    if len(differing) != 1 or differing[0] not in factors:
+      continue
+    name = differing[0]
+    first, second = sorted((a, b), key=lambda one: _order(name, one.factors.get(name)))
+    found.append(Pair(name, first, second))
+  return found
+
+
+def _order(factor: str, value: Any) -> tuple:
+  if factor == "init":
+    return (_FIRST.get(value, 2), str(value))
+  return (float("inf") if value in (None, 0) else value,)
+
+
+class Difference(NamedTuple):
+  """Of one pair of conditions: {seed: b minus a}, over seeds, and whether scores were paired."""
+
+  pair: Pair
+  by_seed: dict[int, Figure]
+  estimate: over_seeds.Estimate
+  is_paired: bool
+
+
+def differences(
+  methods: Sequence[Condition],
+  attack: str,
+  known: MutableMapping[str, dict[str, np.ndarray]] | None = None,
+) -> list[Difference]:
+  """The differences in AUC of all pairs that differ in ipc, init or classes alone.
+
+  Args:
+    methods: conditions.
+    attack: whose AUC.
+    known: replicates of earlier calls by what they are of; those of this one are added.
+  """
+  made = []
+  known = {} if known is None else known
+  for pair in pairs(methods):
+    own, is_paired = _by_seed(pair, attack, known)
+    if own:
+      made.append(Difference(pair, own, of.estimate(own, (-1.0, 1.0)), is_paired))
+  return made
+
+
+def _by_seed(pair: Pair, attack: str, known: dict) -> tuple[dict[int, Figure], bool]:
+  """{seed: b minus a}, and whether all are paired by splits and examples."""
+  found, are_paired = {}, []
+  for seed in sorted(set(pair.a.records) & set(pair.b.records)):
+    records = pair.a.records[seed], pair.b.records[seed]
+    key = f"{attack}_auc"
+    values = [of.figure(record, "privacy", key) for record in records]
+    if None in values:
+      continue
+    scores = [_scores(record, attack) for record in records]
+    # Over several seeds the seeds tell how differences vary; a bootstrap of each is not needed.
+    is_alone = len(set(pair.a.records) & set(pair.b.records)) == 1
+    if is_alone and None not in scores:
+      same = scores[0].is_member.shape == scores[1].is_member.shape and bool(
+        (scores[0].is_member == scores[1].is_member).all()
+      )
+      found[seed] = paired(*scores, known) if same else of.minus(values[1], values[0])
+      are_paired.append(same)
+    else:
+      found[seed] = of.minus(values[1], values[0])
+      are_paired.append(None not in scores)
+  return found, bool(are_paired) and all(are_paired)
+
+
+def paired(a: Scores, b: Scores, known: dict | None = None) -> Figure:
+  """b - a of the AUC on the same targets and splits, by a bootstrap over both.
+
+  Args:
+    a: scores of the first.
+    b: scores of the second, with the same members.
+    known: replicates of earlier calls; those of this one are added.
+  """
+  _, differences = membership_figures.estimate(
+    {"a": a, "b": b}, [("b", "a")], num_bootstrap=_NUM_BOOTSTRAP, seed=0, known=known
+  )
+  one = differences["b", "a"]["auc"]
+  return Figure(one.value, one.low, one.high)
+
+
+def _scores(record: Record, attack: str) -> Scores | None:
+  """The scores of an attack on a cell's distilled set, where they can be compared."""
+  arrays = record.scores or {}
+  if f"distilled/{attack}" not in arrays:
+    return None
+  scores = Scores(arrays[f"distilled/{attack}"], arrays["is_member"])
+  return scores if membership_figures.is_estimable(scores) else None
+
+
+def corrected(found: Sequence[Difference]) -> dict[int, float]:
+  """{place: p-value by Holm} of the differences that have one."""
+  known = [i for i, one in enumerate(found) if one.estimate.p is not None]
+  values = adjusted([found[i].estimate.p for i in known])
+  return {i: float(value) for i, value in zip(known, values)}
+
+
+def factor_mean(found: Sequence[Difference], factor: str) -> tuple[over_seeds.Estimate, int] | None:
+  """The mean difference of a factor over pairs, and over how many."""
+  chosen = [one for one in found if one.pair.factor == factor]
+  return of.mean_over([one.by_seed for one in chosen], (-1.0, 1.0))

@@ -1,0 +1,300 @@
+"""Question 1 of a study: how accurate networks get, beside baselines, and what that costs."""
+
+from typing import Any, Mapping, Sequence
+
+from ddjax.statistics import over_seeds
+from ddjax.statistics.holm import adjusted
+from ddjax.study import conditions as of
+from ddjax.study import published, worth
+from ddjax.study import section as page
+from ddjax.study.conditions import Condition
+from ddjax.study.records import Record
+from ddjax.wording import duration
+
+BASELINES = ("random", "herding", "k_center", "k_means")
+QUESTION = "Performance: how accurate do networks become on a distilled set, and does it pay?"
+_KERNEL = "Accuracies are those of kernel ridge regression: this study trained no networks."
+_PREFIXES = {
+  "random": "random_subset_",
+  "herding": "herding_",
+  "k_center": "k_center_",
+  "k_means": "k_means_",
+  "full set": "full_",
+}
+
+
+def build(
+  records: Sequence[Record], config: Mapping[str, Any], is_kernel: bool = False
+) -> dict[str, Any]:
+  """The section.
+
+  Args:
+    records: of the whole study.
+    config: of the study.
+    is_kernel: whether accuracies are those of kernel regression, see `conditions.with_accuracy`.
+  Returns:
+    see `ddjax.study.section`.
+  """
+  shown = sorted(of.conditions(records, "method"), key=page.sort_key)
+  methods = [one for one in shown if of.by_seed(one, "accuracy", "")]
+  shown = [one for one in shown if one in methods or of.by_seed(one, "kernel", "test_accuracy")]
+  if not methods:
+    return page.section("performance", QUESTION, page.NOTHING)
+  baselines = of.conditions(records, "baseline")
+  full = of.conditions(records, "full")
+  rows, gains = _rows(shown, baselines, full, is_kernel)
+  found = worth.build(records, methods)
+  answer = " ".join(part for part in (_answer(shown, rows, gains), worth.sentence(found)) if part)
+  names = of.varying(shown)
+  figures = [_dots(methods, baselines, full), _pareto(methods)]
+  if found:
+    figures.append(worth.figure(found))
+  return page.section(
+    "performance",
+    QUESTION,
+    answer,
+    notes=[
+      *([_KERNEL] if is_kernel else of.different_networks(methods, "accuracy")),
+      *_of_experts(records),
+      *([worth.NOTE] if found else []),
+    ],
+    tables=[
+      page.table(
+        "accuracy",
+        "Test accuracy of networks trained on each set, beside real subsets of the same size, the "
+        "full train set and published figures. The gain is paired; its p-value is corrected for "
+        f"the {sum(one is not None for one in gains)} comparisons of this table (Holm).",
+        [
+          *page.factor_columns(names),
+          ("accuracy", "number"),
+          ("seeds", "count"),
+          ("random subset", "number"),
+          ("gain over it", "signed"),
+          ("p, Holm", "p"),
+          ("herding", "number"),
+          ("k-centre", "number"),
+          ("k-means", "number"),
+          ("full set", "number"),
+          ("by kernel regression", "number"),
+          ("published", "text"),
+        ],
+        rows,
+      ),
+      worth.table(found, names) if found else None,
+      _costs(shown, names),
+    ],
+    figures=figures,
+  )
+
+
+def level(
+  condition: Condition, method: str, baselines: Sequence[Condition], report: str, key: str
+) -> dict[str, Any] | None:
+  """A baseline's figure beside a condition: of its own cells, else of the condition's reports."""
+  own = of.baseline_of(condition, baselines, method)
+  found = of.estimated(own, report, key) if own else None
+  return found or of.estimated(condition, report, key, _PREFIXES[method])
+
+
+def _rows(methods, baselines, full, is_kernel: bool):
+  """Rows of the table of accuracies, and the gain over random of each (None without)."""
+  names = of.varying(methods)
+  gains = []
+  for one in methods:
+    subset = of.baseline_of(one, baselines, "random")
+    found = of.difference(one, "accuracy", "", subset, "random_subset_", "gain_over_random_")
+    gains.append(of.estimate(found))
+  known = [i for i, gain in enumerate(gains) if gain is not None and gain.p is not None]
+  corrected = dict(zip(known, adjusted([gains[i].p for i in known])))
+  rows = []
+  for i, one in enumerate(methods):
+    factors = one.factors
+    source = published.find(*(factors.get(name) for name in ("method", "dataset", "ipc")))
+    beside = {name: level(one, name, [*baselines, *full], "accuracy", "") for name in _PREFIXES}
+    rows.append(
+      [
+        *page.factor_cells(one, names),
+        of.estimated(one, "accuracy", ""),
+        len(of.by_seed(one, "accuracy", "")),
+        beside["random"],
+        of.as_cell(gains[i]),
+        float(corrected[i]) if i in corrected else None,
+        *(beside[name] for name in ("herding", "k_center", "k_means", "full set")),
+        None if is_kernel else of.estimated(one, "kernel", "test_accuracy"),
+        page.published_text(source),
+      ]
+    )
+  return rows, [None if gain is None else (gain, corrected.get(i)) for i, gain in enumerate(gains)]
+
+
+def _answer(methods: Sequence[Condition], rows, gains) -> str:
+  """The best set, its gain, and how many comparisons stand."""
+  first = len(of.varying(methods)) + 1
+  accurate = [i for i, row in enumerate(rows) if row[first] is not None]
+  best = max(accurate, key=lambda i: rows[i][first]["value"])
+  one, row = methods[best], rows[best]
+  text = (
+    f"{of.describe(one.factors, of.varying(methods))} reaches the highest accuracy, "
+    f"{page.with_interval(row[first])} ({of.seeds_in_words([one])})"
+  )
+  if gains[best] is not None:
+    gain = of.as_cell(gains[best][0])
+    text += f", {page.with_interval(gain, is_signed=True)} against random subsets of equal size"
+  if row[first + 8] is not None:
+    text += f"; the full set gives {page.with_interval(row[first + 8])}"
+  tested = [found for found in gains if found is not None and found[1] is not None]
+  if tested:
+    above = sum(p < over_seeds.LEVEL and gain.value > 0 for gain, p in tested)
+    below = sum(p < over_seeds.LEVEL and gain.value < 0 for gain, p in tested)
+    text += (
+      f". Of {len(tested)} distilled sets, {above} {page.are(above)} shown to be better than a "
+      f"random subset of equal size and {below} worse, after Holm's correction"
+    )
+  return f"{text} ([[accuracy]], [[accuracy-figure]])."
+
+
+def cost_of(record: Record) -> dict[str, float | None]:
+  """What it took to make the set of a cell.
+
+  Returns:
+    flops and memory as estimated from the program, seconds as taken; experts of MTT, which cells
+    share, are counted where the cell's report has them.
+  """
+  run = record.report["run"] if record.report else {}
+  stages = ("distill", "experts")
+  estimates, seconds = run.get("estimates") or {}, run.get("seconds") or {}
+  flops = [(estimates.get("flops") or {}).get(stage) for stage in stages]
+  taken = [seconds.get(stage) for stage in stages]
+
+  def total(values):
+    known = [value for value in values if value is not None]
+    return float(sum(known)) if known else None
+
+  return {
+    "flops": total(flops),
+    "seconds": total(taken),
+    "memory": estimates.get("memory_bytes"),
+    "whole": record.seconds,
+  }
+
+
+def _of_experts(records: Sequence[Record]) -> list[str]:
+  """What the experts took that cells share, a sentence where there are any."""
+  taken = [record.seconds for record in records if record.role == "experts" and record.seconds]
+  if not taken:
+    return []
+  return [
+    f"Expert trajectories, which cells share, took {duration(sum(taken))} beside the costs of the "
+    "table ([[cost]])."
+  ]
+
+
+def _mean_cost(condition: Condition) -> dict[str, float | None]:
+  costs = [cost_of(record) for record in condition.records.values()]
+  means = {}
+  for name in costs[0]:
+    known = [cost[name] for cost in costs if cost[name] is not None]
+    means[name] = sum(known) / len(known) if known else None
+  return means
+
+
+def _costs(methods: Sequence[Condition], names: Sequence[str]) -> dict[str, Any]:
+  rows = []
+  for one in methods:
+    cost = _mean_cost(one)
+    devices = dict.fromkeys(record.device for record in one.records.values() if record.device)
+    rows.append(
+      [
+        *page.factor_cells(one, names),
+        *(cost[name] for name in ("flops", "seconds", "memory", "whole")),
+        ", ".join(devices) or None,
+      ]
+    )
+  return page.table(
+    "cost",
+    "What a set costs to make, means over seeds: operations and memory as counted from the "
+    "program, times as taken, compilation included.",
+    [
+      *page.factor_columns(names),
+      ("operations", "flops"),
+      ("time to distil", "seconds"),
+      ("memory", "bytes"),
+      ("whole cell", "seconds"),
+      ("device", "text"),
+    ],
+    rows,
+  )
+
+
+def _dots(methods, baselines, full) -> dict[str, Any]:
+  """Accuracy of every set with interval; one row a condition, one mark a baseline."""
+  marks = []
+  names = of.varying(methods)
+  for one in methods:
+    beside = {
+      of.NAMES[name]: level(one, name, [*baselines, *full], "accuracy", "")
+      for name in ("random", "herding", "k_means", "full set")
+    }
+    marks.append(
+      {
+        "label": of.describe(one.factors, [name for name in names if name != "ipc"]),
+        "text": of.describe(one.factors, names),
+        "group": of.describe({"ipc": one.factors.get("ipc")}, ("ipc",)),
+        "own": of.estimated(one, "accuracy", ""),
+        "beside": {name: cell for name, cell in beside.items() if cell},
+      }
+    )
+  best = max(marks, key=lambda mark: mark["own"]["value"])
+  return page.figure(
+    "accuracy-figure",
+    "dots",
+    f"{best['text']} is the most accurate set of "
+    f"{len(marks)}. Bars hold 95 % intervals; open marks are real subsets of equal size and the "
+    "full set.",
+    "Test accuracy of each distilled set with its interval, one row a set, beside random subsets, "
+    "herding, k-means and the full set.",
+    {"marks": marks, "axis": "test accuracy"},
+  )
+
+
+def _pareto(methods: Sequence[Condition]) -> dict[str, Any] | None:
+  """Accuracy against cost, and which sets no other beats in both."""
+  points = []
+  for one in methods:
+    cost = _mean_cost(one)
+    points.append(
+      {
+        "label": one.method,
+        "text": of.describe(one.factors, of.varying(methods)),
+        "ipc": one.factors.get("ipc"),
+        "own": of.estimated(one, "accuracy", ""),
+        "flops": cost["flops"],
+        "seconds": cost["seconds"],
+      }
+    )
+  unit = "flops" if all(point["flops"] for point in points) else "seconds"
+  points = [point | {"cost": point[unit]} for point in points if point[unit]]
+  if not points:
+    return None
+  front = pareto_front([(point["cost"], point["own"]["value"]) for point in points])
+  for i, point in enumerate(points):
+    point["on_front"] = i in front
+  told = page.joined([points[i]["text"] for i in front][:6])
+  return page.figure(
+    "pareto",
+    "pareto",
+    f"No set is both cheaper and more accurate than {told}.",
+    "Test accuracy of each distilled set against the cost of making it, on a logarithmic axis; a "
+    "line joins the sets that none beats in both.",
+    {"points": points, "unit": unit},
+  )
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+  """Which (cost, accuracy) no other beats, from the cheapest on."""
+  order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
+  front: list[int] = []
+  for i in order:
+    if not front or points[i][1] > points[front[-1]][1]:
+      front.append(i)
+  return front

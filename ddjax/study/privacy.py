@@ -1,0 +1,271 @@
+"""Question 2 of a study: what a set gives away of its real examples, and on what that depends.
+
+What it depends on is in `ddjax.study.pairs`.
+"""
+
+from typing import Any, Mapping, Sequence
+
+from ddjax.io.comparisons import words
+from ddjax.statistics import over_seeds
+from ddjax.statistics.holm import adjusted
+from ddjax.study import conditions as of
+from ddjax.study import section as page
+from ddjax.study.conditions import Condition, Figure
+from ddjax.study.pairs import Difference, corrected, differences, factor_mean
+from ddjax.study.records import Record
+
+QUESTION = "Privacy: does a distilled set tell which real examples it was made from?"
+ATTACKS = ("lira", "lira_offline", "loss")
+_LOW_FPR = ("tpr_at_0.1_percent_fpr", "tpr_at_1_percent_fpr")
+_FACTOR_NAMES = {"ipc": "images a class", "init": "initialisation", "num_classes": "classes"}
+_CHANGES = {
+  "ipc": "more images a class",
+  "init": "another beginning than real images",
+  "num_classes": "more classes",
+}
+
+
+def attack_of(conditions: Sequence[Condition], config: Mapping[str, Any]) -> str | None:
+  """The first of the config's `claims_attacks` whose AUC most conditions have."""
+  counts = {
+    attack: sum(bool(of.by_seed(one, "privacy", f"{attack}_auc")) for one in conditions)
+    for attack in config.get("claims_attacks") or ATTACKS
+  }
+  most = max(counts.values(), default=0)
+  return next((attack for attack, count in counts.items() if count == most > 0), None)
+
+
+def build(
+  records: Sequence[Record],
+  config: Mapping[str, Any],
+  found: Sequence[Difference] | None = None,
+) -> dict[str, Any]:
+  """The section.
+
+  Args:
+    records: of the whole study.
+    config: of the study; `claims_attacks` names the attacks to look at, the first one first.
+    found: from `ddjax.study.pairs.differences`, where they are known.
+  """
+  methods = sorted(of.conditions(records, "method"), key=page.sort_key)
+  attack = attack_of(methods, config)
+  if attack is None:
+    return page.section("privacy", QUESTION, page.NOTHING)
+  methods = [one for one in methods if of.by_seed(one, "privacy", f"{attack}_auc")]
+  found = differences(methods, attack) if found is None else found
+  names = of.varying(methods)
+  return page.section(
+    "privacy",
+    QUESTION,
+    _answer(methods, attack, found),
+    notes=[
+      f"The attack is {words(attack)}; an AUC of one half is guessing. The bound on epsilon is at "
+      "95 %; 0 says that this attack shows nothing, not that there is privacy.",
+      "The true positive rate stands at the lowest false positive rate at which it can be "
+      "estimated; the report of each cell holds all attacks.",
+      "Differences between conditions: of one seed a bootstrap over splits and examples, paired by "
+      "both where the conditions share them; of several seeds the interval of Student over the "
+      "seeds' differences.",
+    ],
+    tables=[
+      _levels(methods, attack, names),
+      _factors(found),
+    ],
+    figures=[_dots(methods, attack, names), _factor_figure(found)],
+  )
+
+
+def above_guessing(row: Mapping[int, Figure]) -> dict[int, Figure]:
+  """AUCs by seed minus one half."""
+  return {seed: one.moved(-0.5) for seed, one in row.items()}
+
+
+def leak_p_values(methods: Sequence[Condition], attack: str) -> list[float | None]:
+  """By Holm, that the AUC of each condition is one half; None without an interval."""
+  found = [
+    of.estimate(above_guessing(of.by_seed(one, "privacy", f"{attack}_auc"))) for one in methods
+  ]
+  known = [i for i, one in enumerate(found) if one is not None and one.p is not None]
+  values = dict(zip(known, adjusted([found[i].p for i in known])))
+  return [float(values[i]) if i in values else None for i in range(len(methods))]
+
+
+def num_leaking(methods: Sequence[Condition], attack: str) -> int:
+  """How many conditions are shown to have an AUC above one half, after Holm's correction."""
+  return sum(
+    p is not None
+    and p < over_seeds.LEVEL
+    and of.estimated(one, "privacy", f"{attack}_auc")["value"] > 0.5
+    for one, p in zip(methods, leak_p_values(methods, attack))
+  )
+
+
+def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> dict[str, Any]:
+  """AUC, rate at low FPR and bound on epsilon of every condition."""
+
+  def key_of(one: Condition, keys: Sequence[str]) -> dict[str, Any] | None:
+    return next((cell for key in keys if (cell := of.estimated(one, "privacy", key))), None)
+
+  rates = [f"{attack}_{name}" for name in _LOW_FPR]
+  low = next((rate for rate in rates if any(of.by_seed(x, "privacy", rate) for x in methods)), "")
+  bound = f"{attack}_epsilon_lower_bound"
+  rows = [
+    [
+      *page.factor_cells(one, names),
+      of.estimated(one, "privacy", f"{attack}_auc"),
+      p,
+      len(of.by_seed(one, "privacy", f"{attack}_auc")),
+      of.estimated(one, "privacy", f"{attack}_auc", "random_subset_"),
+      of.estimated(one, "privacy", f"{attack}_auc", "full_"),
+      key_of(one, [low]),
+      of.estimated(one, "privacy", bound, is_fraction=False)
+      or of.estimated(one, "privacy", "loss_epsilon_lower_bound", is_fraction=False),
+      of.estimated(one, "privacy", "loss_auc") if attack != "loss" else None,
+      of.estimated(one, "privacy", "nearest_is_train_pixels"),
+    ]
+    for one, p in zip(methods, leak_p_values(methods, attack))
+  ]
+  rate = words(low.removeprefix(f"{attack}_")) if low else "TPR at low FPR"
+  return page.table(
+    "leaks",
+    f"What membership inference ({words(attack)}) finds out of networks trained on each set, "
+    "beside random subsets of the same members and networks trained on all of them, and how many "
+    "synthetic images lie nearest to a train image.",
+    [
+      *page.factor_columns(names),
+      ("AUC", "number"),
+      ("p, Holm", "p"),
+      ("seeds", "count"),
+      ("random subset", "number"),
+      ("full set", "number"),
+      (rate, "number"),
+      ("epsilon at least", "number"),
+      ("AUC of the loss alone", "number"),
+      ("nearest is a train image", "number"),
+    ],
+    rows,
+  )
+
+
+def _factors(found: Sequence[Difference]) -> dict[str, Any] | None:
+  """Every difference, with its corrected p-value."""
+  if not found:
+    return None
+  p_values = corrected(found)
+  rows = []
+  for i, one in enumerate(found):
+    shared = [
+      name
+      for name in ("ipc", "init", "num_classes")
+      if name != one.pair.factor and one.pair.a.factors.get(name) is not None
+    ]
+    rows.append(
+      [
+        one.pair.change,
+        of.describe(one.pair.a.factors, shared),
+        of.as_cell(one.estimate),
+        one.estimate.num_seeds,
+        p_values.get(i),
+        "splits and examples" if one.is_paired else "none" if len(one.by_seed) == 1 else "seeds",
+      ]
+    )
+  return page.table(
+    "factors",
+    f"Differences in AUC between conditions that differ in one factor alone, {len(p_values)} tests "
+    "corrected by Holm.",
+    [
+      ("change", "text"),
+      ("of", "text"),
+      ("change of AUC", "signed"),
+      ("seeds", "count"),
+      ("p, Holm", "p"),
+      ("paired by", "text"),
+    ],
+    rows,
+  )
+
+
+def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Difference]) -> str:
+  """The leak, and what each factor does to it."""
+  values = [(of.estimated(one, "privacy", f"{attack}_auc"), one) for one in methods]
+  leaking = num_leaking(methods, attack)
+  worst, condition = max(values, key=lambda pair: pair[0]["value"])
+  text = (
+    f"By {words(attack)}, {leaking} of {len(methods)} kinds of distilled set "
+    f"{page.are(leaking)} shown to tell their members (AUC above one half, Holm); the most telling "
+    f"is "
+    f"{of.describe(condition.factors, of.varying(methods))}, AUC {page.with_interval(worst)} "
+    f"({of.seeds_in_words([condition])}) ([[leaks]], [[leaks-figure]])."
+  )
+  parts = []
+  for factor, change in _CHANGES.items():
+    if (mean := factor_mean(found, factor)) is not None:
+      cell = of.as_cell(mean[0])
+      pairs_of = f"{mean[1]} pair{'s' if mean[1] != 1 else ''}"
+      parts.append(f"{change} by {page.with_interval(cell, is_signed=True)} ({pairs_of})")
+  if parts:
+    shown = sum(p < over_seeds.LEVEL for p in corrected(found).values())
+    text += (
+      f" On average the AUC changes with {page.joined(parts)}; {shown} of {len(found)} "
+      f"single differences {page.are(shown)} shown after Holm's correction ([[factors]], "
+      "[[factors-figure]])."
+    )
+  return text
+
+
+def _dots(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> dict[str, Any]:
+  key = f"{attack}_auc"
+  marks = [
+    {
+      "label": of.describe(one.factors, [name for name in names if name != "ipc"]),
+      "group": of.describe({"ipc": one.factors.get("ipc")}, ("ipc",)),
+      "own": of.estimated(one, "privacy", key),
+      "beside": {
+        label: cell
+        for label, prefix in (("random subset", "random_subset_"), ("full set", "full_"))
+        if (cell := of.estimated(one, "privacy", key, prefix))
+      },
+    }
+    for one in methods
+  ]
+  above = num_leaking(methods, attack)
+  return page.figure(
+    "leaks-figure",
+    "dots",
+    f"{above} of {len(marks)} kinds of distilled set {page.are(above)} shown to leak more than "
+    "guessing, the dotted line, would find (Holm).",
+    f"Area under the ROC curve of {words(attack)} on each distilled set with its interval, beside "
+    "a random subset and the full set.",
+    {"marks": marks, "axis": f"AUC of {words(attack)}", "line": 0.5},
+  )
+
+
+def _factor_figure(found: Sequence[Difference]) -> dict[str, Any] | None:
+  """The differences with their intervals, by factor."""
+  if not found:
+    return None
+  p_values = corrected(found)
+  marks = [
+    {
+      "label": f"{one.pair.a.method}: {one.pair.change}"
+      + "".join(
+        f", {one.pair.a.factors[name]}{suffix}"
+        for name, suffix in (("ipc", " a class"), ("init", ""))
+        if name != one.pair.factor and one.pair.a.factors.get(name) is not None
+      ),
+      "group": _FACTOR_NAMES[one.pair.factor],
+      "own": of.as_cell(one.estimate),
+      "beside": {},
+    }
+    for one in found
+  ]
+  shown = sum(p < over_seeds.LEVEL for p in p_values.values())
+  return page.figure(
+    "factors-figure",
+    "dots",
+    f"{shown} of {len(found)} changes of one factor alone are shown to change the leak (Holm); "
+    "no change is the dotted line.",
+    "Change of the AUC with its interval for every pair of conditions that differ in images a "
+    "class, initialisation or number of classes alone.",
+    {"marks": marks, "axis": "change of AUC", "line": 0.0, "own_word": "difference"},
+  )

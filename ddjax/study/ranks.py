@@ -1,0 +1,275 @@
+"""Question 5 of a study: all four axes at once, who comes first, and what is traded for what."""
+
+import itertools
+from typing import Any, Mapping, NamedTuple, Sequence
+
+from ddjax.io.comparisons import words
+from ddjax.statistics import over_seeds, rank_figures
+from ddjax.statistics.holm import adjusted
+from ddjax.study import conditions as of
+from ddjax.study import fairness, privacy, robustness
+from ddjax.study import section as page
+from ddjax.study.conditions import Condition
+from ddjax.study.records import Record
+
+QUESTION = "All four at once: which method comes first, and what is traded for what?"
+_BASELINES = ("random", "herding", "k_center", "k_means")
+
+
+class Axis(NamedTuple):
+  """One axis: its name, the report and key of its figure, what is better, and it in words."""
+
+  name: str
+  report: str
+  key: str
+  is_higher_better: bool
+  figure: str
+
+
+def axes(attack: str | None) -> list[Axis]:
+  """The four axes, each by its one figure.
+
+  Args:
+    attack: whose AUC stands for privacy, None without.
+  """
+  leaks = [
+    Axis("privacy", "privacy", f"{name}_auc", False, f"AUC of {words(name)}")
+    for name in [attack]
+    if name
+  ]
+  return [
+    Axis("performance", "accuracy", "", True, "accuracy"),
+    *leaks,
+    Axis("robustness", "robustness", robustness.PERTURBATION, True, "relative perturbation"),
+    Axis("fairness", "fairness", fairness.GAP, False, "gap between classes"),
+  ]
+
+
+def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any]:
+  """The section.
+
+  Args:
+    records: of the whole study.
+    config: of the study.
+  """
+  methods = sorted(of.conditions(records, "method"), key=page.sort_key)
+  baselines = [
+    one for one in of.conditions(records, "baseline") if one.factors.get("method") in _BASELINES
+  ]
+  known = axes(privacy.attack_of(methods, config))
+  groups = _groups(methods, sorted(baselines, key=page.sort_key))
+  rankings = {name: _rank(group, known) for name, group in groups.items() if len(group) > 1}
+  rankings = {name: ranking for name, ranking in rankings.items() if ranking}
+  trades = trade_offs(methods, known)
+  if not rankings:
+    return page.section("together", QUESTION, page.NOTHING)
+  return page.section(
+    "together",
+    QUESTION,
+    _answer(groups, rankings, trades),
+    notes=[
+      "Better is: more accurate, an AUC nearer to guessing from above, a larger relative "
+      "perturbation, a smaller gap between classes. The probability of a rank comes from a "
+      "bootstrap over seeds, which methods of the same seeds share, and over networks where there "
+      "is one seed; where a figure has only its interval, from normal noise of that width. A "
+      "method that began from real images stands for itself; other beginnings are left out.",
+      "Trade-offs are Spearman's correlations over conditions, each the mean of its seeds, turned "
+      "so that a positive one says that what is good on one axis is good on the other. Conditions "
+      "are taken as independent, which conditions of one method are not quite.",
+    ],
+    tables=[*(_table(name, groups[name], one) for name, one in rankings.items()), _trades(trades)],
+    figures=[_parallel(groups, rankings, known)],
+  )
+
+
+def _groups(methods, baselines) -> dict[str, list[Condition]]:
+  """{what they share: conditions}: equal data, classes and images a class."""
+  groups: dict[str, list[Condition]] = {}
+  several = len({(x.factors.get("dataset"), x.factors.get("num_classes")) for x in methods}) > 1
+  shown = ("dataset", "num_classes", "ipc") if several else ("ipc",)
+  for one in robustness.reference(methods):
+    groups.setdefault(_name(one, shown), []).append(one)
+  for one in baselines:
+    if (group := groups.get(_name(one, shown))) is not None:
+      group.append(one)
+  return groups
+
+
+def _name(one: Condition, shown: Sequence[str]) -> str:
+  factors = {name: one.factors.get(name) for name in shown}
+  return of.describe(factors, shown)
+
+
+def _rank(
+  group: Sequence[Condition], known: Sequence[Axis]
+) -> dict[Axis, tuple[list[Condition], rank_figures.Ranks]]:
+  """{axis: (those that measured it, their ranks)}; an axis that fewer than two measured is out."""
+  found = {}
+  for axis in known:
+    measured = {i: of.measured(one, axis.report, axis.key) for i, one in enumerate(group)}
+    have = [i for i, one in measured.items() if one is not None]
+    if len(have) > 1:
+      ranks = rank_figures.ranks(
+        [measured[i] for i in have], is_higher_better=axis.is_higher_better
+      )
+      found[axis] = [group[i] for i in have], ranks
+  return found
+
+
+def _table(name: str, group: Sequence[Condition], ranking) -> dict[str, Any]:
+  """Ranks of every method on every axis, each with the probability that it is right."""
+  rows = []
+  for one in group:
+    row: list[Any] = [one.method]
+    places = []
+    for chosen, ranks in ranking.values():
+      if one not in chosen:
+        row.append(None)
+        continue
+      i = chosen.index(one)
+      places.append(int(ranks.rank[i]))
+      row.append({"rank": places[-1], "probability": float(ranks.of_own_rank()[i])})
+    whole = len(places) == len(ranking)
+    rows.append([*row, sum(places) / len(places) if whole else None])
+  rows.sort(key=lambda row: (row[-1] is None, row[-1] or 0.0))
+  slug = "".join(c if c.isalnum() else "-" for c in name)
+  return page.table(
+    f"ranks-{slug}",
+    f"Ranks at {name}: 1 is the best, in brackets the probability that the rank is right.",
+    [
+      ("method", "text"),
+      *((f"{axis.name}: {axis.figure}", "rank") for axis in ranking),
+      ("mean rank", "number"),
+    ],
+    rows,
+  )
+
+
+class TradeOff(NamedTuple):
+  """The rank correlation of two axes, with its p-value by Holm."""
+
+  a: Axis
+  b: Axis
+  correlation: rank_figures.Correlation
+  p: float
+
+
+def trade_offs(methods: Sequence[Condition], known: Sequence[Axis]) -> list[TradeOff]:
+  """Rank correlations between every two axes over conditions; positive: good goes with good."""
+  found = []
+  for a, b in itertools.combinations(known, 2):
+    columns = []
+    for one in methods:
+      values = [of.estimated(one, x.report, x.key, is_fraction=False) for x in (a, b)]
+      if None not in values:
+        columns.append(
+          [cell["value"] * (1 if x.is_higher_better else -1) for cell, x in zip(values, (a, b))]
+        )
+    if columns and (one := rank_figures.rank_correlation(*zip(*columns))) is not None:
+      found.append((a, b, one))
+  p_values = adjusted([one.p for *_, one in found])
+  return [TradeOff(a, b, one, float(p)) for (a, b, one), p in zip(found, p_values)]
+
+
+def _trades(trades: Sequence[TradeOff]) -> dict[str, Any] | None:
+  return page.table(
+    "trade-offs",
+    f"Rank correlations between axes over conditions, {len(trades)} tests corrected by Holm: "
+    "negative where one is bought with the other.",
+    [
+      ("axes", "text"),
+      ("correlation", "signed"),
+      ("conditions", "count"),
+      ("p, Holm", "p"),
+      ("in words", "text"),
+    ],
+    [
+      [
+        f"{one.a.name} and {one.b.name}",
+        {key: getattr(one.correlation, key) for key in ("value", "low", "high")},
+        one.correlation.num,
+        one.p,
+        _in_words(one),
+      ]
+      for one in trades
+    ],
+  )
+
+
+def _in_words(one: TradeOff) -> str:
+  if one.p >= over_seeds.LEVEL:
+    return "not shown"
+  return "they go together" if one.correlation.value > 0 else "one is bought with the other"
+
+
+def _in_digits(one: rank_figures.Correlation) -> str:
+  """`−0.62 [−0.85, −0.20]`."""
+  value, low, high = (f"{x:+.2f}".replace("-", "−") for x in (one.value, one.low, one.high))
+  return f"{value} [{low}, {high}]"
+
+
+def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
+  """Who is first on each axis in the largest group, and which trade-offs are shown."""
+  name = max(rankings, key=lambda key: len(groups[key]))
+  slug = "".join(c if c.isalnum() else "-" for c in name)
+  firsts = []
+  for axis, (chosen, ranks) in rankings[name].items():
+    i = int(ranks.rank.argmin())
+    firsts.append(f"{chosen[i].method} in {axis.name} (probability {ranks.of_own_rank()[i]:.2f})")
+  text = (
+    f"At {name}, of {len(groups[name])} ways to make a set, the first are {page.joined(firsts)}"
+  )
+  text += f" ([[ranks-{slug}]], [[parallel]])."
+  if trades:
+    shown = [one for one in trades if one.p < over_seeds.LEVEL]
+    told = [
+      f"{one.a.name} and {one.b.name} ({'go together' if one.correlation.value > 0 else 'traded'}, "
+      f"{_in_digits(one.correlation)})"
+      for one in shown
+    ]
+    text += (
+      f" Of {len(trades)} pairs of axes, {len(shown)} {page.are(len(shown))} shown to be "
+      f"correlated over conditions (Holm){': ' if told else ''}{page.joined(told)} "
+      "([[trade-offs]])."
+    )
+  return text
+
+
+def _parallel(groups, rankings, known: Sequence[Axis]) -> dict[str, Any]:
+  """Every method's figures on all axes."""
+  panels = {}
+  for name, ranking in rankings.items():
+    lines = {}
+    for one in groups[name]:
+      lines[one.method] = [
+        cell and cell["value"]
+        for axis in ranking
+        for cell in [of.estimated(one, axis.report, axis.key, is_fraction=False)]
+      ]
+    panels[name] = {
+      "axes": [
+        {"name": axis.name, "figure": axis.figure, "is_higher_better": axis.is_higher_better}
+        for axis in ranking
+      ],
+      "lines": lines,
+    }
+  winners = {
+    name: [chosen[int(ranks.rank.argmin())].method for chosen, ranks in ranking.values()]
+    for name, ranking in rankings.items()
+  }
+  alike = [name for name, firsts in winners.items() if len(set(firsts)) == 1 and len(firsts) > 1]
+  told = (
+    f"At {page.joined(alike)} one method is the best on every axis"
+    if alike
+    else "No method is the best on every axis"
+  )
+  del known
+  return page.figure(
+    "parallel",
+    "parallel",
+    f"{told}. Each line is a method; the top of each axis is the best measured, the bottom the "
+    "worst.",
+    "Parallel coordinates: each method as a line over performance, privacy, robustness and "
+    "fairness, one panel for each number of images a class.",
+    {"panels": panels},
+  )

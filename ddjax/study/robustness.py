@@ -1,0 +1,266 @@
+"""Question 3 of a study: how much networks trained on a set bear."""
+
+from typing import Any, Mapping, Sequence
+
+from ddjax.io.comparisons import words
+from ddjax.statistics import over_seeds
+from ddjax.statistics.holm import adjusted
+from ddjax.study import conditions as of
+from ddjax.study import section as page
+from ddjax.study.conditions import Condition
+from ddjax.study.records import Record
+
+QUESTION = "Robustness: how much do networks trained on a distilled set bear?"
+PERTURBATION = "deepfool_relative_perturbation"
+_MOST_KINDS = 24
+
+
+def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any]:
+  """The section.
+
+  Args:
+    records: of the whole study.
+    config: of the study.
+  """
+  del config
+  methods = sorted(of.conditions(records, "method"), key=page.sort_key)
+  methods = [one for one in methods if of.by_seed(one, "robustness", "clean")]
+  if not methods:
+    return page.section("robustness", QUESTION, page.NOTHING)
+  names = of.varying(methods)
+  gains = [_gain(one, "random_subset_", "gain_over_random_") for one in methods]
+  of_full = [_gain(one, "full_", "gain_over_full_") for one in methods]
+  return page.section(
+    "robustness",
+    QUESTION,
+    _answer(methods, gains, of_full),
+    notes=[
+      "The relative perturbation is the least that DeepFool finds, over the size of the image, in "
+      "mean over images that are recognised: it does not grow with accuracy as accuracy under "
+      "attack does. Against the full set it is the difference of two networks' figures, against "
+      "random subsets paired by image.",
+      *of.different_networks(methods, "robustness"),
+    ],
+    tables=[_table(methods, names, gains, of_full), _corruptions_table(methods, names)],
+    figures=[_curves(methods), _corruptions(methods)],
+  )
+
+
+def _gain(one: Condition, prefix: str, gain_prefix: str) -> over_seeds.Estimate | None:
+  return of.estimate(of.difference(one, "robustness", PERTURBATION, None, prefix, gain_prefix))
+
+
+def _table(methods, names, gains, of_full) -> dict[str, Any]:
+  starts = ("pgd_linf_", "pgd_l2_", "autoattack_linf_", "worst_case_linf_")
+  keys = [key for start in starts if (key := of.key_like(methods, "robustness", start))]
+  keys = ["clean", *keys, "corruption_mean"]
+  keys = [key for key in keys if of.key_like(methods, "robustness", key)]
+  tested = [(i, kind, one) for kind, column in (("random", gains), ("full", of_full))
+            for i, one in enumerate(column) if one is not None and one.p is not None]  # fmt: skip
+  p_values = {
+    (i, kind): float(p) for (i, kind, _), p in zip(tested, adjusted([one.p for *_, one in tested]))
+  }
+  rows = [
+    [
+      *page.factor_cells(one, names),
+      *(of.estimated(one, "robustness", key) for key in keys),
+      of.estimated(one, "robustness", PERTURBATION, is_fraction=False),
+      of.as_cell(gains[i]),
+      p_values.get((i, "random")),
+      of.as_cell(of_full[i]),
+      p_values.get((i, "full")),
+      len(of.by_seed(one, "robustness", "clean")),
+    ]
+    for i, one in enumerate(methods)
+  ]
+  return page.table(
+    "robustness-table",
+    "Accuracy under attack and corruption, and the relative perturbation that fools, with its "
+    f"difference from random subsets and the full set; {len(tested)} tests corrected by Holm.",
+    [
+      *page.factor_columns(names),
+      *((words(key), "number") for key in keys),
+      ("relative perturbation", "number"),
+      ("against random", "signed"),
+      ("p, Holm", "p"),
+      ("against the full set", "signed"),
+      ("p, Holm", "p"),
+      ("seeds", "count"),
+    ],
+    rows,
+  )
+
+
+def _answer(methods, gains, of_full) -> str:
+  measured = [
+    (cell, one)
+    for one in methods
+    if (cell := of.estimated(one, "robustness", PERTURBATION, is_fraction=False))
+  ]
+  names = of.varying(methods)
+  if not measured:
+    cell, one = max(
+      ((of.estimated(one, "robustness", "clean"), one) for one in methods),
+      key=lambda pair: pair[0]["value"],
+    )
+    return (
+      f"Of {len(methods)} kinds of distilled set {of.describe(one.factors, names)} is the most "
+      f"accurate without an attack, {page.with_interval(cell)}; what fools networks is not "
+      "measured ([[robustness-table]], [[robustness-figure]])."
+    )
+  best, most = max(measured, key=lambda pair: pair[0]["value"])
+  text = (
+    f"Networks trained on {of.describe(most.factors, names)} bear the most: fooling them takes "
+    f"{page.with_interval(best)} of the size of an image ({of.seeds_in_words([most])})"
+  )
+  for label, column in (("random subsets", gains), ("the full set", of_full)):
+    known = [one for one in column if one is not None and one.p is not None]
+    if known:
+      p_values = adjusted([one.p for one in known])
+      less = sum(p < over_seeds.LEVEL and one.value < 0 for one, p in zip(known, p_values))
+      more = sum(p < over_seeds.LEVEL and one.value > 0 for one, p in zip(known, p_values))
+      text += (
+        f"; against {label}, {less} of {len(known)} kinds of set {page.are(less)} shown to "
+        f"bear less and {more} to bear more (Holm)"
+      )
+  return f"{text} ([[robustness-table]], [[robustness-figure]])."
+
+
+def _curve(one: Condition, name: str) -> dict[str, Any] | None:
+  """Accuracy against epsilon, mean over seeds, with the interval over seeds or of the one seed."""
+  found = []
+  for record in one.records.values():
+    report = (record.report or {"reports": {}})["reports"].get("robustness")
+    curve = ((report or {}).get("settings") or {}).get("curve", {}).get(name)
+    if curve:
+      found.append(curve)
+  if not found or len({tuple(curve["epsilon"]) for curve in found}) > 1:
+    return None
+  if len(found) == 1:
+    return {key: found[0][key] for key in ("epsilon", "accuracy", "low", "high")}
+  columns = zip(*(curve["accuracy"] for curve in found))
+  points = [over_seeds.mean(values, (0.0, 1.0)) for values in columns]
+  return {
+    "epsilon": found[0]["epsilon"],
+    "accuracy": [point.value for point in points],
+    "low": [point.low for point in points],
+    "high": [point.high for point in points],
+  }
+
+
+def reference(methods: Sequence[Condition]) -> list[Condition]:
+  """One condition a method, data set, ipc and class count: from real images where there is."""
+  kept: dict[tuple, Condition] = {}
+  for one in sorted(methods, key=page.sort_key):
+    key = (one.method, *(repr(one.factors.get(n)) for n in ("dataset", "num_classes", "ipc")))
+    kept.setdefault(key, one)
+  return list(kept.values())
+
+
+def _curves(methods: Sequence[Condition]) -> dict[str, Any] | None:
+  """Accuracy against epsilon, one panel for each number of images a class."""
+  panels: dict[str, dict[str, Any]] = {}
+  several = len({(one.factors.get("dataset"), one.factors.get("num_classes")) for one in methods})
+  for one in reference(methods):
+    if (own := _curve(one, "distilled")) is None:
+      continue
+    shown = ("ipc",) if several == 1 else ("dataset", "num_classes", "ipc")
+    panel = of.describe(_only(one.factors, shown), shown)
+    curves = panels.setdefault(panel, {})
+    curves.setdefault(one.method, own)
+    for label, name in (("random subset", "random_subset"), ("full set", "full")):
+      if label not in curves and (other := _curve(one, name)):
+        curves[label] = other
+  if not panels:
+    return None
+  ends = [
+    (curve["accuracy"][-1], name, panel)
+    for panel, curves in panels.items()
+    for name, curve in curves.items()
+    if name not in ("random subset", "full set")
+  ]
+  value, name, panel = max(ends)
+  epsilon = 255 * next(iter(next(iter(panels.values())).values()))["epsilon"][-1]
+  return page.figure(
+    "robustness-figure",
+    "epsilon",
+    f"At the largest perturbation, {epsilon:.0f}/255, networks of {name} ({panel}) keep the most "
+    f"accuracy of all distilled sets, {value:.3f}. Bands hold 95 % intervals.",
+    "Accuracy under PGD against epsilon, one curve a method, one panel for each number of images a "
+    "class, with random subsets and the full set.",
+    {"panels": panels},
+  )
+
+
+def _only(factors: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+  return {name: factors[name] for name in names if name in factors}
+
+
+def _kinds(methods: Sequence[Condition]) -> list[str]:
+  """The corruptions that were tried."""
+  found: dict[str, None] = {}
+  for one in methods:
+    for record in one.records.values():
+      report = (record.report or {"reports": {}})["reports"].get("robustness") or {"scalars": {}}
+      found |= {
+        key: None
+        for key in report["scalars"]
+        if key.startswith("corruption_") and key != "corruption_mean"
+      }
+  return list(found)[:_MOST_KINDS]
+
+
+def _corruptions_table(methods, names) -> dict[str, Any] | None:
+  kinds = _kinds(methods)
+  if not kinds:
+    return None
+  return page.table(
+    "corruptions-table",
+    "Accuracy under each corruption, mean over its severities and over seeds.",
+    [
+      *page.factor_columns(names),
+      *((words(kind.removeprefix("corruption_")), "number") for kind in kinds),
+    ],
+    [
+      [
+        *page.factor_cells(one, names),
+        *(
+          cell and cell["value"]
+          for kind in kinds
+          for cell in [of.estimated(one, "robustness", kind)]
+        ),
+      ]
+      for one in methods
+    ],
+  )
+
+
+def _corruptions(methods: Sequence[Condition]) -> dict[str, Any] | None:
+  kinds, shown = _kinds(methods), reference(methods)
+  if not kinds:
+    return None
+  values = [
+    [cell and cell["value"] for kind in kinds for cell in [of.estimated(one, "robustness", kind)]]
+    for one in shown
+  ]
+  means = {
+    kind: sum(known) / len(known)
+    for kind, column in zip(kinds, zip(*values))
+    if (known := [value for value in column if value is not None])
+  }
+  worst = min(means, key=means.get)
+  return page.figure(
+    "corruptions-figure",
+    "matrix",
+    f"The corruption that costs the most is {words(worst.removeprefix('corruption_'))}: the mean "
+    f"accuracy under it is {means[worst]:.3f}.",
+    "Accuracy of each kind of distilled set, a row, under each corruption, a column.",
+    {
+      "rows": [of.describe(one.factors, ("ipc",)) for one in shown],
+      "columns": [words(kind.removeprefix("corruption_")) for kind in kinds],
+      "values": values,
+      "row_label": "distilled set",
+      "column_label": "corruption",
+      "value_label": "accuracy",
+    },
+  )

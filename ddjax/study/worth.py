@@ -1,0 +1,234 @@
+"""Does it pay: how many real images, or steps on real data, give the same accuracy."""
+
+import math
+from typing import Any, NamedTuple, Sequence
+
+from ddjax.statistics.equivalent_size import Sample, Size, equivalent_size
+from ddjax.study import conditions as of
+from ddjax.study import section as page
+from ddjax.study.conditions import Condition
+from ddjax.study.records import Record
+
+NOTE = (
+  "What a set is worth: the accuracy of random real subsets by their size, and of networks after "
+  "so many steps on the full train set, is made monotone (isotonic regression) and read the other "
+  "way round, along the logarithm. Intervals are bootstrap percentiles over seeds, or over the "
+  "networks of a single seed."
+)
+
+
+class Worth(NamedTuple):
+  """What one distilled set is worth.
+
+  Attributes:
+    condition: the set.
+    own_size: its number of images.
+    images: real images that reach its accuracy, None without a curve.
+    steps: steps on the full train set, likewise.
+    curve: {size: mean accuracy} of the random subsets.
+  """
+
+  condition: Condition
+  own_size: int
+  images: Size | None
+  steps: Size | None
+  curve: dict[float, float]
+
+
+def build(records: Sequence[Record], methods: Sequence[Condition]) -> list[Worth]:
+  """What each method's sets are worth; empty without a curve of any kind.
+
+  Args:
+    records: of the study: random subsets are of the roles "curve" and "baseline", networks trained
+      for so many steps of the role "steps".
+    methods: conditions of distilled sets.
+  """
+  subsets = [
+    one
+    for one in of.conditions(records, "curve", "baseline")
+    if one.factors.get("method", "random") == "random"
+  ]
+  steps = of.conditions(records, "steps")
+  found = []
+  for one in methods:
+    target = _sample(one)
+    by_size = _curve(one, subsets, lambda other: num_images(other))
+    by_steps = _curve(one, steps, lambda other: other.factors.get("steps"))
+    if not target or (len(by_size) < 2 and len(by_steps) < 2):
+      continue
+    found.append(
+      Worth(
+        one,
+        num_images(one) or 0,
+        equivalent_size(by_size, target) if len(by_size) > 1 else None,
+        equivalent_size(by_steps, target) if len(by_steps) > 1 else None,
+        {size: _mean(sample) for size, sample in sorted(by_size.items())},
+      )
+    )
+  return found
+
+
+def num_images(condition: Condition) -> int | None:
+  """How many images a set has: images a class times classes."""
+  ipc = condition.factors.get("ipc")
+  record = next(iter(condition.records.values()))
+  names = (record.report or {"run": {}})["run"].get("class_names") or ()
+  count = condition.factors.get("num_classes") or len(names)
+  return ipc * count if ipc and count else None
+
+
+def _sample(condition: Condition) -> Sample:
+  """Accuracies by seed and network."""
+  return [
+    list(one.networks or (one.value,)) for one in of.by_seed(condition, "accuracy", "").values()
+  ]
+
+
+def _curve(condition: Condition, others: Sequence[Condition], size_of) -> dict[float, Sample]:
+  """{size: sample} of the conditions of the same data; seeds of one size come together."""
+  curve: dict[float, dict[int, list[float]]] = {}
+  for other in others:
+    shared = ("dataset", "num_classes")
+    if any(other.factors.get(name) != condition.factors.get(name) for name in shared):
+      continue
+    if not (size := size_of(other)):
+      continue
+    for seed, one in of.by_seed(other, "accuracy", "").items():
+      # The same subset may be a baseline and a point of the curve: one of them counts.
+      curve.setdefault(float(size), {}).setdefault(seed, list(one.networks or (one.value,)))
+  return {size: list(by_seed.values()) for size, by_seed in curve.items() if by_seed}
+
+
+def _mean(sample: Sample) -> float:
+  return sum(sum(one) / len(one) for one in sample) / len(sample)
+
+
+def as_json(size: Size | None) -> dict[str, Any] | None:
+  """{"value", "low", "high"}, numbers or sentences such as "more than 1000"."""
+  if size is None:
+    return None
+
+  def end(value: float) -> float | str:
+    if value == -math.inf:
+      return f"fewer than {count(size.smallest)}"
+    return f"more than {count(size.largest)}" if value == math.inf else value
+
+  return {
+    "value": end(size.value),
+    "low": end(size.low),
+    "high": end(size.high),
+    "kind": "size",
+  }
+
+
+def count(value: float | str) -> str:
+  """`74`, `1,250`; sentences as they are."""
+  return value if isinstance(value, str) else f"{value:,.0f}"
+
+
+def in_words(size: Size) -> str:
+  """`74 [60, 91]`, `more than 1,000`."""
+  cell = as_json(size)
+  if isinstance(cell["value"], str) and cell["low"] == cell["high"] == cell["value"]:
+    return cell["value"]
+  return f"{count(cell['value'])} [{count(cell['low'])}, {count(cell['high'])}]"
+
+
+def sentence(found: Sequence[Worth]) -> str:
+  """Whether it pays, of the set that is worth the most for its size."""
+  known = [one for one in found if one.images is not None and one.own_size]
+  if not known:
+    return ""
+
+  def ratio(one: Worth) -> float:
+    ends = {math.inf: one.images.largest, -math.inf: one.images.smallest}
+    return ends.get(one.images.value, one.images.value) / one.own_size
+
+  best = max(known, key=ratio)
+  paid = sum(one.images.low > one.own_size for one in known)
+  text = (
+    f"Does it pay? The {best.own_size} images of {best.condition.method} "
+    f"({best.condition.factors.get('ipc')} a class) are worth {in_words(best.images)} random real "
+    "images"
+  )
+  if best.steps is not None:
+    text += f", or {in_words(best.steps)} training steps on the full train set"
+  return (
+    f"{text}; {paid} of {len(known)} sets {page.are(paid)} worth more real images than "
+    "they have, each by its own interval ([[worth]], [[worth-figure]])."
+  )
+
+
+def table(found: Sequence[Worth], names: Sequence[str]) -> dict[str, Any]:
+  """What each set is worth."""
+  return page.table(
+    "worth",
+    "What each set is worth: the number of random real images, and of training steps on the full "
+    "train set, that give the same accuracy.",
+    [
+      *page.factor_columns(names),
+      ("own images", "count"),
+      ("accuracy", "number"),
+      ("worth real images", "size"),
+      ("times its own size", "times"),
+      ("worth steps on real data", "size"),
+    ],
+    [
+      [
+        *page.factor_cells(one.condition, names),
+        one.own_size or None,
+        of.estimated(one.condition, "accuracy", ""),
+        as_json(one.images),
+        _times(one),
+        as_json(one.steps),
+      ]
+      for one in found
+    ],
+  )
+
+
+def _times(one: Worth) -> str | None:
+  """How many times its own size a set is worth."""
+  if one.images is None or not one.own_size:
+    return None
+  if not math.isfinite(one.images.value):
+    word = "more" if one.images.value > 0 else "fewer"
+    end = one.images.largest if one.images.value > 0 else one.images.smallest
+    return f"{word} than {end / one.own_size:.3g}"
+  return f"{one.images.value / one.own_size:.3g}"
+
+
+def figure(found: Sequence[Worth]) -> dict[str, Any] | None:
+  """The curve of random subsets with every distilled set on it."""
+  known = [one for one in found if one.images is not None]
+  if not known:
+    return None
+  first = known[0]
+  same = [one for one in known if one.curve == first.curve]
+  above = sum(one.images.low > one.own_size for one in same)
+  points = [
+    {
+      "label": one.condition.method,
+      "size": one.own_size,
+      "own": of.estimated(one.condition, "accuracy", ""),
+      "worth": _drawn(one.images),
+    }
+    for one in same
+  ]
+  return page.figure(
+    "worth-figure",
+    "worth",
+    f"{above} of {len(same)} distilled sets lie above the curve of random real subsets by "
+    "their intervals; the dotted line from a set to the curve ends at the size that it is worth.",
+    "Accuracy of random real subsets by size as a curve, and each distilled set as a mark at its "
+    "own size, joined to the size at which the curve reaches it.",
+    {
+      "curve": [[size, value] for size, value in first.curve.items()],
+      "points": points,
+    },
+  )
+
+
+def _drawn(size: Size) -> float:
+  """A size to be drawn; what is not measured ends at the last size that is."""
+  return min(max(size.value, size.smallest), size.largest)

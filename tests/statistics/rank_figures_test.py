@@ -1,0 +1,67 @@
+"""Ranks whose probabilities are known, and correlations against SciPy."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from ddjax.statistics.rank_figures import Measured, rank_correlation, ranks
+
+
+def test_clear_orders_are_sure():
+  things = [Measured({0: [0.5, 0.51], 1: [0.52]}), Measured({0: [0.9], 1: [0.91]})]
+  found = ranks(things, is_higher_better=True)
+  assert found.rank.tolist() == [2, 1]
+  assert found.of_own_rank() == pytest.approx([1.0, 1.0])
+  assert ranks(things, is_higher_better=False).rank.tolist() == [1, 2]
+
+
+def test_probabilities_sum_to_one_over_ranks_and_things():
+  rng = np.random.default_rng(0)
+  things = [Measured({seed: rng.normal(size=3) for seed in range(4)}) for _ in range(5)]
+  found = ranks(things, is_higher_better=True)
+  assert found.probability.min() >= 0 and found.probability.max() <= 1
+  assert found.probability.sum(axis=1) == pytest.approx(np.ones(5))
+  assert found.probability.sum(axis=0) == pytest.approx(np.ones(5))
+
+
+def test_things_that_are_the_same_are_anyones_guess():
+  things = [Measured({0: [0.5]}), Measured({0: [0.5]})]
+  assert ranks(things, is_higher_better=True).probability == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_single_figure_varies_by_its_error():
+  things = [Measured({0: [0.0]}, error=1.0), Measured({0: [1.0]}, error=1.0)]
+  found = ranks(things, is_higher_better=False, num_bootstrap=20000)
+  expected = scipy.stats.norm.cdf(1 / np.sqrt(2))
+  assert found.of_own_rank()[0] == pytest.approx(expected, abs=0.015)
+
+
+def test_seeds_are_drawn_together():
+  # The second is always above the first by the same, whatever the seed: the order is sure.
+  by_seed = {0: [0.1], 1: [0.5], 2: [0.9]}
+  above = {seed: [values[0] + 0.001] for seed, values in by_seed.items()}
+  found = ranks([Measured(by_seed), Measured(above)], is_higher_better=True)
+  assert found.of_own_rank() == pytest.approx([1.0, 1.0])
+
+
+def test_rank_correlation_is_that_of_scipy():
+  rng = np.random.default_rng(0)
+  a = rng.normal(size=30)
+  b = a + rng.normal(size=30)
+  found = rank_correlation(a, b)
+  assert found.value == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
+  assert found.low < found.value < found.high and found.num == 30
+  assert found.p < 0.05 and found.low > 0
+
+
+def test_no_correlation_is_not_shown():
+  rng = np.random.default_rng(1)
+  p_values = [rank_correlation(*rng.normal(size=(2, 20))).p for _ in range(200)]
+  assert 0.01 < np.mean(np.array(p_values) < 0.05) < 0.1
+
+
+def test_too_few_or_constant_have_none():
+  assert rank_correlation([1, 2, 3, 4], [1, 2, 3, 4]) is None
+  assert rank_correlation([1, 1, 1, 1, 1], [1, 2, 3, 4, 5]) is None
+  perfect = rank_correlation([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+  assert perfect.value == pytest.approx(1.0) and np.isfinite([perfect.low, perfect.high]).all()

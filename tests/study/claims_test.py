@@ -1,0 +1,104 @@
+"""Verdicts on planted effects and on nulls."""
+
+import numpy as np
+import pytest
+
+from ddjax.statistics import over_seeds
+from ddjax.study import claims
+from ddjax.study import section as page
+from tests.study import made
+
+
+def _claim(value, low, high, direction=1, small=0.02):
+  estimate = None if value is None else over_seeds.from_interval(value, low, high)
+  return claims.Claim("", "", "", direction, small, estimate, 1, ())
+
+
+@pytest.mark.parametrize(
+  "claim, p, expected",
+  [
+    (_claim(0.1, 0.05, 0.15), 0.01, "holds"),
+    (_claim(0.1, 0.05, 0.15), 0.2, "not shown"),  # after Holm
+    (_claim(-0.1, -0.15, -0.05), 0.01, "does not"),
+    (_claim(-0.1, -0.15, -0.05, direction=0), 0.01, "holds"),
+    (_claim(-0.1, -0.15, -0.05, direction=-1), 0.01, "holds"),
+    (_claim(0.0, -0.05, 0.05), 1.0, "not shown"),
+    (_claim(0.0, -0.01, 0.01), 1.0, "does not"),  # surely small
+    (_claim(0.01, 0.005, 0.015), 0.001, "does not"),  # surely not zero, surely small
+    (_claim(0.1, None, None), None, "not shown"),
+    (_claim(None, None, None), None, "not measured"),
+  ],
+)
+def test_verdicts(claim, p, expected):
+  assert claims.verdict(claim, p) == expected
+
+
+def _verdicts(records):
+  made_claims = claims.claims(records, made.CONFIG)
+  p_values = claims.corrected(made_claims)
+  return {one.name: claims.verdict(one, p) for one, p in zip(made_claims, p_values)}
+
+
+def test_planted_effects_are_found():
+  assert _verdicts(made.study()) == {
+    "leak": "holds",
+    "ipc": "holds",
+    "init": "does not",  # planted: nothing, and the seeds are precise
+    "num_classes": "not measured",
+    "robust against the full set": "holds",
+    "robust against random real subsets of equal size": "does not",
+    "robust by method": "holds",
+    "fair against the full set": "holds",
+    "fair against random real subsets of equal size": "does not",
+  }
+
+
+def _null(seed, noise=0.05):
+  """Nothing anywhere, seeds that vary widely."""
+  rng = np.random.default_rng(seed)
+  draw = lambda: float(rng.normal(scale=noise))  # noqa: E731
+  return [
+    made.record(
+      reports={
+        "privacy": made.privacy(0.5 + draw()),
+        "robustness": made.robustness(0.25 + draw(), random=0.25, full=0.25),
+        "fairness": made.fairness(0.2 + draw(), random=0.2, full=0.2),
+      },
+      method=method,
+      ipc=ipc,
+      seed=seed,
+    )
+    for method in ("kip", "dm")
+    for ipc in (1, 10)
+    for seed in range(3)
+  ]
+
+
+def test_a_null_is_not_shown():
+  words = [word for seed in range(12) for word in _verdicts(_null(seed)).values()]
+  assert words.count("not shown") >= 0.85 * len([one for one in words if one != "not measured"])
+  assert words.count("holds") <= 2
+
+
+def test_the_section_counts():
+  section = page.numbered([claims.build(made.study(), made.CONFIG)])[0]
+  assert section["answer"] == (
+    "Of 9 claims: 5 hold, 3 do not, 0 not shown, 1 not measured (Table 1)."
+  )
+  assert len(section["tables"][0]["rows"]) == 9
+
+
+def test_p_values_are_corrected_over_all_claims():
+  made_claims = claims.claims(made.study(), made.CONFIG)
+  raw = [one.estimate.p for one in made_claims if one.estimate is not None]
+  found = [p for p in claims.corrected(made_claims) if p is not None]
+  assert min(found) == pytest.approx(min(raw) * len(raw))
+
+
+def test_nothing_measured():
+  assert claims.build([made.record()], {})["answer"] == page.NOTHING
+
+
+def test_one_seed_has_a_verdict_from_its_own_intervals():
+  verdicts = _verdicts(made.study(seeds=(0,)))
+  assert verdicts["leak"] == "holds" and verdicts["robust by method"] == "not measured"

@@ -1,0 +1,163 @@
+"""The grid of a study: which cells its axes stand for."""
+
+from ml_collections import ConfigDict
+import pytest
+
+from ddjax.api import get_config
+from ddjax.study import grid
+
+
+@pytest.fixture
+def config():
+  return get_config("configs/study.py:smoke")
+
+
+def _names(config, role=None):
+  return [cell.name for cell in grid.cells_of(config) if role in (None, cell.role)]
+
+
+def test_every_combination_is_a_cell_once_and_a_method_without_a_start_has_one(config):
+  config.axes.init, config.axes.seed = ("real", "noise"), (0, 1)
+  assert sorted(_names(config, "method")) == sorted(
+    f"{method}-digits-ipc1-{init}-seed{seed}"
+    for method in ("kip", "dm")
+    for init in ("real", "noise")
+    for seed in (0, 1)
+  )
+  assert _names(config, "baseline") == ["random-digits-ipc1-seed0", "random-digits-ipc1-seed1"]
+
+
+def test_cells_come_after_what_they_need(config):
+  config.pack_data = True
+  before = set()
+  for cell in grid.cells_of(config):
+    assert set(cell.needs) <= before, cell.name
+    before.add(cell.name)
+  assert "full-digits-seed0" in before and "data-digits" in before
+
+
+def test_a_cell_is_the_methods_own_run_judged_as_all_are(config):
+  cells = {cell.name: cell for cell in grid.cells_of(config)}
+  cell = cells["dm-digits-ipc1-real-seed1"]
+  own = get_config("configs/dm.py:digits,ipc=1,smoke,seed=1")
+  assert cell.config.outer.to_dict() == own.outer.to_dict() and cell.config.seed == 1
+  shared = config.accuracy_evaluation
+  assert cell.config.accuracy_evaluation.to_dict() == shared.to_dict()
+  assert cell.config.evaluators == ("accuracy", "fairness")  # a kernel for kernel methods alone
+  assert cells["kip-digits-ipc1-real-seed1"].config.evaluators == (
+    "kernel", "accuracy", "fairness"
+  )  # fmt: skip
+
+
+def test_some_evaluators_are_for_the_first_seed_alone(config):
+  config.evaluators, config.first_seed_only = ("accuracy", "privacy"), ("privacy",)
+  found = {
+    cell.factors["seed"]: cell.config.evaluators
+    for cell in grid.cells_of(config)
+    if cell.factors["method"] == "dm"
+  }
+  assert found == {0: ("accuracy", "privacy"), 1: ("accuracy",)}
+
+
+def test_only_keeps_what_the_chosen_cells_need(config):
+  config.only = "method=dm,seed=1"
+  assert _names(config) == ["full-digits-seed1", "dm-digits-ipc1-real-seed1"]
+
+
+def test_exclude_leaves_combinations_out(config):
+  config.exclude = ("method=kip,seed=0", "method=dm,seed=1")
+  assert sorted(_names(config, "method")) == [
+    "dm-digits-ipc1-real-seed0", "kip-digits-ipc1-real-seed1",
+  ]  # fmt: skip
+
+
+def test_any_field_is_an_axis(config):
+  config.axes.method, config.vary = ("dm",), ("outer.learning_rate=(0.1, 1.0)",)
+  rates = {
+    cell.factors["outer.learning_rate"]: cell.config.outer.learning_rate
+    for cell in grid.cells_of(config)
+    if cell.role == "method"
+  }
+  assert rates == {0.1: 0.1, 1.0: 1.0}
+  assert "dm-digits-ipc1-real-outer.learning_rate=0.1-seed0" in _names(config)
+
+
+def test_random_subsets_of_further_sizes_and_trainings_of_so_many_steps(config):
+  config.axes.seed = (0,)
+  assert _names(config, "curve") == [f"random-digits-ipc{ipc}-seed0" for ipc in (2, 5, 20)]
+  steps = [cell for cell in grid.cells_of(config) if cell.role == "steps"]
+  assert [cell.config.accuracy_evaluation.full_steps for cell in steps] == [10, 100]
+  assert [cell.factors["steps"] for cell in steps] == [10, 100]
+
+
+def test_experts_are_one_cell_for_all_that_follow_them():
+  config = get_config("configs/study.py:digits,seeds=1")
+  config.axes.method = ("mtt",)
+  (experts,) = [cell for cell in grid.cells_of(config) if cell.role == "experts"]
+  longest = max(
+    config.plans[f"mtt-digits-ipc{ipc}"].outer.max_start_epoch
+    + config.plans[f"mtt-digits-ipc{ipc}"].outer.expert_epochs
+    for ipc in (1, 10)
+  )
+  assert experts.config.experts.num_epochs == longest
+  followers = [cell for cell in grid.cells_of(config) if cell.role == "method"]
+  assert len(followers) == 4 and all(experts.name in cell.needs for cell in followers)
+
+
+def test_a_kernel_ablation_tests_every_set_under_every_kernel():
+  config = get_config("configs/kernel_ablation.py:fake,smoke")
+  variants = config.axes.variant
+  assert len(variants) == 12 and not any("convnet" in name for name in variants)
+  transfers = [cell for cell in grid.cells_of(config) if cell.role == "transfer"]
+  assert [cell.factors["variant"] for cell in transfers] == list(variants)
+  assert all(len(cell.sets) == 12 for cell in transfers)
+  (rbf,) = [cell for cell in transfers if cell.factors["variant"] == "rbf"]
+  assert rbf.config.kernel.family == "rbf" and rbf.config.evaluators == ("kernel",)
+  made = next(cell for cell in grid.cells_of(config) if cell.factors["variant"] == "fc2-nngp")
+  assert (made.config.kernel.family, made.config.kernel.depth) == ("fc", 2)
+
+
+def test_the_privacy_study_has_a_cell_for_every_method_ipc_and_start():
+  config = get_config("configs/privacy.py:digits,splits=16")
+  names = _names(config)
+  assert len(names) == len(set(names)) == 2 * 2 * 2 + 2
+  expected = {"dm-digits-ipc1-real-seed0", "kip-digits-ipc10-noise-seed0"}
+  assert expected | {"dm-digits-ipc1-real-5classes-seed0"} <= set(names)
+  assert config.privacy.num_splits == 16
+  for cell in grid.cells_of(config):
+    assert cell.config.outer.num_steps <= 300 and cell.config.privacy.max_experts == 0
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    (dict(only="method=mtt"), "The grid has no cells"),
+    (dict(only="methd=dm"), "Unknown axis 'methd'.*Did you mean 'method'"),
+    (dict(only="dm"), "'dm' in 'dm' is not of the form AXIS=VALUE"),
+    (dict(exclude=("ipc=1",)), "The grid has no cells"),
+    (
+      dict(vary=("outer.learning_rat=(1,)",)),
+      "a field 'outer.learning_rat' to vary",
+    ),
+    (dict(vary=("outer.learning_rate=1",)), "not of the form FIELD="),
+    (dict(vary=("outer.learning_rate=(__import__('os'),)",)), "not of the form FIELD="),
+  ],
+)
+def test_impossible_grids_are_refused(config, changes, words):
+  config.subset_ipcs = config.real_steps = ()
+  config.update(changes)
+  with pytest.raises(ValueError, match=words):
+    grid.cells_of(config)
+
+
+def test_unknown_axes_methods_and_variants_are_refused(config):
+  with config.axes.unlocked():
+    config.axes.method = ("dm", "frepo")
+  with pytest.raises(ValueError, match="no plan 'frepo-digits-ipc1'"):
+    grid.cells_of(config)
+  config.axes.method, config.axes.variant = ("dm",), ("wide",)
+  with pytest.raises(ValueError, match="Unknown variant 'wide'"):
+    grid.cells_of(config)
+  config.axes = ConfigDict(config.axes.to_dict() | {"variant": "wide"})
+  with pytest.raises(ValueError, match=r"axes.variant='wide' must be a tuple"):
+    grid.cells_of(config)

@@ -1,0 +1,120 @@
+"""Accuracy beside baselines, and cost: numbers and sentences that are known."""
+
+import pytest
+
+from ddjax.study import conditions as of
+from ddjax.study import performance, published
+from ddjax.study import section as page
+from tests.study import made
+
+
+def _records(seeds=(0, 1, 2)):
+  """KIP .2 above random, DC as random; seeds differ by .001 around."""
+  records = []
+  for seed in seeds:
+    shift = 0.001 * (seed - 1)
+    for method, gain in (("kip", 0.2), ("dc", 0.0)):
+      own = made.accuracy(0.6 + gain + shift, random=0.6 - shift, full=0.95)
+      records.append(made.record(reports={"accuracy": own}, method=method, seed=seed))
+    records.append(
+      made.record("baseline", {"accuracy": made.accuracy(0.65)}, method="herding", seed=seed)
+    )
+  return records
+
+
+def _column(table, name):
+  place = [column["name"] for column in table["columns"]].index(name)
+  return [row[place] for row in table["rows"]]
+
+
+def test_the_table_has_every_baseline_and_the_gain():
+  section = performance.build(_records(), {})
+  table = section["tables"][0]
+  assert _column(table, "method") == ["KIP", "DC"]
+  assert _column(table, "accuracy")[0]["value"] == pytest.approx(0.8)
+  assert _column(table, "seeds") == [3, 3]
+  assert _column(table, "herding")[0]["value"] == pytest.approx(0.65)
+  assert _column(table, "full set")[0]["value"] == pytest.approx(0.95)
+  gains = _column(table, "gain over it")
+  assert gains[0]["value"] == pytest.approx(0.2) and gains[1]["low"] < 0 < gains[1]["high"]
+  assert _column(table, "p, Holm")[0] < 0.001 and _column(table, "p, Holm")[1] == 1.0
+  assert "k-means" not in [column["name"] for column in table["columns"]]  # nothing measured it
+
+
+def test_the_answer_in_words():
+  answer = page.numbered([performance.build(_records(), {})])[0]["answer"]
+  assert answer == (
+    "KIP (1 image a class) reaches the highest accuracy, 0.800 [0.798, 0.802] (3 seeds), +0.200 "
+    "[+0.195, +0.205] against random subsets of equal size; the full set gives 0.950 [0.950, "
+    "0.950]. Of 2 distilled sets, 1 is shown to be better than a random subset of equal size and "
+    "0 worse, after Holm's correction (Table 1, Figure 1)."
+  )
+
+
+def test_sets_that_only_a_kernel_tested_stand_apart():
+  kernel = made.section_of("kernel", {"test_accuracy": 0.99})
+  records = [*_records(), made.record(reports={"kernel": kernel}, method="label_solve")]
+  section = performance.build(records, {})
+  table = section["tables"][0]
+  row = _column(table, "method").index("Label Solve")
+  assert _column(table, "accuracy")[row] is None
+  assert _column(table, "by kernel regression")[row]["value"] == 0.99
+  assert section["answer"].startswith("KIP")
+
+
+def test_one_seed_is_said():
+  answer = performance.build(_records(seeds=(1,)), {})["answer"]
+  assert "(one seed)" in answer and "0.800 [0.780, 0.820]" in answer
+
+
+def test_nothing_finished():
+  section = performance.build([made.record(state="waiting")], {})
+  assert section["answer"] == page.NOTHING and section["tables"] == []
+
+
+def test_costs():
+  record = made.record(reports={"accuracy": made.accuracy(0.5)}, ipc=10)
+  assert performance.cost_of(record) == {
+    "flops": 1e13, "seconds": 300.0, "memory": 2_000_000, "whole": 100.0,
+  }  # fmt: skip
+  bare = record._replace(report={"run": {}, "reports": {}})
+  assert performance.cost_of(bare)["flops"] is None
+
+
+def test_experts_that_cells_share_are_told():
+  experts = made.record("experts", None)._replace(seconds=120.0)
+  notes = performance.build([*_records(), experts], {})["notes"]
+  assert any("2 min 00 s" in note for note in notes)
+
+
+def test_pareto_front_by_hand():
+  points = [(1.0, 0.5), (2.0, 0.4), (3.0, 0.7), (3.0, 0.6), (0.5, 0.1)]
+  assert performance.pareto_front(points) == [4, 0, 2]
+
+
+def test_the_front_in_words():
+  (figure,) = [
+    one for one in performance.build(_records(), {})["figures"] if one["kind"] == "pareto"
+  ]
+  assert figure["caption"] == (
+    "No set is both cheaper and more accurate than KIP (1 image a class)."
+  )
+  assert figure["data"]["unit"] == "flops"
+
+
+def test_published_figures_stand_beside_ours():
+  assert published.find("dm", "cifar10", 10).accuracy == 0.489
+  assert published.find("dm", "cifar10", 7) is None and published.find("new", "cifar10", 1) is None
+  assert published.find("dc", "cifar100", 50) is None
+  record = made.record(reports={"accuracy": made.accuracy(0.5)}, method="dm", dataset="cifar10")
+  table = performance.build([record], {})["tables"][0]
+  assert _column(table, "published") == ["0.260 (Zhao, Bilen 2023)"]
+
+
+def test_baselines_come_from_cells_first():
+  (one,) = of.conditions([_records()[0]], "method")
+  cells = of.conditions(
+    [made.record("baseline", {"accuracy": made.accuracy(0.61)}, method="random")], "baseline"
+  )
+  assert performance.level(one, "random", cells, "accuracy", "")["value"] == pytest.approx(0.61)
+  assert performance.level(one, "random", [], "accuracy", "")["value"] == pytest.approx(0.601)

@@ -1,0 +1,62 @@
+"""Ranks and trade-offs of studies whose order is planted."""
+
+import pytest
+
+from ddjax.study import conditions as of
+from ddjax.study import ranks
+from ddjax.study import section as page
+from tests.study import made
+
+RECORDS = made.study()
+
+
+def test_the_planted_order_is_found():
+  section = ranks.build(RECORDS, made.CONFIG)
+  table = section["tables"][0]
+  rows = {row[0]: row[1:] for row in table["rows"]}
+  assert [rows[name][0]["rank"] for name in ("KIP", "DM", "MTT")] == [1, 2, 3]
+  assert rows["KIP"][0]["probability"] == 1.0
+  assert rows["KIP"][1]["rank"] == 7  # it leaks the most
+  assert rows["KIP"][2]["rank"] == 1 and rows["KIP"][3]["rank"] == 1
+  assert all(0 <= cell["probability"] <= 1 for row in rows.values() for cell in row[:4])
+
+
+def test_ranks_of_an_axis_are_all_there():
+  rows = ranks.build(RECORDS, made.CONFIG)["tables"][0]["rows"]
+  for column in range(1, 5):
+    assert sorted(row[column]["rank"] for row in rows) == list(range(1, len(rows) + 1))
+
+
+def test_planted_trade_offs():
+  methods = of.conditions(RECORDS, "method")
+  found = {(one.a.name, one.b.name): one for one in ranks.trade_offs(methods, ranks.axes("lira"))}
+  assert len(found) == 6
+  traded = found["performance", "privacy"]
+  assert traded.correlation.high < 0 and traded.p < 0.05
+  together = found["robustness", "fairness"]
+  assert together.correlation.low > 0 and together.p < 0.05
+
+
+def test_the_answer_names_the_first_of_each_axis():
+  answer = page.numbered([ranks.build(RECORDS, made.CONFIG)])[0]["answer"]
+  assert answer.startswith(
+    "At 1 image a class, of 7 ways to make a set, the first are KIP in performance (probability "
+    "1.00), "
+  )
+  assert "performance and privacy (traded, −" in answer
+  assert "[[" not in answer
+
+
+def test_one_method_alone_has_no_rank():
+  records = [one for one in RECORDS if one.role == "method" and one.factors["method"] == "kip"]
+  assert ranks.build(records, made.CONFIG)["answer"] == page.NOTHING
+
+
+def test_lines_have_every_axis():
+  (figure,) = ranks.build(RECORDS, made.CONFIG)["figures"]
+  panel = figure["data"]["panels"]["10 images a class"]
+  assert [axis["name"] for axis in panel["axes"]] == [
+    "performance", "privacy", "robustness", "fairness",
+  ]  # fmt: skip
+  assert panel["lines"]["KIP"][0] == pytest.approx(0.85, abs=0.01)
+  assert figure["caption"].startswith("No method is the best on every axis.")

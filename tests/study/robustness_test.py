@@ -1,0 +1,66 @@
+"""Robustness: who bears more, curves, and sentences."""
+
+import pytest
+
+from ddjax.study import conditions as of
+from ddjax.study import robustness
+from ddjax.study import section as page
+from tests.study import made
+
+
+def _records(seeds=(0, 1, 2)):
+  return [
+    made.record(
+      reports={"robustness": made.robustness(value + 0.001 * seed, clean=0.8)},
+      method=method,
+      seed=seed,
+    )
+    for method, value in (("kip", 0.28), ("dm", 0.2))
+    for seed in seeds
+  ]
+
+
+def test_the_answer_in_words():
+  answer = page.numbered([robustness.build(_records(), {})])[0]["answer"]
+  assert answer == (
+    "Networks trained on KIP (1 image a class) bear the most: fooling them takes 0.281 [0.279, "
+    "0.283] of the size of an image (3 seeds); against random subsets, 0 of 2 kinds of set are "
+    "shown to bear less and 1 to bear more (Holm); against the full set, 2 of 2 kinds of set are "
+    "shown to bear less and 0 to bear more (Holm) (Table 1, Figure 1)."
+  )
+
+
+def test_the_table():
+  table = robustness.build(_records(), {})["tables"][0]
+  names = [column["name"] for column in table["columns"]]
+  assert names[2:6] == ["clean", "PGD l∞ 8/255", "autoattack l∞ 8/255", "corruption mean"]
+  row = dict(zip(names, table["rows"][0]))
+  assert row["relative perturbation"]["value"] == pytest.approx(0.281)
+  assert row["against random"]["value"] == pytest.approx(0.081)
+  assert row["against the full set"]["value"] == pytest.approx(-0.019)
+
+
+def test_curves_have_the_random_subset_and_the_full_set():
+  figures = {one["kind"]: one for one in robustness.build(_records(), {})["figures"]}
+  (panel,) = figures["epsilon"]["data"]["panels"].values()
+  assert sorted(panel) == ["DM", "KIP", "full set", "random subset"]
+  assert "At the largest perturbation, 16/255" in figures["epsilon"]["caption"]
+  assert "blur" in figures["matrix"]["caption"]
+
+
+def test_reference_is_from_real_images():
+  records = [
+    made.record(reports={"robustness": made.robustness(0.2)}, init=init)
+    for init in ("noise", "real")
+  ] + [made.record(reports={"robustness": made.robustness(0.2)}, method="kip", init="noise")]
+  found = robustness.reference(of.conditions(records, "method"))
+  assert [(one.method, one.factors["init"]) for one in found] == [("KIP", "noise"), ("DM", "real")]
+
+
+def test_without_deepfool_it_says_so():
+  report = made.robustness(0.2)
+  for key in list(report["scalars"]):
+    if "deepfool" in key:
+      del report["scalars"][key]
+  answer = robustness.build([made.record(reports={"robustness": report})], {})["answer"]
+  assert "what fools networks is not measured" in answer

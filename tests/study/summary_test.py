@@ -1,0 +1,89 @@
+"""The whole study as plain data, at every stage of its making."""
+
+import json
+
+import pytest
+
+from ddjax.study import summary
+from tests.study import made
+
+
+def test_it_is_json_and_the_same_twice():
+  records = made.study(seeds=(0,))
+  first = json.dumps(summary.summarise(records, made.CONFIG), allow_nan=False)
+  assert first == json.dumps(summary.summarise(records, made.CONFIG), allow_nan=False)
+
+
+def test_counts_and_progress():
+  study = summary.summarise(made.study(seeds=(0,)), made.CONFIG)
+  assert study["counts"] == {"done": 33, "waiting": 1, "failed": 1, "too dear": 1}
+  assert study["progress"] == (
+    "33 of 36 cells are done (1 waiting, 1 failed, 1 too dear). The cells took 55 min 00 s of "
+    "computing. What is left is estimated at 2 min 00 s."
+  )
+  assert study["title"] == "A study of dataset distillation on digits, preset made"
+  assert study["format"] == 1 and study["hardware"] == ["CPU, 2 cores (33 cells)"]
+
+
+def test_no_cells_at_all():
+  study = summary.summarise([], {})
+  assert study["progress"] == "This study has no cells." and study["cells"] == []
+  assert [one["name"] for one in study["sections"]] == [
+    "claims", "performance", "privacy", "robustness", "fairness", "together",
+  ]  # fmt: skip
+
+
+def test_what_a_study_does_not_ask_is_told():
+  answers = {
+    one["name"]: one["answer"]
+    for one in summary.summarise([], {"evaluators": ["privacy"]})["sections"]
+  }
+  assert answers["privacy"] == "Nothing of this is measured yet."
+  assert answers["fairness"] == answers["performance"] == "This study does not measure it."
+
+
+def test_a_strange_report_hides_nothing_else():
+  records = made.study(seeds=(0,))
+  records[0].report["reports"]["robustness"]["settings"]["curve"] = {"distilled": {"epsilon": 3}}
+  answers = {
+    one["name"]: one["answer"] for one in summary.summarise(records, made.CONFIG)["sections"]
+  }
+  assert answers["robustness"].startswith("This part could not be made from the reports at hand")
+  assert "reaches the highest accuracy" in answers["performance"]
+
+
+def test_figures_of_a_cell_are_its_own():
+  record = made.record(reports={"accuracy": made.accuracy(0.5, random=0.4, full=0.9)})
+  assert summary.figures(record) == [
+    ["accuracy", made.NETWORK, 0.5, pytest.approx(0.48), pytest.approx(0.52), 5]
+  ]
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 12, 20])
+def test_any_part_of_a_study_can_be_shown(number):
+  records = made.study(seeds=(0,))
+  unfinished = [
+    one if i < number else one._replace(state="waiting", report=None)
+    for i, one in enumerate(records)
+  ]
+  study = summary.summarise(unfinished, made.CONFIG)
+  assert len(study["sections"]) == 6
+  assert "could not be made" not in json.dumps(study["sections"])
+
+
+@pytest.mark.parametrize("axis", ["accuracy", "privacy", "robustness", "fairness"])
+def test_a_study_of_one_axis_alone(axis):
+  records = [
+    one
+    if one.report is None
+    else one._replace(
+      report={
+        **one.report,
+        "reports": {k: v for k, v in one.report["reports"].items() if k == axis},
+      }
+    )
+    for one in made.study(seeds=(0, 1))
+  ]
+  study = summary.summarise(records, made.CONFIG)
+  assert "[[" not in json.dumps([one["answer"] for one in study["sections"]])
+  assert "could not be made" not in json.dumps(study["sections"])

@@ -1,0 +1,92 @@
+"""What a set is worth: planted equivalents, ends, and sentences."""
+
+import math
+
+import pytest
+
+from ddjax.statistics.equivalent_size import Size
+from ddjax.study import conditions as of
+from ddjax.study import worth
+from tests.study import made
+
+
+def _curve(seeds=(0, 1, 2)):
+  """Accuracy .3 + .2 log10(images / 10), seeds .01 apart, as cells of the roles of a study."""
+  records = []
+  for seed in seeds:
+    for ipc in (1, 2, 5, 10, 20):
+      level = 0.3 + 0.2 * math.log10(ipc) + 0.01 * (seed - 1)
+      role = "baseline" if ipc == 1 else "curve"
+      reports = {"accuracy": made.accuracy(level, spread=0.004)}
+      records.append(made.record(role, reports, method="random", ipc=ipc, seed=seed))
+    for steps in (10, 100, 1000):
+      level = 0.2 * math.log10(steps)
+      reports = {"accuracy": made.accuracy(level + 0.01 * (seed - 1))}
+      records.append(made.record("steps", reports, steps=steps, seed=seed))
+  return records
+
+
+def _worth(level, seeds=(0, 1, 2), **factors):
+  records = _curve() + [
+    made.record(
+      reports={"accuracy": made.accuracy(level + 0.01 * (seed - 1))}, seed=seed, **factors
+    )
+    for seed in seeds
+  ]
+  return worth.build(records, of.conditions(records, "method"))
+
+
+def test_as_good_as_a_random_subset_of_twenty_images():
+  (found,) = _worth(0.3 + 0.2 * math.log10(2))
+  assert found.own_size == 10
+  assert found.images.value == pytest.approx(20.0)
+  assert found.images.low < 20 < found.images.high
+  assert (found.images.smallest, found.images.largest) == (10, 200)
+
+
+def test_steps_on_real_data():
+  (found,) = _worth(0.4)
+  assert found.steps.value == pytest.approx(100.0)
+  assert found.steps.low < 100 < found.steps.high
+
+
+def test_outside_the_measured_range():
+  (above,) = _worth(0.9)
+  assert worth.in_words(above.images) == "more than 200"
+  (below,) = _worth(0.01)
+  assert worth.in_words(below.images) == "fewer than 10"
+  assert worth.as_json(below.images)["value"] == "fewer than 10"
+
+
+def test_an_interval_may_end_outside():
+  size = Size(1234.5, 900.0, math.inf, 10, 2000)
+  assert worth.in_words(size) == "1,234 [900, more than 2,000]"
+  assert worth.as_json(size)["high"] == "more than 2,000"
+
+
+def test_the_sentence():
+  text = worth.sentence(_worth(0.3 + 0.2 * math.log10(5)))
+  assert text.startswith("Does it pay? The 10 images of DM (1 a class) are worth 50 [")
+  assert "1 of 1 sets is worth more real images than they have" in text
+
+
+def test_a_set_no_better_than_random_is_not_worth_more():
+  found = _worth(0.3)
+  assert "0 of 1 sets are worth more" in worth.sentence(found)
+
+
+def test_other_data_have_another_curve():
+  assert _worth(0.4, dataset="mnist") == []
+  assert _worth(0.4, num_classes=5) == []
+
+
+def test_without_a_curve_there_is_no_answer():
+  records = [made.record(reports={"accuracy": made.accuracy(0.5)})]
+  found = worth.build(records, of.conditions(records, "method"))
+  assert found == [] and worth.sentence(found) == ""
+
+
+def test_the_table():
+  found = _worth(0.3 + 0.2 * math.log10(2))
+  (row,) = worth.table(found, ["ipc"])["rows"]
+  assert row[0] == "DM" and row[2] == 10 and row[5] == "2"

@@ -1,0 +1,197 @@
+"""Studies from config to tables, on fake data: workers, refusals, launchers."""
+
+import json
+import pathlib
+import subprocess
+
+import pytest
+
+from ddjax import errors
+from ddjax.api import get_config
+from ddjax.config.study import make_study
+from ddjax.files import atomic
+from ddjax.study import launchers
+from ddjax.study.ledger import Ledger
+from ddjax.tasks import study
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("DDJAX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    yield
+
+
+def small_study(**fields):
+  """KIP and a random subset of fake data, one seed, judged by kernel regression alone."""
+  config = make_study(
+    "small",
+    folder=pathlib.Path("configs"),
+    methods=("kip", "label_solve"),
+    dataset="fake",
+    ipc=(1,),
+    init=("real",),
+    seed=(0,),
+    words=",smoke",
+    evaluators=("kernel",),
+  )
+  config.full_set = False
+  config.update(fields)
+  return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("study")
+  return folder, study.run(small_study(), folder)
+
+
+def _states(folder, config=None):
+  names = [path.name for path in (folder / "cells").iterdir()]
+  return Ledger(folder).states(names)
+
+
+def test_a_study_ends_in_its_tables(finished):
+  folder, outcome = finished
+  names = {"kip-fake-ipc1-real-seed0", "label_solve-fake-ipc1-real-seed0"}
+  assert {path.name for path in (folder / "cells").iterdir()} == names
+  assert {state["state"] for state in _states(folder).values()} == {"done"}
+  assert "2 done" in outcome.summary
+  assert json.loads((folder / "study.json").read_text())
+  for name in names:  # an ordinary run folder
+    report = json.loads((folder / "cells" / name / "report.json").read_text())
+    assert report["reports"]["kernel"]["scalars"]
+
+
+def test_a_second_start_runs_nothing(finished, monkeypatch):
+  folder, _ = finished
+
+  def refuse(*_):
+    raise AssertionError("a finished cell was run again")
+
+  monkeypatch.setattr(study, "_run", refuse)
+  assert "2 done" in study.run(small_study(), folder).summary
+
+
+def test_what_other_workers_may_ask_for_differs_without_harm(finished):
+  folder, _ = finished
+  study.run(small_study(only="method=kip", max_minutes=5.0, retry_failed=True), folder)
+
+
+def test_another_study_on_the_folder_is_refused_by_name(finished):
+  folder, _ = finished
+  with pytest.raises(
+    errors.EXPECTED, match="another study; differing: .*num_random_subsets: 5 -> 3"
+  ):
+    study.run(small_study(num_random_subsets=3), folder)
+  with pytest.raises(errors.EXPECTED, match="another study"):
+    study.run(get_config("configs/study.py:smoke"), folder)
+  assert (folder / "study.json").exists()
+
+
+def test_other_code_is_refused_by_name_and_allowed_on_request(finished, monkeypatch):
+  folder, _ = finished
+  monkeypatch.setattr(study, "code_digest", lambda: "0.0+other")
+  with pytest.raises(errors.EXPECTED, match=r"begun by code 0.*, and this is code 0.0\+other"):
+    study.run(small_study(), folder)
+  study.run(small_study(any_code=True), folder)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+  (tmp_path / "mine.txt").write_text("mine")
+  with pytest.raises(errors.EXPECTED, match="is not empty and holds no study"):
+    study.run(small_study(), tmp_path)
+  with pytest.raises(errors.EXPECTED, match="nothing was deleted"):
+    study.run(small_study(), tmp_path, overwrite=True)
+  (tmp_path / "config.json").write_text("{}")
+  with pytest.raises(errors.EXPECTED, match="is that of no study"):
+    study.run(small_study(), tmp_path)
+  assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_cell_folder_made_by_hand_fails_that_cell_alone(tmp_path):
+  folder = tmp_path / "study"
+  study.claim(small_study(), folder)
+  cell = folder / "cells" / "kip-fake-ipc1-real-seed0"
+  (cell / "checkpoints").mkdir(parents=True)
+  (cell / "checkpoints" / "notes.txt").write_text("mine")
+  outcome = study.run(small_study(), folder)
+  states = _states(folder)
+  assert states[cell.name]["state"] == "failed"
+  assert "holds checkpoints but no config.json" in states[cell.name]["error"]
+  assert states["label_solve-fake-ipc1-real-seed0"]["state"] == "done"
+  assert "1 done, 1 failed" in outcome.summary and cell.name in outcome.summary
+  assert (cell / "checkpoints" / "notes.txt").read_text() == "mine"
+
+
+def test_a_table_that_cannot_be_written_stops_no_cell(tmp_path, monkeypatch):
+  folder, tried = tmp_path / "study", []
+
+  def full(folder, made):
+    tried.append(len(list((folder / "states").glob("*.json"))))
+    if len(tried) < 2:
+      raise atomic.OutputError("Cannot write study.html: No space left on device.")
+    return []
+
+  monkeypatch.setattr(study.page, "write", full)
+  study.run(small_study(), folder)
+  assert {state["state"] for state in _states(folder).values()} == {"done"}
+  assert tried[0] == 1 and len(tried) >= 2
+
+
+def test_the_estimate_names_every_cell_and_the_sum():
+  text = study.estimate(small_study()).text
+  assert text.startswith("2 cells, about ") and "kip-fake-ipc1-real-seed0: " in text
+
+
+def test_a_grid_without_cells_is_refused_before_anything_is_written(tmp_path):
+  with pytest.raises(ValueError, match="The grid has no cells"):
+    study.run(small_study(only="method=dm"), tmp_path / "study")
+  assert not (tmp_path / "study").exists()
+
+
+def test_submitits_local_executor_runs_two_workers(tmp_path, monkeypatch):
+  monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+  config = small_study(launcher="local")
+  config.slurm.update(dict(workers=2, minutes=10, cpus=1, memory_gb=4))
+  folder = tmp_path / "study"
+  study.claim(config, folder)
+  jobs = launchers.submitted(config, folder)
+  summaries = [job.result() for job in jobs]
+  assert len(summaries) == 2 and all("2 done" in summary for summary in summaries)
+  events = [
+    json.loads(line)
+    for path in (folder / "workers").glob("*.jsonl")
+    for line in path.read_text().splitlines()
+  ]
+  done = [event["cell"] for event in events if event["event"] == "done"]
+  assert sorted(done) == ["kip-fake-ipc1-real-seed0", "label_solve-fake-ipc1-real-seed0"]
+
+
+def test_a_preempted_job_is_queued_again_as_it_was(tmp_path):
+  job = launchers.WorkerJob(small_study(), str(tmp_path))
+  again = job.checkpoint().function
+  assert isinstance(again, launchers.WorkerJob)
+  assert (again.config, again.workdir) == (job.config, job.workdir)
+
+
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    (dict(launcher="ray"), "Unknown launcher 'ray'"),
+    (dict(launcher="slurm", slurm=dict(workers=0)), "slurm.workers=0 must be at least 1"),
+  ],
+)
+def test_impossible_launches_are_refused(tmp_path, fields, words):
+  with pytest.raises(ValueError, match=words):
+    launchers.submit(small_study(**fields), tmp_path)
+
+
+def test_the_command_line_runs_a_study(tmp_path):
+  result = subprocess.run(
+    ["python", "-m", "ddjax.main", "--config=configs/study.py:smoke", "--dry_run",
+     "--config.only=method=dm,seed=0"],
+    capture_output=True, text=True,
+  )  # fmt: skip
+  assert result.returncode == 0, result.stderr
+  assert "dm-digits-ipc1-real-seed0: " in result.stdout and "2 cells, about" in result.stdout
