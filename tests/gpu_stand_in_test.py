@@ -99,8 +99,8 @@ def test_a_method_of_networks_and_an_evaluator_give_the_cpus_figures(tmp_path, m
   assert not check._differences(found["gpu"], found["cpu"])
 
 
-_TASKS = ("experts.py:fake,smoke", "full_set.py:fake,epochs=1", "evaluate.py:fake,audit,smoke",
-          "kernel_ablation.py:fake,smoke", "privacy.py:fake,smoke")  # fmt: skip
+# Beside the methods and evaluators above; the cells of studies are these same runs.
+_TASKS = ("experts.py:fake,smoke", "full_set.py:fake,epochs=1", "evaluate.py:fake,audit,smoke")
 
 
 @pytest.mark.slow
@@ -113,12 +113,9 @@ def test_a_task_runs_to_its_report(name, tmp_path, monkeypatch):
     config.distilled = str(tmp_path / "set")
   if name.startswith("experts"):
     config.experts.path = str(tmp_path / "experts")
-  if name.startswith("privacy"):  # fake data have four classes
-    config.factors.num_classes = ()
   with _stand_in(None):
     start(config, workdir=str(tmp_path / "run"))
-  written = {path.name for path in (tmp_path / "run").iterdir()}
-  assert written & {"report.html", "kernel_ablation.csv"}, written
+  assert (tmp_path / "run" / "report.html").exists()
 
 
 def test_every_method_and_evaluator_has_a_reference():
