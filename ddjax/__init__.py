@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __version__ = "0.1.0"
-__all__ = ["distill", "evaluate", "get_config", "load"]
+__all__ = ["distill", "evaluate", "get_config", "load", "run"]
 
 if TYPE_CHECKING:
-  from ddjax.api import distill, evaluate, get_config, load
+  from ddjax.api import distill, evaluate, get_config, load, run
 
 
 def __getattr__(name: str):

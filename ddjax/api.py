@@ -1,4 +1,4 @@
-"""The same as the command line, from Python: `ddjax.distill`, `ddjax.evaluate`, `ddjax.load`."""
+"""The same as the command line, from Python: `ddjax.run`, `distill`, `evaluate`, `load`."""
 
 import pathlib
 from typing import Any
@@ -8,30 +8,45 @@ from ml_collections import ConfigDict
 from ddjax.config.read import get_config
 from ddjax.types import DistilledSet
 
-__all__ = ["distill", "evaluate", "get_config", "load"]
+__all__ = ["distill", "evaluate", "get_config", "load", "run"]
 
 
-def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = False):
-  """Runs a config from data to report, or goes on where an earlier call left it.
+def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = False):
+  """Runs a config of any task, or goes on where an earlier call left it.
 
   Args:
     config: from `get_config`, changed at will.
-    workdir: the run folder; default `runs/METHOD-DATASET-ipcN-seedS-HASH` with a hash of all
-      fields that alter the result.
+    workdir: the run folder, or the address of a remote one; default
+      `runs/METHOD-DATASET-ipcN-seedS-HASH` with a hash of all fields that alter the result.
     overwrite: whether to delete an earlier run in the folder.
   Returns:
     `ddjax.tasks.task.Outcome`: workdir, report and summary.
+  Raises:
+    ValueError: for an unknown task; and the errors of `ddjax.errors`.
   """
   from ddjax.config import compare
+  from ddjax.stages.mirror import mirrored
   from ddjax.stages.run_folder import default_workdir
-  from ddjax.tasks import distill as task
+  from ddjax.tasks.start import TASKS
+  from ddjax.wording import look_up
 
   _begin()
-  if config.task != "distill":
-    raise ValueError(f"distill() runs configs of task 'distill', not {config.task!r}.")
+  task = look_up(TASKS, config.task, "task")
   if workdir is None:
     workdir = default_workdir(config, compare.trajectory_fields(compare.plain(config)))
-  return task.run(config, pathlib.Path(workdir), overwrite=overwrite)
+  with mirrored(workdir) as path:
+    return task.run(config, path, overwrite=overwrite)
+
+
+def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = False):
+  """`run` for a config that distils.
+
+  Raises:
+    ValueError: for a config of another task.
+  """
+  if config.task != "distill":
+    raise ValueError(f"distill() runs configs of task 'distill', not {config.task!r}.")
+  return run(config, workdir, overwrite=overwrite)
 
 
 def evaluate(path: str, config: ConfigDict | None = None) -> dict[str, Any]:

@@ -10,11 +10,15 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from ddjax.config.command_line import parse
+from ddjax.training import hosts
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; default runs/METHOD-DATASET-...")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run folder, or gs://...; default runs/METHOD-...")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start anew, deleting an earlier run.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the config and an estimate, and stop.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Of several hosts: the first's HOST:PORT.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Of several hosts: how many.")
+_PROCESS_NUMBER = flags.DEFINE_integer("process_number", None, "Of several hosts: which, from 0.")
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))  # whose log lines are shown
 _INTERRUPTED = 130
@@ -34,12 +38,11 @@ def main(argv: list[str]) -> int:
   )  # here, so that --help does not wait for JAX
   from ddjax.tasks.start import start
 
-  if os.environ.get("DDJAX_MULTIHOST") == "1":  # set by launch/slurm.sh and launch/tpu_vm.sh
-    import jax
-
-    jax.distributed.initialize()
-  overridden = list(config_flags.get_override_values(flags.FLAGS["config"]))
+  code, sentence = 1, ""
   try:
+    flagged = hosts.Place(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_NUMBER.value)
+    hosts.join(hosts.find_place(given=flagged))
+    overridden = list(config_flags.get_override_values(flags.FLAGS["config"]))
     compilation.use_cache()
     backend.begin()
     start(
@@ -49,16 +52,18 @@ def main(argv: list[str]) -> int:
       dry_run=_DRY_RUN.value,
       overridden=overridden,
     )
+    code = 0
   except errors.PREEMPTION as error:
-    print(error, file=sys.stderr)
-    return _PREEMPTED
+    code, sentence = _PREEMPTED, str(error)
   except errors.EXPECTED as error:
-    print(f"Error: {error}", file=sys.stderr)
-    return 1
+    sentence = f"Error: {error}"
   except KeyboardInterrupt:
-    print("Interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
-    return _INTERRUPTED
-  return 0
+    code, sentence = _INTERRUPTED, "Interrupted; the same command goes on from the last checkpoint."
+  finally:  # also where a bug leaves with a traceback
+    if sentence:
+      print(sentence, file=sys.stderr)
+    hosts.leave(code, sentence)
+  return code
 
 
 def console() -> None:

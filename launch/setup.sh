@@ -107,6 +107,19 @@ install() { # requirements file
   mv "$(stamp_path "$1").part" "$(stamp_path "$1")"
 }
 
+# What a --workdir at a remote address needs.
+install_for_address() {
+  local pair package
+  for pair in gs=gcsfs s3=s3fs; do
+    package="${pair#*=}"
+    [[ " $* " =~ \ --workdir[=\ ]"${pair%=*}":// ]] || continue
+    .venv/bin/python -c "import $package" 2>/dev/null && continue
+    say "installing $package"
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input --quiet -r requirements.txt "$package" ||
+      fail "installing $package failed."
+  done
+}
+
 # Waits for another set-up of this folder, and for what one that was killed left running. Systems
 # without `flock` go without.
 lock() {
@@ -133,6 +146,7 @@ prepare_environment() {
     install requirements.txt
   fi
   is_fresh "$wanted" || install "$wanted"
+  install_for_address "$@"
   unlock
 }
 

@@ -8,7 +8,7 @@
 #
 # Variables: TPU_NAME (default ddjax), ZONE (default us-central2-b), TPU_TYPE (default v4-8),
 # TPU_VERSION, the VM image (default tpu-ubuntu2204-base). --dry-run prints the commands only.
-# Several hosts need a --workdir that all of them see, such as gs://BUCKET/runs/NAME.
+# The run folder lies on the first host; --workdir=gs://BUCKET/runs/NAME keeps a copy in a bucket.
 
 set -euo pipefail
 : "${TPU_NAME:=ddjax}" "${ZONE:=us-central2-b}" "${TPU_TYPE:=v4-8}"

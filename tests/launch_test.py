@@ -137,6 +137,26 @@ def test_the_accelerator_program_sets_up_for_what_was_asked(checkout, arguments)
   assert checkout.calls[-1] == f"-m benchmarks.accelerator {' '.join(arguments)}"
 
 
+@pytest.mark.parametrize(
+  "argument, package",
+  [
+    ("--workdir=gs://bucket/run", "gcsfs"),
+    ("--workdir=s3://bucket/run", "s3fs"),
+    ("--workdir=x", ""),
+  ],
+)
+def test_what_an_address_needs_is_installed(checkout, argument, package):
+  checkout.run("local.sh", "--accelerator=cpu")
+  without = FAKE_PYTHON.replace(
+    '  "-c "*)', '  "-c import gcsfs" | "-c import s3fs") exit 1 ;;\n  "-c "*)'
+  )
+  executable(checkout.root / ".venv/bin/python", without)
+  done = checkout.run("local.sh", "--accelerator=cpu", argument)
+  assert done.returncode == 0, done.stderr
+  assert checkout.installed() == ([f"-r requirements.txt {package}"] if package else [])
+  assert checkout.calls[-1] == f"-m ddjax.main {argument}"
+
+
 def test_exit_code_is_the_runs(checkout):
   assert checkout.run("local.sh", FAKE_RUN="exit 143").returncode == 143
   assert checkout.run("test.sh", FAKE_RUN="exit 5").returncode == 5

@@ -29,7 +29,7 @@ from ddjax.fitting.host import Watch
 from ddjax.random_streams import stream
 from ddjax.stages import estimate
 from ddjax.stages.prepare import Job, member_hash
-from ddjax.training import parallel
+from ddjax.training import parallel, processes
 from ddjax.types import ExpertNeeds
 from ddjax.wording import duration
 
@@ -127,15 +127,9 @@ def ensure(
     NonFiniteLossError, PreemptedError: see `ddjax.experts.train`.
   """
   buffer = open_buffer(config, real, members)
-  missing, failure = buffer.lacks(*needs), None
-  if missing and parallel.is_main_process():
-    try:
-      _train(buffer, config, real, needs, layout, watch, members)
-    except Exception as error:
-      failure = error
-  if parallel.any_process(failure is not None):  # all hosts come here
-    raise failure or RuntimeError("The training of experts failed on the first host.")
+  (missing,) = parallel.of_main_process([buffer.lacks(*needs)])
   if missing:
+    processes.on_main_process(lambda: _train(buffer, config, real, needs, layout, watch, members))
     buffer = open_buffer(config, real, members)
   if buffer.lacks(*needs):
     raise ExpertBufferError(f"{buffer.folder} is not whole here; hosts must share the folder.")

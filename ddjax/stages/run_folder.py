@@ -70,8 +70,6 @@ class RunFolder:
       RunFolderError: on entering, if it cannot be written, another process uses it, or
         `overwrite` would delete a folder that holds something else than a run.
     """
-    if "://" in str(workdir):
-      raise RunFolderError(f"workdir {workdir} is an address; a run needs a mounted folder.")
     self.path = pathlib.Path(workdir)
     self._overwrite = overwrite
     self._is_writer = is_writer

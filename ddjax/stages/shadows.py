@@ -30,7 +30,7 @@ from ddjax.stages.distill import extract, set_info
 from ddjax.stages.prepare import Job, prepare
 from ddjax.training import trainer
 from ddjax.training.checkpoints import Checkpoints
-from ddjax.training.parallel import any_process, local_devices
+from ddjax.training.parallel import local_devices
 from ddjax.training.progress import Progress
 from ddjax.types import DistilledSet, Models
 
@@ -185,7 +185,7 @@ def _distill(job: Job, watch: Watch) -> DistilledSet:
     if checkpoints.latest_step() is not None:
       state = checkpoints.restore(state)
     start = int(np.ravel(state.step)[0])
-    if any_process(start < job.num_steps):
+    if start < job.num_steps:
       job = experts.attach(job, watch)
     with Progress(job.num_steps, start, f"{job.config.num_replicas} splits") as progress:
       state = trainer.train(

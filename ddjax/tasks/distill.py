@@ -9,6 +9,7 @@ the distillation, the evaluators or their settings are not those of the report o
 import pathlib
 import shutil
 import time
+from typing import Any
 
 from absl import logging
 from ml_collections import ConfigDict
@@ -21,12 +22,15 @@ from ddjax.fitting.host import Watch
 from ddjax.stages import choose, curve, experts, present
 from ddjax.stages import estimate as costs
 from ddjax.stages.distill import distill, initial_set
-from ddjax.stages.evaluate import evaluate, plan
-from ddjax.stages.prepare import data_fingerprint, load, numerics, prepare
+from ddjax.stages.evaluate import Plan, evaluate, plan
+from ddjax.stages.prepare import Job, data_fingerprint, load, numerics, prepare
 from ddjax.stages.run_folder import SCORES_NAME, RunFolder, steps_done
+from ddjax.stages.sessions import begin, watch_of
 from ddjax.tasks.task import Outcome, outcome
-from ddjax.training.parallel import any_process, is_main_process
+from ddjax.training.parallel import is_main_process, of_main_process
+from ddjax.training.processes import on_main_process
 from ddjax.training.trainer import StopRequest
+from ddjax.types import DistilledSet
 
 
 def estimate(config: ConfigDict) -> costs.Estimate:
@@ -41,10 +45,11 @@ def estimate(config: ConfigDict) -> costs.Estimate:
 
 
 def _steps_to_begin_with(config: ConfigDict, folder: RunFolder) -> int:
-  """At which step the distillation begins or goes on."""
-  return folder.steps_done() or (
+  """At which step the distillation begins or goes on, by the first host's disk."""
+  done = folder.steps_done() or (
     steps_done(pathlib.Path(config.resume_from)) if config.resume_from else 0
   )
+  return of_main_process([done])[0]
 
 
 def _with_learned_labels(config: ConfigDict, label_kind: str) -> ConfigDict:
@@ -84,23 +89,21 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     evaluators = plan(job)
     choose.check(job)
     curve.make_curve(job)  # refuses impossible settings
-    is_distilled = not any_process(_steps_to_begin_with(config, folder) < job.num_steps)
+    is_distilled = _steps_to_begin_with(config, folder) >= job.num_steps
     if not is_distilled:
       experts.check(job)
     folder.claim(plain, data_fingerprint(job.real, job.data.start), job.num_steps)
-    if (report := folder.finished_report(plain)) is not None:
-      logging.info("%s is finished; nothing to do.", folder.path)
+    report = folder.finished_report(plain) if is_main_process() else None
+    if of_main_process([report is not None])[0]:
       return outcome(folder.path, report)
     seconds = {"data": time.monotonic() - started}
     planned = costs.estimate(job, None if is_distilled else experts.missing_cost(job))
-    logging.info("Estimate: %s", planned.text)
     for remark in job.distiller.remarks:
       logging.info("%s: %s", config.method, remark)
-    if is_main_process():
-      present.write_versions(job)
+    begin(job, planned)
 
     with StopRequest() as stop:
-      watch = Watch(folder.path / "fits" if is_main_process() else None, stop, is_main_process())
+      watch = watch_of(job, stop)
       if job.distiller.experts is not None and not is_distilled:
         started = time.monotonic()
         job = experts.attach(job, watch)
@@ -113,34 +116,52 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       logging.info("Distilled in %.1f s.", seconds["distill"])
 
       initial = initial_set(job)
-      choice = choose.choose(job, evaluators, watch)
-      reports, evaluation_seconds = evaluate(
-        job,
-        evaluators,
-        distilled,
-        initial if config.evaluate_initial else None,
-        choice.distilled if choice else None,
-        watch,
-        origin=config,
-        scores=folder.path / SCORES_NAME if is_main_process() else None,
+      report = on_main_process(
+        lambda: _audit(job, evaluators, distilled, initial, watch, seconds, planned, compiled)
       )
-    seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
-    facts = {"seconds": seconds, "estimates": planned._asdict()}
-    facts["compilation"] = compiled.facts()
-    if (known := experts.known_facts(folder.path, config.resume_from)) is not None:
-      facts["experts"] = known
-    if job.layout.shares_draws:
-      facts["shared_by_all_distillations"] = (
-        "the key of every step: real batch and augmentation, and fresh networks"
-      )
-    if config.member_fraction < 1:
-      facts["members"] = (
-        f"a random {config.member_fraction:g} of each class, drawn for every distillation; "
-        "preprocessing is fitted on, and random subsets are taken from, the whole train set; where "
-        "a step draws a batch of a class, it draws from all of it and counts the members among them"
-      )
-    if choice:
-      facts |= {"chosen_by": config.choose_by, "chosen_steps": choice.steps}
-    report = present.present(job, distilled, initial, reports, facts)
-    shutil.rmtree(folder.path / "fits", ignore_errors=True)  # what unfinished fits left to resume
     return outcome(folder.path, report)
+
+
+def _audit(
+  job: Job,
+  evaluators: Plan,
+  distilled: DistilledSet,
+  initial: DistilledSet,
+  watch: Watch,
+  seconds: dict[str, float],
+  planned: costs.Estimate,
+  compiled: compilation.Count,
+) -> dict[str, Any]:
+  """Evaluates what was distilled and presents it: what the first host does alone."""
+  config, folder = job.config, job.workdir
+  choice = choose.choose(job, evaluators, watch)
+  reports, evaluation_seconds = evaluate(
+    job,
+    evaluators,
+    distilled,
+    initial if config.evaluate_initial else None,
+    choice.distilled if choice else None,
+    watch,
+    origin=config,
+    scores=folder / SCORES_NAME,
+  )
+  seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
+  facts = {"seconds": seconds, "estimates": planned._asdict()}
+  facts["compilation"] = compiled.facts()
+  if (known := experts.known_facts(folder, config.resume_from)) is not None:
+    facts["experts"] = known
+  if job.layout.shares_draws:
+    facts["shared_by_all_distillations"] = (
+      "the key of every step: real batch and augmentation, and fresh networks"
+    )
+  if config.member_fraction < 1:
+    facts["members"] = (
+      f"a random {config.member_fraction:g} of each class, drawn for every distillation; "
+      "preprocessing is fitted on, and random subsets are taken from, the whole train set; where "
+      "a step draws a batch of a class, it draws from all of it and counts the members among them"
+    )
+  if choice:
+    facts |= {"chosen_by": config.choose_by, "chosen_steps": choice.steps}
+  report = present.present(job, distilled, initial, reports, facts)
+  shutil.rmtree(folder / "fits", ignore_errors=True)  # what unfinished fits left to resume
+  return report

@@ -1,18 +1,22 @@
 """Starts what `config.task` names, for a person at a terminal: an estimate, or a run."""
 
-import pathlib
 from typing import Iterable
 
 from ml_collections import ConfigDict
 
+from ddjax.files.remote import RemoteError, is_address
+from ddjax.stages.mirror import mirrored
 from ddjax.stages.run_folder import default_workdir
 from ddjax.tasks import study
 from ddjax.tasks.registry import RUNS
 from ddjax.tasks.task import Task
 from ddjax.training.parallel import is_main_process
+from ddjax.training.processes import on_main_process
 from ddjax.wording import look_up
 
 TASKS: dict[str, Task] = RUNS | {"study": Task(study.estimate, study.run)}
+_OF_ALL_HOSTS = ("distill",)
+"""Tasks that several hosts share; the others the first host runs alone."""
 
 
 def start(
@@ -27,21 +31,31 @@ def start(
 
   Args:
     config: resolved.
-    workdir: the run folder; default `runs/METHOD-DATASET-ipcN-seedS`, and a hash of `overridden`.
+    workdir: the run folder, or the address of a remote one; default
+      `runs/METHOD-DATASET-ipcN-seedS`, and a hash of `overridden`.
     overwrite: whether an earlier run in it is deleted.
     overridden: dotted fields that were set one by one.
   Raises:
     the errors of `ddjax.errors`.
   """
   task = look_up(TASKS, config.task, "task")
-  path = pathlib.Path(workdir) if workdir else default_workdir(config, overridden)
+  workdir = workdir or default_workdir(config, overridden)
   if dry_run:
-    print(_shown(config))
-    print(f"Estimate: {task.estimate(config).text}")
+    on_main_process(lambda: print(f"{_shown(config)}\nEstimate: {task.estimate(config).text}"))
     return
-  outcome = task.run(config, path, overwrite=overwrite)
+
+  if config.task == "study" and is_address(workdir):
+    raise RemoteError(
+      f"{workdir}: the workers of a study share its folder; give --workdir a folder that all see."
+    )
+
+  def run():
+    with mirrored(workdir) as path:
+      return task.run(config, path, overwrite=overwrite)
+
+  outcome = run() if config.task in _OF_ALL_HOSTS else on_main_process(run)
   if is_main_process():
-    print(outcome.summary)
+    print(outcome.summary + (f"\nCopied to {workdir}" if is_address(workdir) else ""))
 
 
 def _shown(config: ConfigDict) -> ConfigDict:

@@ -44,6 +44,8 @@ class Task(NamedTuple):
   run: RunFn
 
 
-def outcome(workdir: pathlib.Path, report: dict[str, Any]) -> Outcome:
-  """Of a run whose report is a table of figures."""
+def outcome(workdir: pathlib.Path, report: dict[str, Any] | None) -> Outcome:
+  """Of a run whose report is a table of figures; None where another host has it."""
+  if report is None:
+    return Outcome(workdir, None, "")
   return Outcome(workdir, report, f"{summary_text(report)}\nReport: {workdir / HTML_NAME}")

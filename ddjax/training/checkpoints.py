@@ -1,7 +1,8 @@
 """The one wrapper of orbax: whole states, with key and step, as host arrays.
 
 Keys travel as their raw words and everything else as NumPy arrays, so that a state saved on four
-devices is read on one, and an asynchronous save never looks at a donated buffer.
+devices is read on one, and an asynchronous save never looks at a donated buffer. Of several hosts
+the first alone writes and reads; the others hear from it, so that they need not share a disk.
 """
 
 import pathlib
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ddjax.training import parallel, processes
 from ddjax.types import DistillState
 
 
@@ -46,13 +48,26 @@ class Checkpoints:
   """The checkpoints of one run folder; a context manager that waits for the last save."""
 
   def __init__(self, folder: str | pathlib.Path, keep: int = 2):
-    """Opens `folder`, making it if need be; the newest `keep` checkpoints stay."""
+    """Opens the first host's `folder`, making it if need be; the newest `keep` stay."""
+    self.folder = pathlib.Path(folder).absolute()
+    self._manager = None
+    if not parallel.is_main_process():
+      return
     import orbax.checkpoint as ocp
 
     self._ocp = ocp
-    self.folder = pathlib.Path(folder).absolute()
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep)
-    self._manager = ocp.CheckpointManager(self.folder, options=options)
+    options = dict(max_to_keep=keep)
+    if jax.process_count() > 1:  # the others have no part in it
+      self.folder.mkdir(parents=True, exist_ok=True)
+      options |= dict(
+        create=False,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+          primary_host=0, active_processes={0}, barrier_sync_key_prefix="first_host"
+        ),
+      )
+    self._manager = ocp.CheckpointManager(
+      self.folder, options=ocp.CheckpointManagerOptions(**options)
+    )
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -61,11 +76,14 @@ class Checkpoints:
     try:
       self.wait()
     finally:
-      self._manager.close()
+      if self._manager is not None:
+        self._manager.close()
 
   def latest_step(self) -> int | None:
-    """Step of the newest complete checkpoint, or None."""
-    return self._manager.latest_step()
+    """Step of the newest complete checkpoint, or None; all hosts must ask together."""
+    step = self._manager.latest_step() if self._manager is not None else None
+    (step,) = parallel.of_main_process([-1 if step is None else step])
+    return None if step < 0 else step
 
   def save(self, step: int, state: DistillState) -> None:
     """Saves in the background; an existing step is left as it is.
@@ -73,7 +91,7 @@ class Checkpoints:
     Raises:
       CheckpointError: if this save, or the one before it, could not be written.
     """
-    if self._manager.latest_step() == step:
+    if self._manager is None or self._manager.latest_step() == step:
       return
     try:
       self._manager.wait_until_finished()
@@ -83,13 +101,15 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Returns when the last save lies on the disk."""
+    if self._manager is None:
+      return
     try:
       self._manager.wait_until_finished()
     except (OSError, ValueError) as error:
       raise CheckpointError(f"Checkpoint not written to {self.folder}: {error}") from error
 
   def restore(self, like: DistillState, step: int | None = None) -> DistillState:
-    """Reads a checkpoint into the structure of `like`.
+    """Reads a checkpoint into the structure of `like`; all hosts must ask together.
 
     Args:
       like: a state of the same shapes, such as `init` gives.
@@ -98,8 +118,13 @@ class Checkpoints:
     Raises:
       CheckpointError: if there is none, or none fits `like`; nothing is removed then.
     """
-    if step is not None:
-      return self._restore(like, step)
+    target = to_host(like)
+    if self._manager is not None:
+      target = self._newest(target) if step is None else self._restore(target, step)
+    return from_host(processes.from_main_process(target), like)
+
+  def _newest(self, like: Any) -> Any:
+    """The newest that can be read, as NumPy arrays in the structure of `like`."""
     steps = sorted(self._manager.all_steps(), reverse=True)
     if not steps:
       raise CheckpointError(f"No checkpoint in {self.folder}.")
@@ -121,14 +146,12 @@ class Checkpoints:
         "Checkpoint %d in %s is damaged and removed; going on from step %d.",
         step, self.folder, read,
       )  # fmt: skip
-      if jax.process_index() == 0:
-        shutil.rmtree(self.folder / str(step), ignore_errors=True)
+      shutil.rmtree(self.folder / str(step), ignore_errors=True)
     if damaged:
       self._manager.reload()
 
-  def _restore(self, like: DistillState, step: int) -> DistillState:
-    """Reads one checkpoint; CheckpointError where it does not fit `like`."""
-    target = to_host(like)
+  def _restore(self, target: Any, step: int) -> Any:
+    """Reads one checkpoint as NumPy arrays; CheckpointError where it does not fit `target`."""
     try:
       host = self._manager.restore(step, args=self._ocp.args.StandardRestore(target))
     except Exception as error:  # what orbax and its storage raise for damaged files
@@ -142,4 +165,4 @@ class Checkpoints:
           f"Checkpoint {step} in {self.folder} does not fit this run: "
           f"{jax.tree_util.keystr(path)} has shape {saved.shape}, not {wanted.shape}."
         )
-    return from_host(host, like)
+    return jax.tree.map(lambda saved, wanted: np.asarray(saved, wanted.dtype), host, target)

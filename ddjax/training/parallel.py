@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
+from ddjax.training import processes
 from ddjax.types import Array, DataSplit, DistillState, Metrics, StepFn
 
 AXIS = "devices"
@@ -56,20 +57,35 @@ def make_layout(num_devices: int = 0, num_replicas: int = 0, shares_draws: bool 
   """Chooses devices, and what is split over them.
 
   Args:
-    num_devices: how many to use; 0 for all.
+    num_devices: how many to use, equally many of each host; 0 for all.
     num_replicas: distillations at once; 0 for a state without a replica axis.
     shares_draws: see `Layout`.
   Raises:
-    ValueError: if there are fewer devices than asked for.
+    ValueError: if there are fewer devices than asked for, or a host would have more than another.
   """
-  devices = jax.devices()
+  num_hosts = processes.count()
+  devices = jax.local_devices() if num_hosts < jax.process_count() else jax.devices()
+  if num_hosts < jax.process_count():  # this host's share, of what all of them were given
+    num_devices = min(num_devices, len(devices))
   if num_devices > len(devices):
     raise ValueError(f"num_devices={num_devices}, but there are only {len(devices)} devices.")
-  devices = tuple(devices[: num_devices or len(devices)])
+  if num_devices % num_hosts:
+    raise ValueError(
+      f"num_devices={num_devices} does not divide over {num_hosts} hosts; each needs a part."
+    )
+  if num_devices:
+    of_host = [[d for d in devices if d.process_index == i] for i in _hosts_of(devices)]
+    devices = [device for own in of_host for device in own[: num_devices // num_hosts]]
+  devices = tuple(devices)
   whole = num_replicas > 1 and len(devices) > 1 and num_replicas % len(devices) == 0
-  whole &= jax.process_count() == 1  # states of other hosts' replicas could not be saved here
+  whole &= num_hosts == 1  # states of other hosts' replicas could not be saved here
   split = "replicas" if whole else "rows"
   return Layout(devices, num_replicas, split, shares_draws and num_replicas > 0)
+
+
+def _hosts_of(devices: Sequence[jax.Device]) -> list[int]:
+  """The numbers of the hosts that these devices belong to."""
+  return sorted({device.process_index for device in devices})
 
 
 def check_divides(layout: Layout, sizes: Mapping[str, int]) -> None:
@@ -141,7 +157,7 @@ def own_rows(tree: Any, axis_name: str | None) -> Any:
 def replicate(tree: Any, layout: Layout) -> Any:
   """Places every leaf on every device, once; later calls find it there."""
   sharding = NamedSharding(layout.mesh, PartitionSpec())
-  if jax.process_count() == 1:
+  if processes.count() == 1:
     return jax.device_put(tree, sharding)
 
   def place(leaf):  # on several hosts only what lies on the host can be placed on all devices
@@ -157,14 +173,14 @@ def replicate(tree: Any, layout: Layout) -> Any:
 
 def any_process(flag: bool) -> bool:
   """Whether the flag is true on any host; all hosts must ask together."""
-  if jax.process_count() == 1:
+  if processes.count() == 1:
     return bool(flag)
   return bool(multihost_utils.process_allgather(np.array(bool(flag))).any())
 
 
 def of_main_process(numbers: Sequence[int]) -> list[int]:
   """What the first host says, such as what it read from its clock; all hosts must ask together."""
-  if jax.process_count() == 1:
+  if processes.count() == 1:
     return [int(number) for number in numbers]
   said = multihost_utils.broadcast_one_to_all(np.array(numbers, np.int32))
   return np.asarray(said).tolist()

@@ -9,7 +9,7 @@ from absl import logging
 import jax
 import numpy as np
 
-from ddjax.training import parallel
+from ddjax.training import hosts, parallel, processes
 from ddjax.training.checkpoints import Checkpoints
 from ddjax.types import DataSplit, Distiller, DistillState
 
@@ -21,7 +21,7 @@ class NonFiniteLossError(RuntimeError):
   """A metric became NaN or infinite; says at which step, and which checkpoint is still good."""
 
 
-class PreemptedError(RuntimeError):
+class PreemptedError(processes.StopAskedError):
   """The run was asked to stop; its state is saved."""
 
   def __init__(self, step: int):
@@ -30,22 +30,31 @@ class PreemptedError(RuntimeError):
 
 
 class StopRequest:
-  """Turns SIGTERM into a flag that the loop reads between calls; a context manager."""
+  """Turns SIGTERM, to this host or another, into a flag that the loop reads between calls.
+
+  A context manager.
+  """
 
   def __init__(self):
     self._event = threading.Event()
+    self._company = hosts.company()
 
   def __enter__(self) -> "StopRequest":
     if threading.current_thread() is threading.main_thread():
-      self._previous = signal.signal(signal.SIGTERM, lambda *_: self._event.set())
+      self._previous = signal.signal(signal.SIGTERM, self._ask)
     return self
 
   def __exit__(self, *_) -> None:
     if threading.current_thread() is threading.main_thread():
       signal.signal(signal.SIGTERM, self._previous)
 
+  def _ask(self, *_) -> None:
+    self._event.set()
+    if self._company is not None:
+      self._company.ask_to_stop()
+
   def __bool__(self) -> bool:
-    return self._event.is_set()
+    return self._event.is_set() or (self._company is not None and self._company.is_stop_asked)
 
 
 class Hooks(NamedTuple):

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+import ddjax
 from ddjax import errors
 from ddjax.api import get_config
 from ddjax.config.study import make_study
@@ -185,6 +186,14 @@ def test_a_preempted_job_is_queued_again_as_it_was(tmp_path):
 def test_impossible_launches_are_refused(tmp_path, fields, words):
   with pytest.raises(ValueError, match=words):
     launchers.submit(small_study(**fields), tmp_path)
+
+
+def test_a_study_from_python(finished):
+  folder, outcome = finished
+  again = ddjax.run(small_study(), folder)
+  assert again.workdir == folder and again.report["counts"] == outcome.report["counts"]
+  with pytest.raises(ValueError, match="distill\\(\\) runs configs of task 'distill', not 'study'"):
+    ddjax.distill(small_study(), folder)
 
 
 def test_the_command_line_runs_a_study(tmp_path):
