@@ -1,6 +1,6 @@
 """Two finished runs held against each other: the difference of their accuracies, with its interval.
 
-  python -m benchmarks.compare_runs RUN_A RUN_B [--num_seeds=N]
+  python -m benchmarks.compare_runs RUN_A RUN_B [--num_seeds=N] [--device=cpu|gpu|tpu]
 
 Each run's set trains networks by its own evaluation (protocol, learned rate); both are tested on
 the same examples, which the bootstrap draws together. What the interval runs over is examples and
@@ -11,10 +11,10 @@ import json
 import pathlib
 
 from absl import app, flags
-import jax
 from ml_collections import ConfigDict
 import numpy as np
 
+from benchmarks import harness
 from ddjax.data.facts import get_facts
 from ddjax.data.load import load_real_data
 from ddjax.evaluators.accuracy import correctness
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
   """Fits, tests and compares."""
   if len(argv) != 3:
     raise app.UsageError("Two run folders are needed.")
-  jax.config.update("jax_platforms", "cpu")
+  harness.use_device()
   (a, dataset, of_a), (b, other_dataset, of_b) = (_correct(folder) for folder in argv[1:])
   if dataset != other_dataset:
     raise app.UsageError("The runs are not of the same data.")

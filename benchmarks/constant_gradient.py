@@ -1,6 +1,6 @@
 """How far the constant-memory gradient of MTT is from the full one, by the number of student steps.
 
-  python -m benchmarks.constant_gradient [--ipc=N]
+  python -m benchmarks.constant_gradient [--ipc=N] [--device=cpu|gpu|tpu]
 
 Digits, ConvNet-2 of width 32, real images, augmentation, and experts as in `configs/mtt.py:digits`,
 which are trained first where they are missing. Each row is of five pieces of trajectories: relative
@@ -15,6 +15,7 @@ from absl import app, flags
 import jax
 import numpy as np
 
+from benchmarks import harness
 from configs import mtt
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.fitting.host import Watch
@@ -50,6 +51,7 @@ def _gradients(unroll: str, ipc: int, num_steps: int) -> list[tuple[np.ndarray, 
 
 def main(_) -> None:
   """Prints the table."""
+  harness.use_device()
   rows = {}
   print(f"{'steps':>6}{'error':>10}{'cosine':>10}{'of the rate':>14}")
   for num_steps in _STEPS:

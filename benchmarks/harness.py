@@ -14,6 +14,7 @@ from absl import flags
 import jax
 import numpy as np
 
+from ddjax import compilation
 from ddjax.data.splits import rows_by_class
 from ddjax.types import DatasetInfo, DataSplit
 
@@ -25,11 +26,14 @@ _PLATFORMS = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 def use_device() -> str:
   """Computes where `--device` says; before JAX first computes. The process ends where it is not.
 
+  Compiled programs are kept, as runs keep theirs.
+
   Returns:
     "cpu", "gpu" or "tpu".
   """
   name = DEVICE.value
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch has the same device
+  compilation.use_cache()
   jax.config.update("jax_platforms", _PLATFORMS[name])
   try:
     jax.devices()
@@ -70,17 +74,21 @@ def take_turns(
 ) -> dict[Hashable, list[float]]:
   """Seconds of every run in each round; every other round goes backwards.
 
-  A round of warm-up comes first.
+  A round of warm-up comes first. A baseline that ends on the way is named and left out.
   """
-  seconds: dict[Hashable, list[float]] = {name: [] for name in runs}
-  for run in runs.values():
-    run()
-  for round_number in range(num_rounds):
-    for name in list(runs) if round_number % 2 == 0 else reversed(runs):
+  runs, seconds = dict(runs), {name: [] for name in runs}
+  for round_number in range(-1, num_rounds):
+    for name in list(runs) if round_number % 2 == 0 else list(reversed(runs)):
       started = time.perf_counter()
-      runs[name]()
-      seconds[name].append(time.perf_counter() - started)
-  return seconds
+      try:
+        runs[name]()
+      except BaselineError as error:
+        print(f"The baseline {name!r} is left out: {error}")
+        del runs[name]
+        continue
+      if round_number >= 0:
+        seconds[name].append(time.perf_counter() - started)
+  return {name: seconds[name] for name in runs}
 
 
 def compare(ours: Sequence[float], theirs: Sequence[float]) -> Timing:
@@ -153,7 +161,7 @@ def torch_baselines(make_call: Callable[..., Callable[[], object]], *args):
       try:
         calls[name] = stack.enter_context(other_process(make_call, *args, keeps))
       except BaselineError as error:
-        print(f"PyTorch's baseline does not start: {error}")
+        print(f"PyTorch's baseline {name!r} does not start: {error}")
     yield calls
 
 
@@ -176,8 +184,13 @@ def other_process(make_call: Callable[..., Callable[[], object]], *args):
   other_end.close()
 
   def call():
-    pipe.send(None)
-    pipe.recv()
+    try:
+      pipe.send(None)
+      problem = pipe.recv()
+    except (EOFError, OSError) as error:
+      raise BaselineError("its process ended") from error
+    if problem is not None:
+      raise BaselineError(problem)
 
   try:
     if (problem := _first_answer(pipe)) is not None:
@@ -198,19 +211,22 @@ def _first_answer(pipe) -> str | None:
 def _answer(pipe, make_call: Callable[..., Callable[[], object]], args: tuple) -> None:
   """Calls at every message and answers it, until the other end is closed.
 
-  First it says None, or why there is no call.
+  First it calls once, and says None, or why there is no call; likewise at every message.
   """
-  try:
-    call = make_call(*args)
-  except Exception as error:  # whatever the baseline's library raises
-    pipe.send(f"{type(error).__name__}: {error}".splitlines()[0])
-    return
-  pipe.send(None)
-  with contextlib.suppress(EOFError):
+
+  call = None
+  with contextlib.suppress(EOFError, OSError):
     while True:
+      problem = None
+      try:
+        call = call or make_call(*args)
+        call()
+      except Exception as error:  # whatever the baseline's library raises
+        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+      pipe.send(problem)
+      if problem is not None:
+        return
       pipe.recv()
-      call()
-      pipe.send(None)
 
 
 def random_split(num_train: int, image_shape: tuple[int, int, int], num_classes: int = 10):

@@ -13,6 +13,7 @@ import time
 
 from absl import app, flags, logging
 
+from benchmarks import harness
 from ddjax.api import get_config
 from ddjax.stages.curve import VALIDATION_CURVE
 from ddjax.tasks import distill
@@ -80,6 +81,7 @@ def _score(name: str, changes: dict) -> dict:
 
 def main(_) -> None:
   """Runs the recipes of the data set's kind."""
+  harness.use_device()
   logging.set_verbosity(logging.WARNING)
   kind = "digits on white" if "mnist" in _DATASET.value else "photographs"
   recipes = {n: c for n, c in RECIPES[kind].items() if not _ONLY.value or n in _ONLY.value}

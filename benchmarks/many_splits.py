@@ -1,6 +1,6 @@
 """A hundred DM distillations of random halves of digits in one program, against one run alone.
 
-  python -m benchmarks.many_splits [--splits=N] [--steps=N] [--rounds=N]
+  python -m benchmarks.many_splits [--splits=N] [--steps=N] [--rounds=N] [--device=cpu|gpu|tpu]
 
 `configs/dm.py:digits,ipc=1` with `member_fraction=0.5` and `shares_draws`: all splits share each
 step's network, real batch and siamese draws, so the real set is embedded once, and the class means
@@ -79,7 +79,7 @@ def _difference(many: Job, program, alone: Job, program_alone, num_steps: int) -
 
 def main(_) -> None:
   """Times and compares; the last line is JSON."""
-  jax.config.update("jax_platforms", "cpu")
+  harness.use_device()
   num_splits, num_steps = _SPLITS.value, _STEPS.value
   many, alone = _job(num_splits), _job(1)
   programs = _program(many, num_steps), _program(alone, num_steps)

@@ -12,12 +12,13 @@ data come through TFDS.
 import functools
 import itertools
 import json
+import sys
 
 from absl import app, flags
 import jax
 import numpy as np
 
-from benchmarks import torch_matching
+from benchmarks import harness
 from configs import dc, dm, dsa, idc
 from ddjax.augment import siamese
 from ddjax.data.batches import standardise
@@ -25,6 +26,11 @@ from ddjax.data.load import load_real_data, make_data_split
 from ddjax.distillers.class_batches import draw_class_batches, draw_siamese
 from ddjax.models.build import build
 from ddjax.registry import DISTILLERS
+
+try:
+  from benchmarks import torch_matching
+except ImportError as error:
+  sys.exit(f"Error: {error}")
 
 _CASE = flags.DEFINE_enum("case", None, ["dm", "dsa", "dc", "idc"], "Which; all by default.")
 _STEPS = flags.DEFINE_integer("steps", None, "Steps; 50 of DM and IDC, 20 of DSA and DC.")
@@ -177,6 +183,7 @@ def _of_first_gradient(ours: np.ndarray, theirs: _Theirs, exact: _Theirs) -> dic
 
 def main(_) -> None:
   """Compares the methods; the last line is JSON."""
+  harness.use_device()
   results = {}
   for case in CONFIGS:
     if _CASE.value in (None, case):

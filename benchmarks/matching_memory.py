@@ -1,6 +1,6 @@
 """Memory of a step: all classes at once against one class after another, at ipc 50.
 
-  python -m benchmarks.matching_memory [--case=dm|dsa|idc] [--ipc=N] [--run]
+  python -m benchmarks.matching_memory [--case=dm|dsa|idc] [--ipc=N] [--run] [--device=cpu|gpu|tpu]
 
 Published sizes: ConvNet-3 of width 128, ten classes of 32x32x3 images. What is compared is the
 compiler's own figure for the temporary memory of the compiled step; with --run, also the peak of a
@@ -10,6 +10,7 @@ process that makes one step, less what it held before (DM only: the others need 
 import json
 import multiprocessing
 import pathlib
+import sys
 
 from absl import app, flags
 import jax
@@ -72,7 +73,8 @@ def _measured(case: str, ipc: int, classes_at_once: int) -> int:
 
 def main(_) -> None:
   """Prints a table in MiB; the last line is JSON."""
-  jax.config.update("jax_platforms", "cpu")
+  if harness.use_device() != "cpu" and _RUN.value:
+    sys.exit("Error: --run reads the memory of a process, so it goes with --device=cpu only.")
   rows = {}
   print(f"{'MiB':24}{'all at once':>14}{'one by one':>14}{'share':>8}")
   for case in CONFIGS:

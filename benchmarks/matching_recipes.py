@@ -13,6 +13,7 @@ import time
 
 from absl import app, flags, logging
 
+from benchmarks import harness
 from ddjax.api import get_config
 from ddjax.stages.curve import VALIDATION_CURVE
 from ddjax.tasks import distill
@@ -60,6 +61,7 @@ def _score(rate: float) -> dict[str, float]:
 
 def main(_) -> None:
   """Runs the rates."""
+  harness.use_device()
   logging.set_verbosity(logging.WARNING)
   scores = {}
   for rate in map(float, _RATES.value):

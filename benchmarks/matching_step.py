@@ -1,54 +1,38 @@
-"""A step of DM and of DSA: ours against the plain PyTorch step, at published sizes.
+"""A step of DM, DSA and DC: ours against the plain PyTorch step, at published sizes.
 
-  python -m benchmarks.matching_step [--case=dm|dsa] [--rounds=N] [--device=cpu|gpu|tpu]
+  python -m benchmarks.matching_step [--case=dm|dsa|dc] [--ipc=N] [--precision=bfloat16]
+      [--rounds=N] [--device=cpu|gpu|tpu]
 
 ConvNet-3 of width 128, ten classes, 256 real 32x32x3 images of each, ipc 1, a fresh network and
-siamese draws every step; images are random: time does not depend on content. PyTorch has processes
-of its own, on the CPU one as it is installed and one where glibc keeps freed memory; all take
-turns. Both sides multiply as they do unless told: on GPUs, JAX may round products to TF32, PyTorch
-those of convolutions.
+siamese draws every step (none in DC); images are random: time does not depend on content. PyTorch
+has processes of its own, on the CPU one as it is installed and one where glibc keeps freed memory;
+all take turns. Both sides multiply as they do unless told: on GPUs, JAX may round products to TF32,
+PyTorch those of convolutions.
 """
 
 import os
 
 from absl import app, flags
-import jax
 
-from benchmarks import harness
-from configs import dm, dsa
-from ddjax import costs
+from benchmarks import harness, one_step
+from benchmarks.one_step import NUM_CLASSES, NUM_TRAIN, SHAPE
+from configs import dc, dm, dsa
 from ddjax.fitting.protocols import DSA
-from ddjax.registry import DISTILLERS
-from ddjax.training import parallel, trainer
 
-_CASE = flags.DEFINE_enum("case", None, ["dm", "dsa"], "Which case; both by default.")
+_CASE = flags.DEFINE_enum("case", None, ["dm", "dsa", "dc"], "Which case; all by default.")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "Rounds of each case.", lower_bound=2)
+_PRECISION = flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "Of our side.")
 _IPC = flags.DEFINE_integer("ipc", 1, "Images per class.", lower_bound=1)
 
-CONFIGS = {"dm": dm, "dsa": dsa}
-NUM_CLASSES, NUM_TRAIN, REAL_BATCH = 10, 10000, 256
-SHAPE = (32, 32, 3)
+CONFIGS = {"dm": dm, "dsa": dsa, "dc": dc}
+REAL_BATCH = 256
 
 
 def _ours(case: str, ipc: int):
-  """A call that goes one step further on one device, as the trainer makes it; and its cost."""
+  """A call that goes one step further; and its cost."""
   config = CONFIGS[case].get_config(f"cifar10,ipc={ipc}")
-  info, data = harness.random_split(NUM_TRAIN, SHAPE, NUM_CLASSES)
-  layout = parallel.make_layout(1)
-  distiller = DISTILLERS[case](config, info, axis_name=layout.axis_name)
-  state = trainer.initialise(distiller, data, jax.random.key(0), layout)
-  state, data = parallel.place_state(state, layout), parallel.replicate(data, layout)
-  per_call = config.trainer.steps_per_call
-  program = parallel.make_program(distiller.step, layout, steps_per_call=per_call)
-  numbers = parallel.device_numbers(layout)
-
-  def call():
-    nonlocal state
-    state, metrics = program(state, data, 1, numbers)
-    jax.block_until_ready(metrics)
-
-  alone = DISTILLERS[case](config, info, axis_name=None)
-  return call, costs.count(alone.step, state, data, 0)
+  config.precision = _PRECISION.value
+  return one_step.make_call(case, config)
 
 
 def _theirs(case: str, ipc: int, device: str, keeps_freed_memory: bool):
@@ -68,6 +52,8 @@ def _theirs(case: str, ipc: int, device: str, keeps_freed_memory: bool):
     network = torch_matching.TorchConvNet(NUM_CLASSES, 128)
     batches = [rows[torch.randperm(len(rows))[:REAL_BATCH]] for rows in real]
     draws = [torch_matching.random_draw(DSA) for _ in range(NUM_CLASSES)]
+    if case == "dc":
+      draws = [torch_matching.TorchDraw((), {})] * NUM_CLASSES
     if case == "dm":
       network.requires_grad_(False)
       loss = torch_matching.dm_loss(network, batches, synthetic, draws)

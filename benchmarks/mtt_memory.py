@@ -1,6 +1,6 @@
 """Memory of a step of MTT against the number of student steps, for every form of the gradient.
 
-  python -m benchmarks.mtt_memory [--case=ipc1|ipc10] [--figure=PATH]
+  python -m benchmarks.mtt_memory [--case=ipc1|ipc10] [--figure=PATH] [--device=cpu|gpu|tpu]
 
 ConvNet-3, ten classes of 32x32x3 images, all of them in every student step. What is given is the
 compiler's own figure for the temporary memory of the compiled step, MiB; with `--figure` it is
@@ -66,7 +66,7 @@ def _draw(rows: dict[str, list[float]], path: str) -> None:
 
 def main(_) -> None:
   """Prints the table, and draws it where asked."""
-  jax.config.update("jax_platforms", "cpu")
+  harness.use_device()
   print(f"{'MiB':32}" + "".join(f"{f'N = {steps}':>10}" for steps in _STEPS))
   rows = {}
   for form in _FORMS:

@@ -1,6 +1,6 @@
 """The trainer against a bare jitted loop of the same step: what the loop costs.
 
-  python -m benchmarks.trainer_overhead
+  python -m benchmarks.trainer_overhead [--device=cpu|gpu|tpu]
 
 KIP on random pixels. The trainer reads metrics, keeps time for stops, and saves one checkpoint
 at the end; the bare loop calls one compiled step after the other and waits at the end.
@@ -8,6 +8,7 @@ at the end; the bare loop calls one compiled step after the other and waits at t
 
 import tempfile
 
+from absl import app
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,11 +68,12 @@ def _time(shape, num_train: int, batch: int, num_steps: int) -> harness.Timing:
   return harness.alternate(with_trainer, without, num_rounds=9)
 
 
-def main() -> None:
+def main(_) -> None:
   """Times every case."""
+  harness.use_device()
   cases = {name: _time(*case) for name, case in CASES.items()}
   harness.report(cases, "trainer", "bare jitted loop")
 
 
 if __name__ == "__main__":
-  main()
+  app.run(main)

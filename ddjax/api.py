@@ -30,6 +30,7 @@ def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = Fal
   from ddjax.tasks.start import TASKS
   from ddjax.wording import look_up
 
+  _begin()
   task = look_up(TASKS, config.task, "task")
   if workdir is None:
     workdir = default_workdir(config, compare.trajectory_fields(compare.plain(config)))
@@ -64,11 +65,20 @@ def evaluate(path: str, config: ConfigDict | None = None) -> dict[str, Any]:
   from ddjax.stages.evaluate import evaluate_saved
   from ddjax.stages.prepare import numerics, prepare_saved
 
+  _begin()
   distilled = load(path)
   config = ConfigDict(distilled.info["config"]) if config is None else config
   with numerics(config):
     job = prepare_saved(config, pathlib.Path(), load_real_data(config.data), distilled)
     return evaluate_saved(job, distilled, Watch(is_shown=True))[0]
+
+
+def _begin() -> None:
+  """As the command line begins: compiled programs are kept, an idle accelerator is named."""
+  from ddjax import backend, compilation
+
+  compilation.use_cache()
+  backend.begin()
 
 
 def load(path: str) -> DistilledSet:

@@ -5,12 +5,22 @@ again under another backend takes the other form; all forms give the same number
 """
 
 import contextlib
+import functools
+import glob
 import math
 import os
 from typing import Any, Iterator, NamedTuple
 
+from absl import logging
 import jax
 
+_WANTED = "DDJAX_ACCELERATOR"
+_BACKENDS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}
+_DEVICE_FILES = {
+  "cuda": ("/dev/nvidia[0-9]*",),
+  "tpu": ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*"),
+}
+"""By the words of `--accelerator`."""
 _overrides: dict[str, Any] = {}
 
 
@@ -43,7 +53,8 @@ class Traits(NamedTuple):
     kernel_efficiency: the same of kernels over images, without and with gradient.
     pass_seconds: that a pass of a network takes however small it is: launches of its programs.
     step_seconds: likewise a step of a kernel method.
-    compile_seconds: of one program of networks, of kernels; a first start pays them.
+    look_seconds: that a look of the running curve takes beside arithmetic: snapshot, fit and test.
+    compile_seconds: of one stage of networks, of kernels; a first start pays them.
   """
 
   convolution: str
@@ -66,6 +77,7 @@ class Traits(NamedTuple):
   kernel_efficiency: tuple[float, float]
   pass_seconds: float
   step_seconds: float
+  look_seconds: float
   compile_seconds: tuple[float, float]
 
 
@@ -90,6 +102,7 @@ _CPU = Traits(
   kernel_efficiency=(0.4, 0.5),
   pass_seconds=0.0,
   step_seconds=0.0,
+  look_seconds=0.1,
   compile_seconds=(6.0, 2.0),
 )
 _ACCELERATOR = Traits(
@@ -112,7 +125,8 @@ _ACCELERATOR = Traits(
   forward_gain=2.5,
   kernel_efficiency=(0.4, 0.5),
   pass_seconds=3e-4,
-  step_seconds=5e-4,
+  step_seconds=1.2e-3,
+  look_seconds=0.1,
   compile_seconds=(20.0, 12.0),
 )
 TRAITS = {"cpu": _CPU, "gpu": _ACCELERATOR, "tpu": _ACCELERATOR}
@@ -148,16 +162,48 @@ def changed_traits(**fields: Any) -> Iterator[None]:
     _overrides = before
 
 
+class BackendError(ValueError):
+  """JAX does not compute where it was asked to."""
+
+
+def begin() -> None:
+  """Starts JAX, and says loudly where it leaves an accelerator idle.
+
+  Raises:
+    BackendError: where JAX does not start, or computes elsewhere than `DDJAX_ACCELERATOR` (cpu,
+      cuda or tpu; `--accelerator` of the launch scripts sets it) demands.
+  """
+  wanted = os.environ.get(_WANTED, "")
+  if wanted and wanted not in _BACKENDS:
+    raise BackendError(f"{_WANTED}={wanted!r} must be one of {', '.join(_BACKENDS)}.")
+  try:
+    found = name()
+  except (RuntimeError, AssertionError) as error:  # a plugin that does not load, a platform unknown
+    reason = (str(error).splitlines() or ["there is no such backend here"])[0].rstrip(".")
+    platforms = os.environ.get("JAX_PLATFORMS")
+    asked = f" under JAX_PLATFORMS={platforms}" if platforms else ""
+    raise BackendError(
+      f"JAX does not start{asked}: {reason}. JAX_PLATFORMS=cpu computes on the CPU."
+    ) from error
+  problem = idle_accelerator()
+  if wanted and _BACKENDS[wanted] != found:
+    sentence = f"--accelerator={wanted}, but JAX computes on {found!r}."
+    raise BackendError(f"{sentence} {problem}" if problem else sentence)
+  if problem:
+    logging.warning("%s", problem)
+
+
 def idle_accelerator() -> str | None:
   """A sentence where the machine has an accelerator and JAX computes on the CPU unasked."""
   if "cpu" in os.environ.get("JAX_PLATFORMS", "").split(","):
     return None
-  for path, kind in (("/dev/nvidia0", "cuda"), ("/dev/accel0", "tpu")):
-    if os.path.exists(path) and name() == "cpu":
+  for kind, patterns in _DEVICE_FILES.items():
+    paths = sorted(path for pattern in patterns for path in glob.glob(pattern))
+    if paths and name() == "cpu":
       return (
-        f"This machine has {path}, but JAX computes on the CPU: its {kind} build is not installed "
-        f"or does not fit the driver. `bash launch/setup.sh --accelerator={kind}` installs it; "
-        "JAX_PLATFORMS=cpu says that the CPU is meant."
+        f"This machine has {paths[0]}, but JAX computes on the CPU: its {kind} build is not "
+        f"installed or does not fit the driver. `bash launch/setup.sh --accelerator={kind}` "
+        "installs it; JAX_PLATFORMS=cpu says that the CPU is meant."
       )
   return None
 
@@ -169,20 +215,28 @@ def host_workers() -> int:
 
 def memory_limit() -> int | None:
   """Bytes of a device's memory that JAX may take; None where the device does not say."""
-  try:
-    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    return int(limit) if limit else None
-  except Exception:  # whatever a backend's plugin raises where it keeps no statistics
-    return None
+  return _memory("bytes_limit")
 
 
 def peak_memory() -> int | None:
   """Most bytes in use on a device so far; None where the device does not say."""
+  return _memory("peak_bytes_in_use")
+
+
+def _memory(key: str) -> int | None:
   try:
-    peak = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    return int(peak) if peak else None
-  except Exception:  # as above
+    value = (jax.local_devices()[0].memory_stats() or {}).get(key)
+  except Exception as error:  # whatever a backend's plugin raises where it keeps no statistics
+    _say_once("a device's memory", f"{type(error).__name__}: {error}")
     return None
+  if not value and name() != "cpu":
+    _say_once("a device's memory", f"the device gives no {key}")
+  return int(value) if value else None
+
+
+@functools.cache
+def _say_once(what: str, reason: str) -> None:
+  logging.info("Not known: %s (%s).", what, reason)
 
 
 def hardware() -> dict[str, Any]:
@@ -194,6 +248,8 @@ def hardware() -> dict[str, Any]:
     ("num_devices", jax.device_count),
     ("num_hosts", jax.process_count),
   ):
-    with contextlib.suppress(Exception):  # only informs
+    try:
       facts[field] = read()
+    except Exception as error:  # only informs
+      _say_once(field.replace("_", " "), f"{type(error).__name__}: {error}")
   return facts

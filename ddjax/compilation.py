@@ -2,8 +2,9 @@
 
 JAX's persistent compilation cache lies in the cache folder, in a folder for each kind of processor:
 programs for one may not run on another, and clusters share home folders. It is bounded in size and
-locked by JAX, so many processes may share it. `DDJAX_COMPILATION_CACHE=0` turns it off; a
-`JAX_COMPILATION_CACHE_DIR` of the user's own is left as it is.
+locked by JAX, so many processes may share it. `DDJAX_COMPILATION_CACHE=0` turns it off; in a
+`JAX_COMPILATION_CACHE_DIR` of the user's own all programs are kept likewise, and its size is the
+user's.
 """
 
 import contextlib
@@ -15,7 +16,6 @@ import threading
 from typing import Iterator
 
 from absl import logging
-import filelock
 import jax
 
 from ddjax.data.cache import cache_dir
@@ -24,6 +24,10 @@ MAX_BYTES = 2 << 30
 """Of all entries for one kind of processor; the least recently used go first."""
 _LOCK_NAME, _ENTRY, _TIME = ".lockfile", "-cache", "-atime"  # as JAX names them
 _LOCK_SECONDS = 2.0
+_THRESHOLDS = {
+  "jax_persistent_cache_min_compile_time_secs": 0.0,
+  "jax_persistent_cache_min_entry_size_bytes": -1,
+}
 _HIT = "/jax/compilation_cache/cache_hits"
 _COMPILE = "/jax/core/compile/backend_compile_duration"
 _PREPARE = (
@@ -45,19 +49,26 @@ def use_cache() -> Path | None:
     jax.config.update("jax_enable_compilation_cache", False)
     return None
   if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    _keep_all()
     return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
   folder = cache_dir() / "compiled" / _processor()
   try:
     folder.mkdir(parents=True, exist_ok=True)
     _remove_halves(folder)
-  except OSError as error:
+  except (OSError, ImportError) as error:  # JAX bounds a cache by `filelock` only
     logging.warning("Compiled programs cannot be kept in %s (%s).", folder, error)
     return None
   jax.config.update("jax_compilation_cache_dir", str(folder))
   jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+  _keep_all()
   return folder
+
+
+def _keep_all() -> None:
+  """Small and quick programs too, of which a run has a hundred, unless the user set a threshold."""
+  for name, value in _THRESHOLDS.items():
+    if name.upper() not in os.environ:
+      jax.config.update(name, value)
 
 
 class Count:
@@ -128,6 +139,8 @@ def _remove_halves(folder: Path) -> None:
 
   Left alone, a half entry would be read, refused and compiled again at every start.
   """
+  import filelock  # which JAX takes where it is installed
+
   with (
     contextlib.suppress(filelock.Timeout),
     filelock.FileLock(folder / _LOCK_NAME).acquire(timeout=_LOCK_SECONDS),

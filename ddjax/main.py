@@ -44,8 +44,7 @@ def main(argv: list[str]) -> int:
     hosts.join(hosts.find_place(given=flagged))
     overridden = list(config_flags.get_override_values(flags.FLAGS["config"]))
     compilation.use_cache()
-    if (problem := backend.idle_accelerator()) is not None:
-      logging.warning("%s", problem)
+    backend.begin()
     start(
       _CONFIG.value,
       workdir=_WORKDIR.value,

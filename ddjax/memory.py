@@ -19,7 +19,10 @@ def budget_bytes(config: ConfigDict) -> int:
   wanted = config.memory_budget_gb
   if wanted < 0:
     raise ValueError(f"memory_budget_gb={wanted} must not be negative.")
-  if wanted:
-    return int(wanted * 2**30)
+  return int(wanted * 2**30) if wanted else device_budget()
+
+
+def device_budget() -> int:
+  """Bytes of one call where no config says: a quarter of what JAX may take, on CPUs 4 GiB."""
   limit = backend.memory_limit()
   return int(limit * _DEVICE_SHARE if limit else _UNKNOWN_GB * 2**30)

@@ -5,6 +5,7 @@ from typing import Any, Callable, NamedTuple
 from ml_collections import ConfigDict
 
 from ddjax.data.facts import get_facts
+from ddjax.data.load import RealData
 from ddjax.distillers.coreset import make_coreset
 from ddjax.distillers.dm import make_dm
 from ddjax.distillers.dsa import make_dsa
@@ -42,10 +43,12 @@ class Evaluator(NamedTuple):
   Attributes:
     make: (config, info) -> measure(models, dataset, rng, context) -> Report.
     kinds: (config) -> the kinds of models that it looks at.
+    needs: (data set) -> packages that its figures take and that an installation may lack.
   """
 
   make: Callable[[ConfigDict, DatasetInfo], Callable[..., Report]]
   kinds: Callable[[ConfigDict], tuple[str, ...]] = lambda config: ("networks",)
+  needs: Callable[[RealData], tuple[str, ...]] = lambda real: ()
 
 
 def feature_fn(config: ConfigDict, info: DatasetInfo) -> Callable[[Any, Array], Array]:
@@ -80,10 +83,15 @@ EVALUATORS: dict[str, Evaluator] = {
     lambda config, info: make_robustness_evaluator(config.robustness, info), _attacked_kinds
   ),
   "fairness": Evaluator(
-    lambda config, info: make_fairness_evaluator(config.fairness, info), _chosen_kinds
+    lambda config, info: make_fairness_evaluator(config.fairness, info),
+    _chosen_kinds,
+    lambda real: () if real.test_groups is None else ("fairlearn",),
   ),
   "features": Evaluator(
     lambda config, info: make_features_evaluator(config.features, info, feature_fn(config, info))
   ),
-  "privacy": Evaluator(lambda config, info: make_privacy_evaluator(config.privacy)),
+  "privacy": Evaluator(
+    lambda config, info: make_privacy_evaluator(config.privacy),
+    needs=lambda real: ("jax_privacy",),
+  ),
 }

@@ -170,13 +170,15 @@ class Models(NamedTuple):
 
   `params` has a leading [m] axis on every leaf. `group` says for each model which distillation
   (replica) or which subset it was fitted on, i[m]. `images_at_once` is how many images one model
-  takes at best in one call, None where it does not matter.
+  takes at best in one call, None where it does not matter; `passes_at_once` how many images times
+  models a device has memory for, None where nobody counted.
   """
 
   predict_fn: Callable[[Any, Array], Array]
   params: Any
   group: Any
   images_at_once: int | None = None
+  passes_at_once: int | None = None
 
 
 class EvaluationContext(NamedTuple):

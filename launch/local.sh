@@ -7,4 +7,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 prepare_environment requirements.txt "$@"
+# ddjax.main refuses to run where JAX computes elsewhere than was asked for.
+[[ -z "$asked_for" ]] || export DDJAX_ACCELERATOR="$asked_for"
 exec .venv/bin/python -m ddjax.main ${arguments[@]+"${arguments[@]}"} # bash 3: empty is unset

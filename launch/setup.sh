@@ -15,7 +15,7 @@ fail() {
   exit 1
 }
 
-# Splits `--accelerator` from the arguments; leaves `accelerator` and the array `arguments`.
+# Splits `--accelerator` from the arguments; leaves `accelerator`, `asked_for` and the array `arguments`.
 parse_arguments() {
   accelerator=""
   arguments=()
@@ -38,13 +38,15 @@ parse_arguments() {
     esac
     shift
   done
+  # shellcheck disable=SC2034  # local.sh reads it: what was only found was not asked for
+  asked_for="$accelerator"
   : "${accelerator:=$(found_accelerator)}"
 }
 
 found_accelerator() {
   if nvidia-smi --list-gpus 2>/dev/null | grep -q '^GPU'; then
     echo cuda
-  elif [[ -e /dev/accel0 || -n "${TPU_ACCELERATOR_TYPE:-}" ]]; then
+  elif compgen -G '/dev/accel[0-9]*' >/dev/null || [[ -n "${TPU_ACCELERATOR_TYPE:-}" ]]; then
     echo tpu
   else
     echo cpu

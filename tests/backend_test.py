@@ -1,11 +1,16 @@
 """The one module that knows the backend, and what it says where a backend says nothing."""
 
+import fnmatch
+import os
 import pathlib
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import jax
 import pytest
 
+import ddjax
 from ddjax import backend
 
 
@@ -49,10 +54,69 @@ def test_hardware_that_cannot_be_named(monkeypatch):
 )
 def test_a_gpu_that_jax_does_not_see_is_named(monkeypatch, platforms, has_device, is_said):
   monkeypatch.setenv("JAX_PLATFORMS", platforms)
-  monkeypatch.setattr(backend.os.path, "exists", lambda path: has_device and "nvidia" in path)
+  found = ["/dev/nvidia0"] if has_device else []
+  monkeypatch.setattr(backend.glob, "glob", lambda pattern: found if "nvidia" in pattern else [])
   said = backend.idle_accelerator()
   assert bool(said) == is_said
   assert not is_said or "/dev/nvidia0" in said and "--accelerator=cuda" in said
+
+
+def test_a_second_gpu_and_a_tpu_behind_vfio_are_devices_too():
+  names = [
+    pattern.removeprefix("/dev/") for kind in backend._DEVICE_FILES.values() for pattern in kind
+  ]
+  for device in ("nvidia3", "accel2", "vfio/7"):
+    assert any(fnmatch.fnmatch(device, name) for name in names)
+  for other in ("nvidiactl", "nvidia-uvm", "vfio/vfio"):
+    assert not any(fnmatch.fnmatch(other, name) for name in names)
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "tpu"])
+def test_another_accelerator_than_was_asked_for_is_refused(monkeypatch, wanted):
+  monkeypatch.setenv("DDJAX_ACCELERATOR", wanted)
+  with pytest.raises(backend.BackendError, match=f"--accelerator={wanted}, but JAX computes on"):
+    backend.begin()
+  monkeypatch.setenv("DDJAX_ACCELERATOR", "cpu")
+  backend.begin()
+  monkeypatch.setenv("DDJAX_ACCELERATOR", "gpu")
+  with pytest.raises(backend.BackendError, match="DDJAX_ACCELERATOR='gpu' must be one of"):
+    backend.begin()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unable to load.\nMore."), AssertionError()])
+def test_a_backend_that_does_not_start_is_one_sentence(monkeypatch, error):
+  def fail():
+    raise error
+
+  monkeypatch.setattr(jax, "default_backend", fail)
+  monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+  with pytest.raises(backend.BackendError, match="JAX does not start under JAX_PLATFORMS=cuda: "):
+    backend.begin()
+
+
+def test_the_command_line_and_python_hold_to_what_was_asked_for(monkeypatch, tmp_path):
+  environment = os.environ | {"DDJAX_ACCELERATOR": "cuda", "JAX_PLATFORMS": "cpu"}
+  command = [sys.executable, "-m", "ddjax.main", "--config=configs/kip.py", f"--workdir={tmp_path}"]
+  run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+  assert run.returncode == 1 and "Error: --accelerator=cuda, but JAX computes on" in run.stderr
+  monkeypatch.setenv("DDJAX_ACCELERATOR", "cuda")
+  with pytest.raises(ValueError, match="--accelerator=cuda"):
+    ddjax.distill(ddjax.get_config("configs/kip.py"), str(tmp_path / "run"))
+  with pytest.raises(ValueError, match="--accelerator=cuda"):
+    ddjax.evaluate(str(tmp_path))
+  assert not (tmp_path / "run").exists()
+
+
+def test_why_something_is_not_known_is_said_once(monkeypatch, caplog):
+  def fail():
+    raise RuntimeError("UNIMPLEMENTED")
+
+  backend._say_once.cache_clear()
+  monkeypatch.setattr(jax, "local_devices", lambda: [SimpleNamespace(memory_stats=fail)])
+  with caplog.at_level("INFO", logger="absl"):
+    assert backend.memory_limit() is backend.peak_memory() is backend.memory_limit() is None
+  said = [line for line in caplog.messages if "UNIMPLEMENTED" in line]
+  assert said == ["Not known: a device's memory (RuntimeError: UNIMPLEMENTED)."]
 
 
 def test_an_unknown_backend_is_taken_for_an_accelerator(monkeypatch):

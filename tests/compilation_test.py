@@ -56,6 +56,46 @@ def test_it_can_be_turned_off(tmp_path):
   assert found["programs_compiled"] > 0
 
 
+def test_a_folder_of_the_users_own_keeps_small_programs_too(tmp_path):
+  own = tmp_path / "own"
+  first, _ = _start(tmp_path, JAX_COMPILATION_CACHE_DIR=str(own))
+  assert first["programs_compiled"] > 0 and first["folder"] == str(own)
+  second, _ = _start(tmp_path, JAX_COMPILATION_CACHE_DIR=str(own))
+  assert second["programs_compiled"] == 0
+  assert not (tmp_path / "compiled").exists()
+
+
+def test_thresholds_of_the_users_own_stay(monkeypatch, tmp_path):
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+  monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "7")
+  set_fields = []
+  monkeypatch.setattr(jax.config, "update", lambda name, value: set_fields.append(name))
+  compilation.use_cache()
+  assert set_fields == ["jax_persistent_cache_min_entry_size_bytes"]
+
+
+def test_without_filelock_runs_go_without_the_cache(monkeypatch, tmp_path, caplog):
+  monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+  monkeypatch.setenv("DDJAX_CACHE_DIR", str(tmp_path))
+  monkeypatch.setitem(sys.modules, "filelock", None)
+  assert compilation.use_cache() is None
+  assert "cannot be kept" in caplog.text and "filelock" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_second_start_of_a_real_run_compiles_nothing(tmp_path):
+  found = []
+  for start in range(2):
+    own = os.environ | {"JAX_PLATFORMS": "cpu", "DDJAX_CACHE_DIR": str(tmp_path / "cache")}
+    own.pop("JAX_COMPILATION_CACHE_DIR", None)
+    folder = tmp_path / f"run{start}"
+    command = [sys.executable, "-m", "ddjax.main", f"--workdir={folder}"]
+    command += ["--config=configs/dm.py:digits,ipc=1,smoke"]
+    subprocess.run(command, env=own, capture_output=True, text=True, timeout=600, check=True)
+    found.append(json.loads((folder / "report.json").read_text())["run"]["compilation"])
+  assert found[0]["programs_compiled"] > 0 and found[1]["programs_compiled"] == 0, found
+
+
 def test_a_wrong_word_is_refused(monkeypatch):
   monkeypatch.setenv("DDJAX_COMPILATION_CACHE", "off")
   with pytest.raises(ValueError, match="DDJAX_COMPILATION_CACHE='off' must be 0 or 1"):

@@ -5,14 +5,18 @@ CPU's forms gave (`benchmarks/accelerator/reference.json`), within the tolerance
 real accelerators are put to.
 """
 
+import contextlib
 import json
 
 import jax
 import pytest
 
 from benchmarks.accelerator import check
+import ddjax
 from ddjax import registry
 from ddjax.registry import EVALUATORS
+from ddjax.tasks import distill
+from ddjax.tasks.start import start
 
 REFERENCE = json.loads(check.REFERENCE.read_text())
 _FAST = ("method kip", "method label_solve")  # the programs of networks take a minute to compile
@@ -35,19 +39,27 @@ class _Device:
     return getattr(self._device, name)
 
 
-@pytest.fixture(params=_STATISTICS.values(), ids=_STATISTICS)
-def _gpu(monkeypatch, request):
+@contextlib.contextmanager
+def _stand_in(statistics):
+  """JAX as on a GPU with these statistics of memory."""
   jax.clear_caches()
   devices = jax.devices()[:1]
-  shown = [_Device(device, request.param) for device in devices]
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda self: None)
-  monkeypatch.setattr(jax, "devices", lambda *_: devices)
-  monkeypatch.setattr(jax, "local_devices", lambda *_, **__: shown)
+  shown = [_Device(device, statistics) for device in devices]
   jax.config.update("jax_debug_key_reuse", False)  # raises falsely under vmap of a branch
-  yield
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "default_backend", lambda: "gpu")
+    patch.setattr(jax.stages.Lowered, "cost_analysis", lambda self: None)
+    patch.setattr(jax, "devices", lambda *_: devices)
+    patch.setattr(jax, "local_devices", lambda *_, **__: shown)
+    yield
   jax.config.update("jax_debug_key_reuse", True)
   jax.clear_caches()
+
+
+@pytest.fixture(params=_STATISTICS.values(), ids=_STATISTICS)
+def _gpu(request):
+  with _stand_in(request.param):
+    yield
 
 
 _ROWS = [
@@ -59,6 +71,51 @@ _ROWS = [
 def test_a_run_gives_the_cpus_figures(name, _gpu):
   row = check.run_row(name, REFERENCE[name])
   assert row["ok"], row["problem"]
+
+
+def _small_dm():
+  """Two steps of DM on fake data, seen by networks: the least that walks both kinds of programs."""
+  config = ddjax.get_config("configs/dm.py:fake,ipc=1,smoke").unlock()
+  config.network.update(dict(name="convnet(depth=1)", width=4))
+  config.outer.update(dict(num_steps=2, real_batch_size=8))
+  config.evaluators = ("accuracy",)
+  config.num_random_subsets = 2
+  config.curve.models = "none"
+  config.accuracy_evaluation.update(
+    dict(networks=("convnet(depth=1)",), width=4, num_epochs=5, num_seeds=2, full_set="none")
+  )
+  return config
+
+
+def test_a_method_of_networks_and_an_evaluator_give_the_cpus_figures(tmp_path, monkeypatch):
+  found = {}
+  for name in ("cpu", "gpu"):
+    monkeypatch.setenv("DDJAX_CACHE_DIR", str(tmp_path / f"cache {name}"))  # none finds the other's
+    with _stand_in(None) if name == "gpu" else contextlib.nullcontext():
+      result = distill.run(_small_dm(), tmp_path / name)
+      assert result.report["run"]["hardware"]["num_devices"] == (1 if name == "gpu" else 4)
+    found[name] = check._figures(tmp_path / name, result.report)
+  assert any(name.startswith("accuracy") for name in found["cpu"]) and "loss 2" in found["cpu"]
+  assert not check._differences(found["gpu"], found["cpu"])
+
+
+# Beside the methods and evaluators above; the cells of studies are these same runs.
+_TASKS = ("experts.py:fake,smoke", "full_set.py:fake,epochs=1", "evaluate.py:fake,audit,smoke")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _TASKS)
+def test_a_task_runs_to_its_report(name, tmp_path, monkeypatch):
+  monkeypatch.setenv("DDJAX_CACHE_DIR", str(tmp_path / "cache"))
+  config = ddjax.get_config(f"configs/{name}")
+  if name.startswith("evaluate"):
+    distill.run(ddjax.get_config("configs/kip.py:fake,smoke"), tmp_path / "set")
+    config.distilled = str(tmp_path / "set")
+  if name.startswith("experts"):
+    config.experts.path = str(tmp_path / "experts")
+  with _stand_in(None):
+    start(config, workdir=str(tmp_path / "run"))
+  assert (tmp_path / "run" / "report.html").exists()
 
 
 def test_every_method_and_evaluator_has_a_reference():

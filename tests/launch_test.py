@@ -17,11 +17,13 @@ SCRIPTS = sorted([*ROOT.glob("launch/*.sh"), ROOT / ".ci/run"])
 FAKE_PYTHON = """#!/usr/bin/env bash
 echo "$*" >>"$FAKE_LOG"
 case "$1 ${2-}" in
+  "-c import importlib"*) exit "${FAKE_NEEDS:-0}" ;;
   "-c "*) exit "${FAKE_UNUSABLE:-0}" ;;
   "--version "*) echo "Python ${FAKE_VERSION:-3.12.0}" ;;
   "-m venv") rm -rf .venv && mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
   "-m pip") sleep "${FAKE_SECONDS:-0}" && echo "pip says ${FAKE_PIP:-0}" && exit "${FAKE_PIP:-0}" ;;
-  "-m ddjax.main" | "-m pytest") ${FAKE_RUN:-exit 0} ;;
+  "-m ddjax.main") echo "asked for ${DDJAX_ACCELERATOR-nothing}" && ${FAKE_RUN:-exit 0} ;;
+  "-m pytest") ${FAKE_RUN:-exit 0} ;;
 esac
 """
 
@@ -61,7 +63,9 @@ class Checkout:
       text=True,
       timeout=30,
     )
-    self.calls = [line for line in self.log.read_text().splitlines() if not line.startswith("-c")]
+    lines = self.log.read_text().splitlines()
+    programs = ("-c", "named -c", "import ", "sys.exit")  # lines of what `-c` was given
+    self.calls = [line for line in lines if not line.startswith(programs)]
     return result
 
   def installed(self) -> list[str]:
@@ -104,6 +108,33 @@ def test_local_sets_up_once_then_runs_with_its_arguments(checkout):
   assert checkout.installed() == []
   assert checkout.calls[-1] == "-m ddjax.main"
   assert second.stderr == ""
+
+
+def test_what_was_asked_for_reaches_the_run_and_what_was_found_does_not(checkout):
+  for arguments in (["--accelerator=tpu"], ["--accelerator", "tpu"]):
+    assert checkout.run("local.sh", *arguments).stdout == "asked for tpu\n"
+  executable(checkout.bin / "nvidia-smi", "#!/usr/bin/env bash\necho 'GPU 0: H'\n")
+  assert checkout.run("local.sh").stdout == "asked for nothing\n"
+
+
+@pytest.mark.parametrize("arguments", [["--accelerator=cuda"], ["--accelerator", "cuda"]])
+def test_the_accelerator_program_takes_the_python_that_is_named(checkout, arguments):
+  executable(checkout.root / ".venv/bin/python", FAKE_PYTHON)
+  named = executable(checkout.bin / "python3.11", FAKE_PYTHON.replace('"$*"', '"named $*"'))
+  result = checkout.run("accelerator.sh", *arguments, "--minutes=1", PYTHON=named)
+  assert result.returncode == 0, result.stderr
+  program = f"-m benchmarks.accelerator {' '.join(arguments)} --minutes=1"
+  assert checkout.calls[-1] == f"named {program}"
+  result = checkout.run("accelerator.sh", *arguments, "--minutes=1", PYTHON="")
+  assert checkout.calls[-1] == program
+
+
+@pytest.mark.parametrize("arguments", [["--accelerator=cuda"], ["--accelerator", "cuda"]])
+def test_the_accelerator_program_sets_up_for_what_was_asked(checkout, arguments):
+  result = checkout.run("accelerator.sh", *arguments, FAKE_NEEDS=1)
+  assert result.returncode == 0, result.stderr
+  assert checkout.installed() == ["-r requirements.txt jax[cuda12]"]
+  assert checkout.calls[-1] == f"-m benchmarks.accelerator {' '.join(arguments)}"
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,17 @@ beside it, in DIR-runs.
 """
 
 import json
-import os
 from pathlib import Path
 import sys
 import time
+from typing import Any, Callable
 
 from absl import app, flags
 
-from benchmarks.accelerator import reproduce, speed, table
+from benchmarks.accelerator import dealing, processes, reproduce, speed, table
 from benchmarks.accelerator.processes import Running
 from benchmarks.accelerator.results import PARTS, Results, ResultsError, commit
+from ddjax.files.atomic import OutputError
 
 _MINUTES = flags.DEFINE_float("minutes", 9.0, "For everything.")
 _OUT = flags.DEFINE_string("out", "accelerator-results", "Folder of the results.")
@@ -36,6 +37,7 @@ _AT_ONCE = flags.DEFINE_integer(
 _MOST_SECONDS = {"check": 150.0, "speed": 240.0}
 _MOST_SHARE = {"check": 0.4, "speed": 0.6}  # of what is left
 _SPARE_SECONDS = 8.0  # to write the table
+_MOST_GRACE_SHARE = 0.2  # of the whole, where that is short
 _MOST_LOG_BYTES = 4 << 20
 _DEVICES = {"cpu": "cpu", "gpu": "gpu", "cuda": "gpu", "tpu": "tpu"}
 
@@ -45,55 +47,82 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
   try:
-    _run()
-  except ResultsError as error:
+    with processes.stop_requests():
+      failed = _run()
+  except (ResultsError, OutputError) as error:
     sys.exit(f"Error: {error}")
   except KeyboardInterrupt:
     sys.exit("Interrupted; the same command goes on.")
+  except processes.StoppedError as error:
+    print(f"The session was {error}; the same command goes on.", file=sys.stderr)
+    sys.exit(128 + error.number)
+  if failed:
+    sys.exit(f"Error: {'; '.join(failed)}")
 
 
-def _run() -> None:
+def _run() -> list[str]:
+  """Runs the parts; why some of them ended early, if any did."""
   started = time.monotonic()
   if not _MINUTES.value > 0:
     raise ResultsError(f"--minutes={_MINUTES.value:g} must be positive.")
+  if not _ONLY.value:
+    raise ResultsError(f"--only names nothing; it takes {', '.join(PARTS)}.")
   if unknown := [name for name in _ONLY.value if name not in PARTS]:
     raise ResultsError(f"--only={unknown[0]} is none of {', '.join(PARTS)}.")
   out = Path(_OUT.value)
   runs = Path(_RUNS.value or f"{out}-runs")
   rows = reproduce.read_rows()
   results = Results(out)
-  end = started + 60 * _MINUTES.value - _SPARE_SECONDS
+  total = 60 * _MINUTES.value
+  processes.GRACE_SECONDS = min(processes.GRACE_SECONDS, _MOST_GRACE_SHARE * total)
+  end = started + total - processes.GRACE_SECONDS - _SPARE_SECONDS
   log = str(out / "log.txt")
   _cut(Path(log))
   facts = _probe(log, end)
   device = _check_device(facts, _WANTED.value)
-  results.set_facts(facts | {"commit": commit(), "minutes": _MINUTES.value})
+  name, problem = commit()
+  if problem:
+    print(f"The commit is not known: {problem}", flush=True)
+  results.set_facts(facts | {"commit": name, "commit_problem": problem, "minutes": _MINUTES.value})
   print(f"On {facts['device']} ({facts['backend']}); missing: {facts['missing'] or 'nothing'}.")
   parts = {
-    "check": lambda deadline: _check(results, log, deadline),
+    "check": lambda deadline: dealing.run(results, log, deadline, facts["backend"] == "tpu"),
     "speed": lambda deadline: speed.run(results, device, log, deadline),
     "reproduce": lambda deadline: reproduce.run(
       results, rows, runs, device, log, deadline, _AT_ONCE.value or (2 if device == "gpu" else 1)
     ),
   }
   try:
-    wanted = [name for name in PARTS if name in _ONLY.value]
-    for name in wanted:
-      left = end - time.monotonic()
-      limit = left  # the last part has all that is left
-      if name != wanted[-1]:
-        limit = min(left * _MOST_SHARE[name], _MOST_SECONDS[name])
-      begun = time.monotonic()
-      parts[name](begun + limit)
-      print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
-      table.write(results, out)
+    failed = _run_parts(parts, end, results, out)
   finally:
     table.write(results, out)
     _cut(Path(log))
   print((out / table.NAME).read_text())
+  return failed
 
 
-def _probe(log: str, deadline: float) -> dict:
+def _run_parts(
+  parts: dict[str, Callable[[float], None]], end: float, results: Results, out: Path
+) -> list[str]:
+  """Each with its share of the time; one that cannot go on does not stop the next."""
+  failed = []
+  wanted = [name for name in PARTS if name in _ONLY.value]
+  for name in wanted:
+    begun = time.monotonic()
+    limit = left = end - begun  # the last part has all that is left
+    if name != wanted[-1]:
+      limit = min(left * _MOST_SHARE[name], _MOST_SECONDS[name])
+    try:
+      parts[name](begun + limit)
+    except ResultsError as error:
+      failed.append(f"{name}: {error}")
+      print(f"{name} ends early: {error}", flush=True)
+    print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
+    table.write(results, out)
+  return failed
+
+
+def _probe(log: str, deadline: float) -> dict[str, Any]:
   running = Running("benchmarks.accelerator.probe", [], log, deadline)
   ended = running.wait()
   if ended.code or not running.lines:
@@ -119,36 +148,6 @@ def _check_device(facts: dict, wanted: str) -> str:
     why = " though the driver lists a GPU" if half and wanted == "cuda" else ""
     raise ResultsError(f"--accelerator={wanted}, but JAX computes on {facts['backend']!r}{why}.")
   return found
-
-
-def _check(results: Results, log: str, deadline: float) -> None:
-  """The rows of `check`, dealt out over processes: compilation, not the device, is the work."""
-  listing = Running("benchmarks.accelerator.check", ["--list"], log, deadline)
-  listing.wait()
-  names = json.loads(listing.lines[-1]) if listing.lines else []
-  if not names:
-    raise ResultsError("The rows of `check` cannot be listed; see log.txt.")
-  missing = [name for name in names if not results.is_done("check", name)]
-  is_tpu = results.content["facts"].get("backend") == "tpu"  # serves one process
-  count = 1 if is_tpu else max(1, min(5, (os.cpu_count() or 1) // 3, len(missing)))
-
-  def on_line(line: str) -> None:
-    if line.startswith("{"):
-      row = json.loads(line)
-      results.add("check", row.pop("name"), row)
-
-  started = [
-    Running("benchmarks.accelerator.check", [f"--rows={','.join(part)}"], log, deadline, on_line)
-    for part in (missing[i::count] for i in range(count))
-    if part
-  ]
-  for running in started:
-    ended = running.wait()
-    if ended.code and not ended.is_late:
-      print(f"check: a process ended with {ended.code}: {ended.last_line}")
-  for name in missing:
-    if name not in results.content["check"]:
-      results.add("check", name, {"ok": False, "problem": "no time left", "done": False})
 
 
 def _cut(path: Path) -> None:

@@ -1,11 +1,12 @@
-"""Does everything run here, and does it give the CPU's numbers? Prints one line of JSON a row.
+"""Does everything run here, and does it give the CPU's numbers?
 
   python -m benchmarks.accelerator.check [--rows=NAME,NAME] [--make_reference]
 
-Every method takes two steps on digits, from config to report, and every evaluator looks once at a
-set of DM. Figures are held against `reference.json`, which a CPU made (`--make_reference`), within
-`TOLERANCES`. Products are float32 in both, at highest precision: GPUs would take TF32 and TPUs
-bfloat16 by default, which runs do outside kernels and solves.
+For each row it prints `begin NAME` and one line of JSON. Every method takes two steps on digits,
+from config to report, and every evaluator looks once at a set of DM. Figures are held against
+`reference.json`, which a CPU made (`--make_reference`), within `TOLERANCES`. Products are float32
+in both, at highest precision: GPUs would take TF32 and TPUs bfloat16 by default, which runs do
+outside kernels and solves.
 """
 
 import json
@@ -13,16 +14,18 @@ from pathlib import Path
 import tempfile
 import time
 import traceback
-from typing import Any
+from typing import Any, Iterable, Mapping
 
 from absl import app, flags, logging
 import jax
 import numpy as np
 
+from benchmarks.accelerator.dealing import LATE
 import ddjax
 from ddjax import compilation, registry
 from ddjax.config import audit
 from ddjax.registry import EVALUATORS
+from ddjax.stages.evaluate import MissingPackageError
 from ddjax.tasks import distill
 from ddjax.training import trainer
 
@@ -31,6 +34,7 @@ TOLERANCES = {"loss": 0.01, "change": 0.02, "norm": 0.01, "accuracy": 0.1}
 """Of the losses of both steps, of how far the images moved, and of the size of what is published:
 relative. Of accuracies, AUCs and other shares: absolute, as training magnifies rounding."""
 _NUM_STEPS = 2
+_NETWORK = "convnet(depth=1)"  # a second block is compiled and tuned again, and shows nothing new
 
 _ONLY = flags.DEFINE_list("rows", [], "These rows; all by default.")
 _LIST = flags.DEFINE_bool("list", False, "Print the names of the rows and stop.")
@@ -47,7 +51,7 @@ def _method_config(name: str):
   if "num_steps" in config.get("outer", {}):
     config.outer.num_steps = _NUM_STEPS
   if "network" in config:
-    config.network.width = 16
+    config.network.update(dict(name=_NETWORK, width=16))
   return config
 
 
@@ -57,7 +61,7 @@ def _evaluator_config(name: str):
   config.evaluators = (name,)
   config.num_random_subsets = 2
   config.accuracy_evaluation.update(
-    dict(networks=("convnet(depth=2)",), width=8, num_epochs=60, num_seeds=2, full_set="none")
+    dict(networks=(_NETWORK,), width=8, num_epochs=60, num_seeds=2, full_set="none")
   )
   for group, fields in audit.groups().items():
     config[group] = fields
@@ -119,7 +123,9 @@ def run_row(name: str, expected: dict[str, float] | None) -> dict[str, Any]:
       result = distill.run(make(argument), Path(folder))
       figures = _figures(Path(folder), result.report)
   except trainer.PreemptedError:
-    return {"ok": False, "problem": "stopped: out of time", "done": False}
+    return {"ok": False, "problem": LATE, "done": False}
+  except MissingPackageError as error:
+    return {"ok": False, "problem": f"left out: {error.package} is not installed", "done": False}
   except Exception as error:  # one that fails does not stop the others
     logging.debug("%s", traceback.format_exc())
     where = traceback.extract_tb(error.__traceback__)[-1]
@@ -137,8 +143,31 @@ def run_row(name: str, expected: dict[str, float] | None) -> dict[str, Any]:
   }
 
 
+def run_rows(names: Iterable[str], reference: Mapping[str, dict[str, float]]) -> dict[str, Any]:
+  """Runs rows one after another and prints each; {name: figures} of those that gave some.
+
+  Once a stop was asked for, no further row begins.
+  """
+  made = {}
+  for name in names:
+    print(f"begin {name}", flush=True)
+    row = run_row(name, reference.get(name))
+    print(json.dumps({"name": name, **row}), flush=True)
+    if row["problem"] == LATE:
+      break
+    if row.get("figures"):
+      made[name] = row["figures"]
+  return made
+
+
 def main(_) -> None:
-  """Runs the rows."""
+  """Runs the rows.
+
+  Raises:
+    UsageError: for a row that there is not.
+  """
+  if unknown := set(_ONLY.value) - set(rows()):
+    raise app.UsageError(f"--rows={min(unknown)} is no row; --list names them.")
   if _LIST.value:
     print(json.dumps(list(rows())))
     return
@@ -146,14 +175,8 @@ def main(_) -> None:
   jax.config.update("jax_default_matmul_precision", "highest")
   compilation.use_cache()
   reference = json.loads(REFERENCE.read_text()) if REFERENCE.exists() else {}
-  made = {}
-  for name in rows():
-    if _ONLY.value and name not in _ONLY.value:
-      continue
-    row = run_row(name, {} if _MAKE.value else reference.get(name))
-    print(json.dumps({"name": name, **row}), flush=True)
-    if row.get("figures"):
-      made[name] = row["figures"]
+  names = _ONLY.value or list(rows())  # in the order asked for
+  made = run_rows(names, {name: {} for name in names} if _MAKE.value else reference)
   if _MAKE.value:
     REFERENCE.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
 

@@ -7,7 +7,7 @@ import tomllib
 from typing import Any, Iterable, NamedTuple
 
 from benchmarks.accelerator import results as results_file
-from benchmarks.accelerator.processes import Running
+from benchmarks.accelerator.processes import Running, stopped_together
 from benchmarks.accelerator.results import Results
 from ddjax.stages.run_folder import steps_done
 
@@ -34,6 +34,8 @@ class Row(NamedTuple):
     steps: of the whole distillation.
     gpu_seconds: estimate on one H200; 0 where it is for CPUs.
     cpu_seconds: estimate on two CPU cores; 0 for never.
+    other_share: of either, what is no step: start, compilation, evaluation.
+    done_in: a file of docs/results in another form that has the row whole; it is not run again.
   """
 
   name: str
@@ -49,6 +51,13 @@ class Row(NamedTuple):
   steps: int = 0
   gpu_seconds: float = 0.0
   cpu_seconds: float = 0.0
+  other_share: float = 0.4
+  done_in: str = ""
+
+  @property
+  def flags(self) -> list[str]:
+    """Of `ddjax.main`, the run folder apart."""
+    return [f"--config={self.config}", f"--config.seed={self.seed}", *self.options]
 
 
 def read_rows(path: Path = ROWS) -> list[Row]:
@@ -63,10 +72,10 @@ def read_rows(path: Path = ROWS) -> list[Row]:
     raise results_file.ResultsError(f"{path} cannot be read: {error}") from error
 
 
-def finished_elsewhere(folder: Path = DONE) -> set[str]:
-  """Names of rows that a results file of the docs has whole."""
+def finished_elsewhere(folder: Path | None = None) -> set[str]:
+  """Names of rows that a results file of the docs (or of another folder) has whole."""
   names: set[str] = set()
-  for path in sorted(folder.glob("*.json")):
+  for path in sorted((folder or DONE).glob("*.json")):
     try:
       rows = json.loads(path.read_text()).get("reproduce", {})
     except (OSError, ValueError, AttributeError):
@@ -97,30 +106,31 @@ def run(
   """
   elsewhere = finished_elsewhere()
   waiting = [row for row in rows if not results.is_done("reproduce", row.name)]
+  started: list[Running] = []
   active: list[tuple[Row, Running]] = []
-  try:
+  with stopped_together(started):
     while waiting or active:
       while waiting and len(active) < at_once:
         row = waiting.pop(0)
-        if row.name in elsewhere:
+        if row.done_in or row.name in elsewhere:
           results.add("reproduce", row.name, {"state": "in docs/results already", "done": False})
           continue
-        wanted = estimated_seconds(row, device, results.content["speed"])
+        whole = estimated_seconds(row, device, results.content["speed"])
+        wanted = whole * share_left(row, steps_done(runs / row.name))
         left = deadline - time.monotonic()
         if not wanted or wanted > left:
-          results.add("reproduce", row.name, _not_run(row, runs, wanted, left))
+          before = results.content["reproduce"].get(row.name, {})
+          reason = _not_run(row, runs, wanted, left)
+          results.add("reproduce", row.name, reason | {"problem": before.get("problem", "")})
           continue
-        workdir = f"--workdir={runs / row.name}"
-        arguments = [f"--config={row.config}", workdir, *row.options]
-        active.append((row, Running("ddjax.main", arguments, log, deadline)))
+        arguments = [f"--workdir={runs / row.name}", *row.flags]
+        started.append(Running("ddjax.main", arguments, log, deadline))
+        active.append((row, started[-1]))
       for row, running in list(active):
         if running.is_over():
           active.remove((row, running))
           results.add("reproduce", row.name, _result(row, runs / row.name, running.wait()))
       time.sleep(0.5)
-  finally:
-    for _, running in active:
-      running.stop()
 
 
 def estimated_seconds(row: Row, device: str, speed: dict[str, Any]) -> float:
@@ -132,6 +142,14 @@ def estimated_seconds(row: Row, device: str, speed: dict[str, Any]) -> float:
   return row.gpu_seconds * scale
 
 
+def share_left(row: Row, done: int) -> float:
+  """Of a whole run, what one takes that goes on after so many steps: the other steps, and what is
+  no step."""
+  if not row.steps:
+    return 1.0
+  return row.other_share + (1 - row.other_share) * max(0.0, 1 - done / row.steps)
+
+
 def _facts(row: Row) -> dict[str, Any]:
   return {
     "method": row.method,
@@ -140,8 +158,7 @@ def _facts(row: Row) -> dict[str, Any]:
     "seed": row.seed,
     "published": row.published,
     "source": row.source,
-    "command": " ".join([f"--config={row.config}", *row.options]),
-    "commit": results_file.commit(),
+    "command": " ".join(row.flags),
   }
 
 
@@ -162,13 +179,21 @@ def _result(row: Row, folder: Path, ended) -> dict[str, Any]:
     state = f"{steps_done(folder)} of {row.steps or 'its'} steps"
     problem = "" if ended.is_late else ended.last_line
     return facts | {"state": state, "problem": problem, "done": False}
-  report = json.loads((folder / "report.json").read_text())
+  try:
+    return facts | _figures(row, json.loads((folder / "report.json").read_text()))
+  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    problem = f"its report cannot be read ({type(error).__name__}: {error})"
+    return facts | {"state": "without a figure", "problem": problem, "done": False}
+
+
+def _figures(row: Row, report: dict[str, Any]) -> dict[str, Any]:
+  """What a finished run's report holds of a row."""
   run, reports = report["run"], report["reports"]
   kind, key = row.figure
   gain = f"gain_over_random_{key}"
   steps = run.get("num_steps")
   is_whole = not row.steps or steps == row.steps
-  return facts | {
+  return {
     "state": "finished" if is_whole else f"{steps} of {row.steps} steps",
     "done": is_whole,
     "ended": True,

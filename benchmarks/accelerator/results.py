@@ -4,6 +4,7 @@ import datetime
 import json
 from pathlib import Path
 import subprocess
+import threading
 from typing import Any
 
 from ddjax.files import atomic
@@ -21,7 +22,8 @@ class Results:
   """The file `results.json` of a folder: facts of the machine, and rows by part and name.
 
   A row is written the moment it is there, so whoever is killed loses the row at work and no other.
-  A row with `"done": True` is never made again.
+  A row with `"done": True` is never made again. Rows come from several threads, and each carries
+  the commit that made it: the same folder may be gone on with by a later one.
   """
 
   def __init__(self, folder: Path):
@@ -32,6 +34,7 @@ class Results:
         version; it is left as it is.
     """
     self.path = folder / NAME
+    self._lock = threading.RLock()
     try:
       folder.mkdir(parents=True, exist_ok=True)
       (folder / ".writable").touch()
@@ -60,11 +63,12 @@ class Results:
     Raises:
       ResultsError: where the rows on record are of other hardware.
     """
-    old = self.content["facts"].get("device")
-    if old and old != facts.get("device"):
-      raise ResultsError(f"{self.path} is of {old!r}, this is {facts.get('device')!r}.")
-    self.content["facts"] |= facts
-    self._save()
+    with self._lock:
+      old = self.content["facts"].get("device")
+      if old and old != facts.get("device"):
+        raise ResultsError(f"{self.path} is of {old!r}, this is {facts.get('device')!r}.")
+      self.content["facts"] |= facts
+      self.save()
 
   def is_done(self, part: str, name: str) -> bool:
     """Whether a row needs no more work: it is whole, or shorter than published on purpose."""
@@ -74,19 +78,35 @@ class Results:
   def add(self, part: str, name: str, row: dict[str, Any]) -> None:
     """Writes a row, in place of an earlier one."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    self.content[part][name] = {**row, "time": now}
-    self._save()
+    with self._lock:
+      made = {"commit": self.content["facts"].get("commit")} | row | {"time": now}
+      self.content[part][name] = made
+      self.save()
 
-  def _save(self) -> None:
-    atomic.write_json(self.path, self.content)
+  def add_reason(self, part: str, name: str, problem: str) -> None:
+    """Says why a row was not made, where there is none of before that says more."""
+    with self._lock:
+      if name not in self.content[part]:
+        self.add(part, name, {"ok": False, "problem": problem, "done": False})
+
+  def save(self) -> None:
+    """Writes the file whole."""
+    with self._lock:
+      atomic.write_json(self.path, self.content)
 
 
-def commit() -> str:
-  """The commit of the working tree, with "+" where it was changed; "unknown" without git."""
+def commit() -> tuple[str, str]:
+  """The commit of the working tree, with "+" where it was changed, and why it is not known.
+
+  Returns:
+    (commit, ""), or ("unknown", reason).
+  """
   try:
     options = dict(capture_output=True, text=True, check=True, timeout=10)
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **options).stdout.strip()
     dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], **options).stdout.strip()
-    return head + ("+" if dirty else "")
-  except (OSError, subprocess.SubprocessError):
-    return "unknown"
+    return head + ("+" if dirty else ""), ""
+  except subprocess.CalledProcessError as error:
+    return "unknown", (error.stderr or str(error)).strip().splitlines()[-1]
+  except (OSError, subprocess.SubprocessError) as error:
+    return "unknown", str(error)

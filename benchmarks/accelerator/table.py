@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accelerator.results import Results
+from benchmarks.accelerator.results import PARTS, Results
 from benchmarks.accelerator.speed import floor_seconds
 from ddjax.files import atomic
 
@@ -18,8 +18,10 @@ def write(results: Results, folder: Path) -> None:
 def text(content: dict[str, Any]) -> str:
   """The three parts as Markdown."""
   facts = content["facts"]
+  made = {row.get("commit") for part in PARTS for row in content[part].values()} - {None}
+  commits = sorted(made) or [str(facts.get("commit"))]
   lines = [
-    f"# {facts.get('device') or 'unknown device'}, commit {facts.get('commit')}",
+    f"# {facts.get('device') or 'unknown device'}, commit {', '.join(commits)}",
     "",
     f"Backend {facts.get('backend')}, {facts.get('num_devices')} devices, "
     f"{facts.get('cpu_cores')} CPU cores; JAX {facts.get('versions', {}).get('jax')}. "

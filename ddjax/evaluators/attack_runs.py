@@ -173,7 +173,8 @@ def run_trial(
       lambda *leaves: jnp.concatenate(leaves), *(fits[name].params for name in names)
     )
     counts = [len(fits[name].group) for name in names]
-    at_once = fits[names[0]].images_at_once
+    limits = fits[names[0]].images_at_once, fits[names[0]].passes_at_once
+    at_once = min((limit for limit in limits if limit), default=None)
     size = min(len(pixels), max(1, at_once // trial.num_copies) if at_once else len(pixels))
     pieces = math.ceil(len(pixels) / size)
     rows = np.minimum(np.arange(pieces * size), len(pixels) - 1).reshape(pieces, size)
@@ -183,6 +184,8 @@ def run_trial(
     blocks = pixels[rows], labels[rows]
     runs = []
     step = traits().attacked_at_once or len(order)
+    if limits[1]:
+      step = min(step, max(1, limits[1] // (size * trial.num_copies)))
     for start in range(0, len(order), step):
       check_stop()
       own = jax.tree.map(operator.itemgetter(slice(start, start + step)), (params, rngs))

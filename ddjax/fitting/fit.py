@@ -25,7 +25,7 @@ from ddjax.fitting.host import Watch
 from ddjax.fitting.protocols import of_steps
 from ddjax.kernels.ridge import check_ridge
 from ddjax.models.build import build
-from ddjax.models.pieces import best_images_at_once
+from ddjax.models.pieces import activation_bytes, best_images_at_once, passes_at_once
 from ddjax.types import Array, DatasetInfo, DistilledSet, Models
 
 Fit = Callable[..., dict[str, dict[str, Models]]]
@@ -63,6 +63,12 @@ class Recipe(NamedTuple):
 
   def build(self) -> nn.Module:
     return build(self.network, num_classes=self.num_classes, width=self.width)
+
+  def at_once(self) -> tuple[int | None, int]:
+    """`images_at_once` and `passes_at_once` of its models."""
+    network = self.build()
+    most = passes_at_once(activation_bytes(network, self.image_shape))
+    return best_images_at_once(network, self.image_shape), most
 
 
 def recipes(config: ConfigDict, info: DatasetInfo, use_flip: bool = True) -> dict[str, Recipe]:
@@ -144,18 +150,24 @@ def make_fit(
         kept = {name: cache.find(keys[name]) for name in names if name in cached_sets}
         variables = {name: _nested(arrays) for name, arrays in kept.items() if arrays is not None}
         missing = [name for name in names if name not in variables]
-        if missing:
+        num_entries = max(len(decoded[name].images) for name in names)
+        size = None
+        for together in _calls(names, cached_sets):
+          wanted = [name for name in together if name in missing]
           program = program_of(network, loss, num_examples)
-          label = f"{network} on {', '.join(name.replace('_', ' ') for name in missing)}"
-          variables |= _train(
-            program, stream, {name: decoded[name] for name in missing}, rows, keys, label, watch
-          )
+          num_rows = sum(len(rows[name]) for name in together)
+          size = host.group_size(program, num_rows, size)
+          if wanted:
+            label = f"{network} on {', '.join(name.replace('_', ' ') for name in wanted)}"
+            own = {name: decoded[name] for name in wanted}
+            variables |= _train(
+              program, stream, own, rows, keys, label, watch, num_entries=num_entries, size=size
+            )
         for name in names:
           if name in cached_sets and name in missing:
             cache.keep(keys[name], traverse_util.flatten_dict(variables[name], sep="/"))
           entries = np.array([row.entry for row in rows[name]])
-          at_once = best_images_at_once(recipe.build(), recipe.image_shape)
-          trained = Models(predict[network], variables[name], entries, at_once)
+          trained = Models(predict[network], variables[name], entries, *recipe.at_once())
           models[name][network] = trained
           if config.feature_ridge is not None:
             models[name][network + feature_ridge.SUFFIX] = feature_ridge.fit(
@@ -228,8 +240,7 @@ def fit_full(
     else:
       variables = _nested(arrays)
     predict = make_predict(recipe.build(), real.preprocessing)
-    at_once = best_images_at_once(recipe.build(), recipe.image_shape)
-    models[name] = Models(predict, variables, np.zeros(len(rows), np.int32), at_once)
+    models[name] = Models(predict, variables, np.zeros(len(rows), np.int32), *recipe.at_once())
   return models
 
 
@@ -247,13 +258,30 @@ def compile_recipe(
   return host.compile_training(training, devices)
 
 
-def _train(program, stream, sets, rows, keys, label, watch) -> dict[str, Any]:
-  """{set name: variables} of the rows of all these sets, trained together."""
+def _calls(names: list[str], cached_sets: Iterable[str]) -> list[list[str]]:
+  """Which sets train in one call: those that are made anew in every run, and each other alone.
+
+  A set whose networks the cache may hold shares no call: where it is found there, the shapes of the
+  others stay what they were, so a second start compiles nothing.
+  """
+  fresh = [name for name in names if name not in cached_sets]
+  return [fresh] * bool(fresh) + [[name] for name in names if name in cached_sets]
+
+
+def _train(
+  program, stream, sets, rows, keys, label, watch, *, num_entries: int, size: int
+) -> dict[str, Any]:
+  """{set name: variables} of the rows of all these sets, trained together.
+
+  The source is filled up to at least `num_entries`, so that calls on other sets are of its shape.
+  """
   names = list(sets)
-  starts = dict(zip(names, np.cumsum([0] + [len(sets[name].images) for name in names])))
+  counts = [len(sets[name].images) for name in names]
+  starts = dict(zip(names, np.cumsum([0] + counts)))
+  filled = np.minimum(np.arange(max(num_entries, sum(counts))), sum(counts) - 1)
   source = train.as_source(
-    np.concatenate([np.asarray(sets[name].images, np.float32) for name in names]),
-    np.concatenate([np.asarray(sets[name].labels, np.float32) for name in names]),
+    np.concatenate([np.asarray(sets[name].images, np.float32) for name in names])[filled],
+    np.concatenate([np.asarray(sets[name].labels, np.float32) for name in names])[filled],
   )
   chosen = [row for name in names for row in rows[name]]
   variables = host.fit_networks(
@@ -264,6 +292,7 @@ def _train(program, stream, sets, rows, keys, label, watch) -> dict[str, Any]:
     key=_digest("fit", *(keys[name] for name in names)),
     label=label,
     watch=watch,
+    size=size,
   )
   of_set = np.array([row.set_name for row in chosen])
   return {

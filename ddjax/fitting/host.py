@@ -15,6 +15,7 @@ from absl import logging
 import jax
 import numpy as np
 
+from ddjax.backend import traits
 from ddjax.files import atomic
 from ddjax.fitting.train import Rows, Source, Training, TrainState
 from ddjax.training import parallel
@@ -23,6 +24,7 @@ from ddjax.training.trainer import NonFiniteLossError, PreemptedError
 
 _SECONDS_PER_CALL = 3.0
 _SECONDS_PER_SAVE = 60.0
+_MOST_FILLED = 1.25  # rows of a call over those that are wanted, on a CPU
 
 
 class Watch(NamedTuple):
@@ -69,6 +71,24 @@ def compile_training(training: Training, devices: tuple[jax.Device, ...] | None 
   )
 
 
+def group_size(program: Program, num_networks: int, like: int | None = None) -> int:
+  """How many networks of each device one call takes.
+
+  Args:
+    program: from `compile_training`.
+    num_networks: of all calls.
+    like: the size of an earlier call; it is kept where filling up to it costs less than compiling
+      another program: always on accelerators, elsewhere where a quarter or less is filling.
+  """
+  devices = len(program.devices)
+  if like is not None:
+    filled = math.ceil(num_networks / (devices * like)) * devices * like
+    if not traits().is_shared_by_threads or filled <= _MOST_FILLED * num_networks:
+      return like
+  num_groups = math.ceil(num_networks / (devices * program.training.networks_at_once))
+  return math.ceil(num_networks / (num_groups * devices))
+
+
 def fit_networks(
   program: Program,
   rng: jax.Array,
@@ -78,6 +98,7 @@ def fit_networks(
   key: str,
   label: str,
   watch: Watch = Watch(),
+  size: int | None = None,
 ) -> Any:
   """Trains one network for each row.
 
@@ -89,6 +110,7 @@ def fit_networks(
     key: determines the content; begins the name of the file to resume from.
     label: a few words for the progress line.
     watch: progress, stop request, folder.
+    size: networks of each device in one call; by default `group_size`.
   Returns:
     Variables to test, NumPy arrays with a leading [m].
   Raises:
@@ -97,8 +119,8 @@ def fit_networks(
   """
   training, devices = program.training, program.devices
   num_networks = len(rows.indices)
-  num_groups = math.ceil(num_networks / (len(devices) * training.networks_at_once))
-  size = math.ceil(num_networks / (num_groups * len(devices)))
+  size = size or group_size(program, num_networks)
+  num_groups = math.ceil(num_networks / (len(devices) * size))
   places = np.minimum(np.arange(num_groups * len(devices) * size), num_networks - 1)
   places = places.reshape(num_groups, len(devices), size)
   rng, source = parallel.copy_to((rng, source), devices)

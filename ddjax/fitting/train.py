@@ -20,7 +20,12 @@ import optax
 from ddjax.augment import mix, siamese
 from ddjax.backend import traits
 from ddjax.fitting import protocols
-from ddjax.models.pieces import activation_bytes, best_images_at_once, sum_over_pieces
+from ddjax.models.pieces import (
+  activation_bytes,
+  best_images_at_once,
+  passes_at_once,
+  sum_over_pieces,
+)
 from ddjax.types import Array
 
 _AUGMENT_STREAM = 0x617567
@@ -123,7 +128,7 @@ def make_training(
     loss: a name that `protocols.make_loss` knows.
     num_examples: n of the sets.
     image_shape: (h, w, c).
-    networks_at_once: how many are vmapped; None by the size of the network.
+    networks_at_once: how many are vmapped; None by the size of the network and by the memory.
     images_at_once: images in one piece of a batch; None likewise. Batch norm needs whole batches.
   """
   loss_fn = protocols.make_loss(loss)
@@ -140,7 +145,8 @@ def make_training(
   num_pieces = 1 if has_batch_norm else math.ceil(batch_size / images_at_once)
   if networks_at_once is None:
     is_small = batch_size * image_bytes < traits().vmapped_bytes
-    networks_at_once = traits().networks_at_once if is_small else 1
+    fitting = max(1, passes_at_once(image_bytes) // batch_size)
+    networks_at_once = min(traits().networks_at_once, fitting) if is_small else 1
 
   def own_key(rng, seed):
     return jax.random.fold_in(jax.random.fold_in(rng, seed[0]), seed[1])

@@ -266,11 +266,14 @@ def _class_rows(names: Sequence[Any], columns: Sequence[Sequence[float]], num_cl
 def _times(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
   """(stage, estimated, taken), with a dash where one is not known, the total, and compilation.
 
-  Compilation is a part of the stages' seconds, and of none of their estimates.
+  Compilation, with what comes before it, is a part of the stages' seconds, and of none of their
+  estimates. Where some stages have no estimate, those that have are summed up apart.
   """
   taken = run.get("seconds") or {}
   estimated = dict((run.get("estimates") or {}).get("seconds") or {})
-  compiling = estimated.pop("compilation", None), (run.get("compilation") or {}).get("seconds")
+  compiled = run.get("compilation") or {}
+  spent = [compiled[key] for key in ("seconds", "tracing_seconds") if compiled.get(key) is not None]
+  compiling = estimated.pop("compilation", None), sum(spent) if spent else None
   stages = [*taken, *(stage for stage in estimated if stage not in taken)]
 
   def text(seconds: float | None) -> str:
@@ -278,9 +281,12 @@ def _times(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
   rows = [(stage, text(estimated.get(stage)), text(taken.get(stage))) for stage in stages]
   if len(taken) > 1:
-    is_known = estimated.keys() >= taken.keys() and None not in estimated.values()
-    whole = sum(estimated.values()) if is_known else None
-    rows.append(("total", text(whole), text(sum(taken.values()))))
+    shared = [stage for stage in taken if estimated.get(stage) is not None]
+    whole = sum(estimated[stage] for stage in shared)
+    if shared and len(shared) < len(taken):
+      rows.append(("stages with an estimate", text(whole), text(sum(map(taken.get, shared)))))
+    is_known = len(shared) == len(taken)
+    rows.append(("total", text(whole if is_known else None), text(sum(taken.values()))))
   if any(seconds is not None for seconds in compiling):
     rows.append(("compilation, in the above", *map(text, compiling)))
   return rows

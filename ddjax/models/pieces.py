@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ddjax.backend import traits
+from ddjax.memory import device_budget
 
 _LIVE_ACTIVATIONS = 8
 """Bytes that a gradient keeps of one image, in its largest activations (measured: 6 to 8)."""
@@ -32,6 +33,16 @@ def best_images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -
   """Images whose activations stay in the cache of this backend; None where it does not matter."""
   piece_bytes = traits().piece_bytes
   return piece_bytes and max(1, piece_bytes // activation_bytes(network, image_shape))
+
+
+def passes_at_once(image_bytes: int) -> int:
+  """Images that one call may send through networks, gradients included, whatever the network's own
+  share of them: so many networks times images fit in the budget of a device.
+
+  Args:
+    image_bytes: see `activation_bytes`.
+  """
+  return max(1, device_budget() // (_LIVE_ACTIVATIONS * image_bytes))
 
 
 def sum_over_pieces(fn: Callable[..., Any], operands: tuple[Any, ...], num_pieces: int) -> Any:

@@ -8,7 +8,7 @@ on.
 
 import functools
 import math
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
 from absl import logging
 import flax.linen as nn
@@ -29,7 +29,7 @@ from ddjax.wording import duration
 _NOT_ESTIMATED = {"privacy": "distillation of the splits", "robustness": "attacks"}
 _LARGE_FLOPS = 1e7  # of one image forward; ConvNet-3 of width 128 has ten times as many
 _ROWS_PER_CALL = 1000  # test images that a network takes in one pass
-_COMPILATION = "compilation"
+_COMPILATION, _CURVE = "compilation", "running curve"
 
 
 class Estimate(NamedTuple):
@@ -80,11 +80,12 @@ def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
   if job.distiller.image_passes:
     stages = {"distill": _matching(job)}
     if config.curve.models == "networks":
-      stages["running curve"] = _curve(job)
+      stages[_CURVE] = _curve(job)
   else:
     stages = _kernel_stages(job) if "kernel" in config and job.num_steps else {}
+  by_kernels = () if job.distiller.image_passes else tuple(stages)
   if experts is not None:
-    stages = {"train experts": experts} | stages
+    stages = {"experts": experts} | stages
   if "accuracy" in config.evaluators:
     num_support = config.synthetic.ipc * job.real.info.num_classes * job.distiller.decode_factor**2
     protocol = protocols.configure(config.accuracy_evaluation)
@@ -95,7 +96,7 @@ def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
   if "privacy" in config.evaluators:
     stages["evaluate privacy"] = _networks_of_splits(job)
   apart = [what for name, what in _NOT_ESTIMATED.items() if name in config.evaluators]
-  return of_stages(job, stages, apart)
+  return of_stages(job, stages, apart, by_kernels)
 
 
 @_only_informs
@@ -128,10 +129,15 @@ def _full_set(job: Job) -> np.ndarray:
 
 
 @_only_informs
-def of_stages(job: Job, stages: dict[str, np.ndarray], apart: Sequence[str] = ()) -> Estimate:
+def of_stages(
+  job: Job,
+  stages: dict[str, np.ndarray],
+  apart: Sequence[str] = (),
+  by_kernels: Sequence[str] = (),
+) -> Estimate:
   """The sum of the stages, each [flops, seconds, bytes of one call].
 
-  `apart` names what the run does besides, in words.
+  `apart` names what the run does besides, in words; `by_kernels` the stages without a network.
   """
   flops = {name: _known(one[0]) for name, one in stages.items()}
   seconds = {name: _known(one[1]) for name, one in stages.items()}
@@ -143,7 +149,8 @@ def of_stages(job: Job, stages: dict[str, np.ndarray], apart: Sequence[str] = ()
       flops, seconds, memory, f"{memory / 2**30:.2g} GiB of data; no estimate of {others}."
     )
   others = [name for name, value in seconds.items() if value is None] + list(apart)
-  seconds[_COMPILATION] = _compile_seconds(stages)
+  of_networks, of_kernels = backend.traits().compile_seconds
+  seconds[_COMPILATION] = sum(of_kernels if name in by_kernels else of_networks for name in stages)
   found = Estimate(flops, seconds, memory, "")
   text = f"{sum(value or 0 for value in flops.values()) / 1e12:.3g} TFLOP, "
   text += f"{memory / 2**30:.2g} GiB, about {duration(found.total_seconds)} ("
@@ -174,12 +181,6 @@ def _known(value: float) -> float | None:
   return float(value) if math.isfinite(value) else None
 
 
-def _compile_seconds(stages: dict[str, Any]) -> float:
-  """Of the programs of these stages, where the cache of compiled programs has none of them."""
-  of_networks, of_kernels = backend.traits().compile_seconds
-  return sum(of_kernels if "kernel" in name else of_networks for name in stages)
-
-
 def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
   """{stage: [flops, seconds, bytes of one call]} of a kernel method and its evaluation."""
   config, info = job.config, job.real.info
@@ -198,10 +199,12 @@ def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
   num_sets = 2 * config.num_replicas + config.num_random_subsets
   learns_images = job.distiller.num_steps is None  # Label Solve is one pass of algebra
   step = of_pairs(step_pairs, learns_images)
-  looks = num_looks * config.num_replicas * of_pairs(predict_pairs)
-  looks[2] = 0.0
-  stages = {"distill": job.num_steps * step + looks}
+  stages = {"distill": job.num_steps * step}
   stages["distill"][2] = step[2]
+  if config.curve.models == "kernel":
+    stages[_CURVE] = num_looks * config.num_replicas * of_pairs(predict_pairs)
+    stages[_CURVE][1] += num_looks * backend.traits().look_seconds
+    stages[_CURVE][2] = 0.0
   if "kernel" in config.evaluators:
     stages["evaluate kernel"] = num_sets * of_pairs(predict_pairs)
   return stages
@@ -253,7 +256,8 @@ def _curve(job: Job) -> np.ndarray:
   num_test = min(curve.num_test or len(job.real.test_labels), len(job.real.test_labels))
   forward = num_looks * curve.num_networks * num_test
   passes = num_looks * curve.num_networks * 3 * curve.num_epochs * num_images + forward
-  return _passes(network, job, passes, forward, num_looks * 3 * curve.num_epochs)
+  found = _passes(network, job, passes, forward, num_looks * 3 * curve.num_epochs)
+  return found + np.array([0.0, num_looks * backend.traits().look_seconds, 0.0])
 
 
 def _matching(job: Job) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Third stage: every evaluator's report, on models that are fitted once for all."""
 
 import functools
+import importlib.util
 import itertools
 from pathlib import Path
 import time
@@ -30,12 +31,24 @@ class Plan(NamedTuple):
   measures: dict[str, tuple[tuple[str, ...], Callable]]
 
 
+class MissingPackageError(ValueError):
+  """An evaluator's figures take a package that is not installed, whose name is `package`."""
+
+  def __init__(self, evaluator: str, package: str):
+    super().__init__(
+      f"The evaluator {evaluator!r} needs {package}, which is not installed: install it (see "
+      f"requirements.txt), or leave {evaluator!r} out of `evaluators`."
+    )
+    self.package = package
+
+
 def plan(job: Job) -> Plan:
   """Builds the config's evaluators, so that a wrong setting is refused before anything is spent.
 
   Raises:
     ValueError: for an unknown evaluator, network or protocol, or fewer than one random subset or
       bootstrap replicate.
+    MissingPackageError: for a package that an evaluator needs and that is not installed.
   """
   config = job.config
   counts = {
@@ -52,6 +65,10 @@ def plan(job: Job) -> Plan:
   baselines.check(job)
   known = registry.EVALUATORS
   chosen = {name: look_up(known, name, "evaluator") for name in config.evaluators}
+  for name, one in chosen.items():
+    for package in one.needs(job.real):
+      if importlib.util.find_spec(package) is None:
+        raise MissingPackageError(name, package)
   kinds = {name: one.kinds(config) for name, one in chosen.items()}
   fits = {kind: FITS[kind](job) for kind in dict.fromkeys(itertools.chain(*kinds.values()))}
   return Plan(

@@ -82,7 +82,7 @@ class Worker:
     self._cells = {cell.name: cell for cell in cells}
     self._ledger, self._runs, self._limits = ledger, runs, limits
     self._code, self._on_change = code, on_change
-    self._device = str(backend.hardware().get("device", jax.default_backend()))
+    self._device = str(backend.hardware().get("device", backend.name()))
     self._estimates: dict[str, float | None] = {}
     self._stale = self._stale_states()
     self._is_timed_out = False

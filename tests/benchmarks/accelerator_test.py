@@ -1,7 +1,6 @@
 """The program for borrowed accelerators: budgets, rows that are never made twice, refusals."""
 
 import json
-import os
 from pathlib import Path
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import time
 import pytest
 
 from benchmarks.accelerator import reproduce, speed, table
-from benchmarks.accelerator.processes import Ended, Running
+from benchmarks.accelerator.processes import Ended
 from benchmarks.accelerator.results import Results, ResultsError
 
 
@@ -22,7 +21,7 @@ def _row(name="row", **fields):
 
 
 def _finish(folder, steps=100, accuracy=0.5):
-  folder.mkdir(parents=True)
+  folder.mkdir(parents=True, exist_ok=True)
   report = {
     "run": {"num_steps": steps, "seconds": {"distill": 1.0}},
     "reports": {
@@ -43,8 +42,8 @@ class _Fake:
   is_late = False
 
   def __init__(self, module, arguments, log, deadline, on_line=None):
-    type(self).started.append(arguments[0])
-    folder = Path(arguments[1].removeprefix("--workdir="))
+    type(self).started.append(arguments)
+    folder = Path(arguments[0].removeprefix("--workdir="))
     if self.code == 0:
       _finish(folder)
     else:
@@ -52,6 +51,9 @@ class _Fake:
 
   def is_over(self):
     return True
+
+  def ask(self):
+    pass
 
   def wait(self):
     return Ended(self.code, 3.0, self.is_late, "Error: too bad")
@@ -99,7 +101,42 @@ def test_a_row_cut_short_is_never_the_row(fake, tmp_path):
   found = _reproduce(Results(tmp_path), [_row("other")], tmp_path)["other"]
   assert found["problem"] == "Error: too bad"
   found = _reproduce(Results(tmp_path), [_row()], tmp_path, seconds=1.0)["row"]
-  assert found["state"].startswith("40 of 100 steps; needs about 10 s")
+  assert found["state"].startswith("40 of 100 steps; needs about 8 s")  # .4 of it is no step
+
+
+def test_a_half_done_row_needs_its_other_half_only(fake, tmp_path):
+  (tmp_path / "runs" / "row" / "checkpoints" / "50").mkdir(parents=True)
+  row = _row(other_share=0.2)
+  assert [reproduce.share_left(row, done) for done in (0, 50, 100)] == pytest.approx([1, 0.6, 0.2])
+  assert reproduce.share_left(_row(steps=0), 50) == 1.0
+  _reproduce(Results(tmp_path), [row], tmp_path, seconds=8.0)  # a whole one takes 10
+  assert len(fake.started) == 1
+
+
+def test_the_seed_of_a_row_is_passed(fake, tmp_path):
+  found = _reproduce(Results(tmp_path), [_row(seed=3)], tmp_path)["row"]
+  assert "--config.seed=3" in fake.started[0] and "--config.seed=3" in found["command"]
+
+
+def test_a_report_that_cannot_be_read_costs_its_row_only(fake, tmp_path, monkeypatch):
+  results = Results(tmp_path)
+  rows = [_row("a"), _row("b")]
+  plain = _finish
+  monkeypatch.setitem(
+    globals(),
+    "_finish",
+    lambda folder: plain(folder) or folder.name == "a" and (folder / "report.json").write_text("{"),
+  )
+  found = _reproduce(results, rows, tmp_path)
+  assert found["a"]["state"] == "without a figure" and "JSONDecodeError" in found["a"]["problem"]
+  assert not found["a"]["done"] and found["b"]["done"]
+
+
+def test_a_row_that_an_older_file_has_is_not_run_again(fake, tmp_path):
+  found = _reproduce(Results(tmp_path), [_row(done_in="old.json")], tmp_path)["row"]
+  assert found["state"] == "in docs/results already" and not fake.started
+  named = [row for row in reproduce.read_rows() if row.done_in]
+  assert named and all((reproduce.ROWS.parent / row.done_in).exists() for row in named)
 
 
 def test_a_run_shorter_than_published_is_shown_with_its_steps(fake, tmp_path):
@@ -155,6 +192,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
   "flags,message",
   [
     (["--minutes=0"], "--minutes=0 must be positive"),
+    (["--only="], "--only names nothing"),
     (["--only=sped"], "--only=sped is none of check, speed, reproduce"),
     (["--accelerator=cuda"], "--accelerator=cuda, but JAX computes on 'cpu'"),
   ],
@@ -166,30 +204,12 @@ def test_bad_input_is_one_sentence(tmp_path, flags, message):
   assert "Traceback" not in run.stderr
 
 
-def test_a_process_is_asked_and_then_made_to_end(tmp_path, monkeypatch):
-  module = tmp_path / "stubborn.py"
-  module.write_text(
-    "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n"
-    "print('up', flush=True)\nwhile True: time.sleep(0.05)\n"
-  )
-  monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-  monkeypatch.setattr("benchmarks.accelerator.processes.GRACE_SECONDS", 0.5)
-  running = Running("stubborn", [], str(tmp_path / "log"), time.monotonic() + 1.5)
-  ended = running.wait()
-  assert ended.is_late and ended.code == -9 and "asked" in running.lines
-
-
-def test_last_words_of_a_process(tmp_path):
-  running = Running("no_such_module", [], str(tmp_path / "log"), time.monotonic() + 60)
-  ended = running.wait()
-  assert ended.code == 1 and "No module named no_such_module" in ended.last_line
-  assert os.path.getsize(tmp_path / "log") > 0
-
-
 def test_the_table_names_everything(tmp_path):
   results = Results(tmp_path)
-  results.set_facts({"device": "H", "backend": "gpu", "missing": ["torch"], "versions": {}})
+  facts = {"device": "H", "backend": "gpu", "missing": ["torch"], "versions": {}}
+  results.set_facts(facts | {"commit": "old"})
   results.add("check", "method dm", {"ok": True, "seconds": 2.0, "compile_seconds": 1.0})
+  results.set_facts(facts | {"commit": "new"})
   results.add("check", "method kip", {"ok": False, "seconds": 1.0, "problem": "a | b"})
   results.add("check", "evaluator kernel", {"ok": False, "problem": "no time left"})
   peaks = {"flops_default": 2e12, "flops_highest": 1e12, "bytes": 1e12}
@@ -200,7 +220,8 @@ def test_the_table_names_everything(tmp_path):
   results.add("reproduce", "r", {"state": "finished", "ours": 0.25, "interval": [0.2, 0.3]})
   table.write(results, tmp_path)
   text = (tmp_path / table.NAME).read_text()
-  for part in ("1 of 3 rows", "Not installed: torch", "| method kip | FAILED |", "a / b",
+  for part in ("# H, commit new, old", "1 of 3 rows",
+               "Not installed: torch", "| method kip | FAILED |", "a / b",
                "| evaluator kernel | not run |", "| 2000.000 |  |  | 2.0 |", "0.250 [0.200, 0.300]",
                "out of time"):  # fmt: skip
     assert part in text

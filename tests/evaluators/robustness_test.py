@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ddjax import backend
 from ddjax.config import audit
 from ddjax.config.groups import base, data, kernel, kip
 from ddjax.data.load import RealData, load_real_data
@@ -203,6 +204,27 @@ def test_blocks_of_images_change_no_exact_figure():
     for name, thresholds in (("distilled", [0.5, 0.43]), ("full", [0.32])):
       expected = [_within(threshold, 0.11) for threshold in thresholds]
       np.testing.assert_array_equal(~outcomes[name].is_fooled, expected)
+
+
+@pytest.mark.parametrize("passes_at_once,calls", [(None, 1), (10**6, 1), (1, 3)])
+def test_networks_that_are_attacked_together_fit_in_memory(passes_at_once, calls):
+  """As on an accelerator, which takes all networks at once where nothing forbids it."""
+  pixels = (PIXELS / 100).astype(np.float32).reshape(-1, 1, 1, 1)
+  forms = attack_runs.make_forms(_config())
+  trial = attack_runs.pgd_trial(forms, _config(), "linf", 0.11)
+  models = {
+    "distilled": _models([0.5, 0.43])["convnet"]._replace(passes_at_once=passes_at_once),
+    "full": _models([0.32])["convnet"]._replace(passes_at_once=passes_at_once),
+  }
+  looks = []
+  with backend.changed_traits(attacked_at_once=None), jax.debug_key_reuse(False):  # false alarm
+    outcomes = attack_runs.run_trial(
+      trial, models, pixels, LABELS, jax.random.key(0), lambda: looks.append(1)
+    )
+  assert len(looks) == calls
+  for name, thresholds in (("distilled", [0.5, 0.43]), ("full", [0.32])):
+    expected = [_within(threshold, 0.11) for threshold in thresholds]
+    np.testing.assert_array_equal(~outcomes[name].is_fooled, expected)
 
 
 def test_a_stop_is_heard_between_networks_and_finished_trials_are_kept():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from ddjax import backend
 from ddjax.augment.multiformation import decode
 from ddjax.config.groups import accuracy_evaluation
 from ddjax.config.groups import data as data_group
@@ -205,6 +206,38 @@ def test_cached_networks_are_those_of_equal_content(fake, tmp_path, monkeypatch)
   for _ in range(2):
     fit({"distilled": sets["random_subset"]}, jax.random.key(0))
   assert len(trained) == 6  # only the sets that are named are kept
+
+
+@pytest.mark.parametrize("is_shared_by_threads", [True, False])
+def test_a_second_start_trains_in_shapes_of_the_first(
+  fake, tmp_path, monkeypatch, is_shared_by_threads
+):
+  """What the cache holds of some sets must not change the programs that train the others."""
+  monkeypatch.setenv("DDJAX_CACHE_DIR", str(tmp_path))
+  calls = []
+
+  def spy(program, rng, rows, source, **options):
+    calls.append((options["size"], jax.tree.map(np.shape, source)))
+    return plain(program, rng, rows, source, **options)
+
+  plain = host.fit_networks
+  monkeypatch.setattr(host, "fit_networks", spy)
+  sets = {
+    "distilled": _toy(fake.info, seed=1),
+    "initial": _toy(fake.info, seed=2),
+    "random_subset": _toy(fake.info, num_entries=3, seed=3),
+    "herding": _toy(fake.info, seed=4),
+  }
+  with backend.changed_traits(is_shared_by_threads=is_shared_by_threads):
+    for start in range(3):
+      if start == 2:  # as where one of several coresets is new
+        sets["herding"] = _toy(fake.info, seed=5)
+      fit = _tiny(fake, cached_sets=("random_subset", "herding"), num_seeds=2)
+      fit(sets, jax.random.key(0))
+  assert [len(part) for part in (calls[:3], calls[3:4], calls[4:])] == [3, 1, 2]
+  assert all(call in calls[:3] for call in calls[3:])
+  if not is_shared_by_threads:  # one program for all
+    assert all(call == calls[0] for call in calls)
 
 
 def test_a_stop_is_taken_up_where_it_was(fake, tmp_path):

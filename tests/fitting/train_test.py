@@ -1,6 +1,7 @@
 """Networks trained together, in calls and pieces, against a plain loop with SGD by hand."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -202,3 +203,18 @@ def test_absent_examples_have_no_influence():
   _assert_equal((state, loss), run(other, weights))
   assert np.isfinite(loss).all()
   assert (run(images, np.ones_like(weights))[1] != loss).all()
+
+
+@pytest.mark.parametrize("limit,expected", [(2**40, 64), (2**25, 2), (2**20, 1)])
+def test_networks_that_train_together_fit_in_the_memory_of_a_gpu(monkeypatch, limit, expected):
+  device = SimpleNamespace(memory_stats=lambda: {"bytes_limit": limit})
+  monkeypatch.setattr(jax, "local_devices", lambda: [device])
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  training = train.make_training(
+    build("convnet(depth=1)", num_classes=10, width=16),
+    SGD._replace(batch_size=100),
+    loss="cross_entropy",
+    num_examples=100,
+    image_shape=(8, 8, 1),
+  )
+  assert training.networks_at_once == expected

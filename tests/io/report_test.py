@@ -177,6 +177,7 @@ def test_page_shows_every_figure_and_is_self_contained(tmp_path):
     "<zero>",
     "jax 0.0",
     "distill 30 s 20 s",
+    "stages with an estimate 30 s 20 s",
     "total – 20 s",
   ):
     assert part in page.text, part
@@ -250,14 +251,18 @@ def test_times_say_what_is_not_known_and_what_compilation_took():
   run = {
     "seconds": {"data": 1.0, "distill": 20.0},
     "estimates": {"seconds": {"data": 1.0, "distill": 15.0, "compilation": 6.0}},
-    "compilation": {"seconds": 4.0},
+    "compilation": {"seconds": 3.0, "tracing_seconds": 1.0},
   }
   assert page._times(run)[2:] == [
     ("total", "16 s", "21 s"),
     ("compilation, in the above", "6.0 s", "4.0 s"),
   ]
   run["estimates"]["seconds"]["distill"] = None  # where a backend could not count
-  assert page._times(run)[1:3] == [("distill", "–", "20 s"), ("total", "–", "21 s")]
+  assert page._times(run)[1:4] == [
+    ("distill", "–", "20 s"),
+    ("stages with an estimate", "1.0 s", "1.0 s"),
+    ("total", "–", "21 s"),
+  ]
 
 
 def test_the_worst_class_has_its_name(tmp_path):

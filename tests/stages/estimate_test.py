@@ -1,12 +1,21 @@
 """What an estimate says."""
 
+import ast
+import contextlib
+import json
+import pathlib
 from types import SimpleNamespace
 
+import jax
 import numpy as np
+import pytest
 
-from ddjax import costs
+from ddjax import costs, registry
+from ddjax.api import get_config
+from ddjax.kernels import cost
 from ddjax.models.build import build
 from ddjax.stages import estimate
+from ddjax.types import DatasetInfo
 
 _JOB = SimpleNamespace(data={"images": np.zeros((2**10, 2**10), np.float32)})
 
@@ -43,3 +52,39 @@ def test_what_cannot_be_counted_stops_nothing(monkeypatch):
   found = estimate.of_stages(_JOB, {"train": np.array([1e12, 30, 0])})
   assert found.text == "not known (TypeError: 'NoneType' object is not subscriptable)."
   assert found.seconds == {} and found.memory_bytes is None and found.total_seconds == 0
+
+
+_H200 = json.loads(pathlib.Path("docs/results/h200-2026-11-27.json").read_text())
+_CIFAR10 = DatasetInfo("cifar10", (32, 32, 3), 10, 50000)
+
+
+def _job_of(command: str):
+  """The job of a recorded row, without its data."""
+  path, *overrides = [word.removeprefix("--config=") for word in command.split()]
+  config = get_config(path)
+  for override in overrides:
+    field, value = override.removeprefix("--config.").split("=")
+    with contextlib.suppress(ValueError, SyntaxError):
+      value = ast.literal_eval(value)
+    config.update_from_flattened_dict({field: value})
+  distiller = registry.DISTILLERS[config.method](config, _CIFAR10)
+  real = SimpleNamespace(
+    info=_CIFAR10, test_labels=np.zeros(10000, int), train_labels=np.zeros(50000, int)
+  )
+  num_steps = distiller.num_steps or config.outer.num_steps
+  return SimpleNamespace(
+    config=config, real=real, distiller=distiller, num_steps=num_steps, data={}
+  )
+
+
+@pytest.mark.parametrize("name", list(_H200["reproduce"]))
+def test_estimates_of_an_h200_are_within_half_again_of_what_it_took(name, monkeypatch):
+  row = _H200["reproduce"][name]
+  speed = _H200["speed"]["peaks"]["cases"]["flops_highest"]
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  monkeypatch.setattr(cost, "matmul_flops_per_second", lambda: speed)
+  found = estimate.estimate(_job_of(row["command"]))
+  taken = sum(value for stage, value in row["stage_seconds"].items() if stage != "data")
+  taken -= row["compilation"]["seconds"] + row["compilation"]["tracing_seconds"]
+  assert set(found.seconds) - {"compilation"} <= set(row["stage_seconds"])  # one name for a stage
+  assert 1 / 1.5 <= found.total_seconds / taken <= 1.5, (found.seconds, taken)
