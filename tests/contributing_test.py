@@ -190,7 +190,7 @@ def test_a_new_method_and_a_new_evaluator(copy, tmp_path):
   hand.file("ddjax/evaluators/brightness.py", _EVALUATOR)
   hand.line(
     "ddjax/registry.py",
-    '  "privacy": Evaluator(lambda config, info: make_privacy_evaluator(config.privacy)),\n',
+    "EVALUATORS: dict[str, Evaluator] = {\n",
     '  "brightness": Evaluator(\n'
     "    lambda config, info: make_brightness_evaluator(config.brightness, info)\n  ),\n",
   )

@@ -16,7 +16,7 @@ def check_numbers(config: ConfigDict) -> None:
       if isinstance(one, float) and not math.isfinite(one):
         raise ValueError(f"{name}={one} must be finite.")
       if is_seed and not (isinstance(one, int) and 0 <= one < 2**32):
-        raise ValueError(f"{name}={one!r} must be a whole number between 0 and 2^32 - 1.")
+        raise ValueError(f"{name}={one!r} must lie between 0 and 2^32 - 1.")
 
 
 def _fields(config: ConfigDict, prefix: str = ""):

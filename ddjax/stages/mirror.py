@@ -296,12 +296,29 @@ def _write(folder: Path, name: str, content: bytes) -> Path:
   try:
     part.mkdir(parents=True)
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-      tar.extractall(part, filter="data")
+      for member in tar:
+        _unpack(tar, member, part)
     part.rename(path)
   except (tarfile.TarError, OSError) as error:
     shutil.rmtree(part, ignore_errors=True)
     raise RemoteError(f"Cannot unpack {name} of the remote folder: {error}.") from error
   return path
+
+
+def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+  """One file of a checkpoint; extractall has its filter in the newer releases of Python 3.11 only.
+
+  Raises:
+    tarfile.TarError: for a link, a device, or a name that leads out of the folder.
+  """
+  path = folder / member.name
+  if not path.resolve().is_relative_to(folder.resolve()) or not (member.isfile() or member.isdir()):
+    raise tarfile.TarError(f"{member.name!r} is no plain file of the checkpoint")
+  if member.isdir():
+    path.mkdir(parents=True, exist_ok=True)
+  else:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tar.extractfile(member).read())
 
 
 def _version(content: bytes | None) -> str:

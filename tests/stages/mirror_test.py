@@ -1,5 +1,6 @@
 """Runs in remote folders: fsspec's memory, and file:// where a process is killed."""
 
+import io
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 import fsspec
@@ -273,3 +275,16 @@ def test_killed_a_second_machine_goes_on(tmp_path):
   assert f"Resuming {tmp_path / 'second'}" in told and f"Copied to {address}" in printed
   assert (there / "400.tar").exists()
   assert ddjax.load(there.parent).info["step"] == 400
+
+
+@pytest.mark.parametrize("kind", ["link", "outside"])
+def test_a_checkpoint_that_leads_elsewhere_is_refused(tmp_path, kind):
+  packed = io.BytesIO()
+  with tarfile.open(fileobj=packed, mode="w") as tar:
+    member = tarfile.TarInfo("link" if kind == "link" else "../../../mine.txt")
+    if kind == "link":
+      member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    tar.addfile(member, io.BytesIO())
+  with pytest.raises(RemoteError, match="no plain file of the checkpoint"):
+    mirror._write(tmp_path, "checkpoints/5.tar", packed.getvalue())
+  assert not list((tmp_path / "checkpoints").iterdir()) and not (tmp_path / "mine.txt").exists()

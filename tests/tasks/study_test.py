@@ -3,6 +3,7 @@
 import json
 import pathlib
 import subprocess
+import sys
 
 import pytest
 
@@ -198,7 +199,7 @@ def test_a_study_from_python(finished):
 
 def test_the_command_line_runs_a_study(tmp_path):
   result = subprocess.run(
-    ["python", "-m", "ddjax.main", "--config=configs/study.py:smoke", "--dry_run",
+    [sys.executable, "-m", "ddjax.main", "--config=configs/study.py:smoke", "--dry_run",
      "--config.only=method=dm,seed=0"],
     capture_output=True, text=True,
   )  # fmt: skip
