@@ -6,10 +6,11 @@
   python -m ddjax.main --config=configs/study.py:digits --config.only=method=dm,ipc=1
 
 The first word behind the colon is a preset: smoke, digits, mnist, cifar10, kernels, privacy.
-Further words: `seeds=N`, `splits=N` (shadow runs of an audit of privacy). Start the same command on
-the same `--workdir` as often as there are cores, GPUs or machines with that disk: each start is a
-worker. `--config.launcher=slurm` queues them. Fields: `ddjax/config/study.py`. Measured:
-docs/study.md.
+Further words: `seeds=N`, `splits=N` (shadow runs of an audit of privacy), and of all but the last
+two presets `methods=dm+kip`, `ipc=1+5`, `data=NAME` (with the preset's networks). Start the same
+command on the same `--workdir` as often as there are cores, GPUs or machines with that disk: each
+start is a worker. `--config.launcher=slurm` queues them. Fields: `ddjax/config/study.py`.
+Measured: docs/study.md.
 """
 
 import pathlib
@@ -99,7 +100,9 @@ PRESETS = {
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """Builds the config for `arg`, such as `digits,seeds=1`."""
-  args = arguments.parse_argument(arg, dict(dataset="smoke", seeds=0, splits=0))
+  args = arguments.parse_argument(
+    arg, dict(dataset="smoke", seeds=0, splits=0, data="", methods="", ipc="")
+  )
   name, seeds, splits = args["dataset"], args["seeds"], args["splits"]
   if name == "kernels":
     return kernel_ablation.get_config(f"digits,seeds={seeds or 1}")
@@ -108,6 +111,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
   chosen = dict(look_up(PRESETS | dict(kernels=None, privacy=None), name, "preset"))
   fields, attacks = chosen.pop("fields"), chosen.pop("attacks", None)
   own_seeds, own_splits = chosen.pop("seeds"), chosen.pop("splits", 0)
+  if args["methods"]:
+    chosen["methods"] = tuple(args["methods"].split("+"))
+  if args["data"]:
+    chosen["dataset"] = args["data"]
+  if args["ipc"]:
+    chosen["ipc"] = tuple(int(count) for count in args["ipc"].split("+"))
   config = make_study(name, folder=_FOLDER, seed=tuple(range(seeds or own_seeds)), **chosen)
   config.update(fields)
   if attacks:

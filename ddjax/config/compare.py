@@ -6,8 +6,15 @@ from typing import Any, Mapping
 
 from ml_collections import ConfigDict
 
+WORKER_FIELDS = (
+  "only", "max_minutes", "max_cell_minutes", "max_attempts", "retry_failed", "any_code", "launcher",
+  "slurm", "watch", "patience_seconds",
+)  # fmt: skip
+"""Of a study: what one worker is asked, and others need not be."""
+
 # Everything else alters the trajectory. A length does only where a schedule depends on it.
 _FREE_FIELDS = (
+  *WORKER_FIELDS,
   "variant",
   "num_devices",
   "memory_budget_gb",
@@ -21,15 +28,11 @@ _FREE_FIELDS = (
   "coreset_baselines",
   "kernel_evaluation",
   "accuracy_evaluation",
-  "privacy",  # the cells of a study are held against their own config
-  "factors",
-  "claims",
+  "privacy",
   "robustness",
   "fairness",
   "features",
   "trainer",
-  "kernels",  # of an ablation, whose cells are each held against their own config
-  "max_cell_minutes",
   "synthetic.init_from",  # what it holds is compared through the data's fingerprint
   "experts.path",
   "experts.num_epochs",  # more than a run needs change nothing

@@ -7,14 +7,15 @@ for: networks on the full train set, expert trajectories, packed data.
 import ast
 import itertools
 import re
-from typing import Any, Iterable, Mapping, NamedTuple
+from typing import Any, Iterable, Mapping
 
 from ml_collections import ConfigDict
 
 from ddjax.config import compare
+from ddjax.study import filters
+from ddjax.study.cell import AXES, FULL_SET, Cell, name_of
 from ddjax.wording import nearest
 
-AXES = ("method", "dataset", "ipc", "init", "num_classes", "variant", "seed")
 _ORDER = ("seed", "dataset", "num_classes", "ipc", "variant", "method", "init")
 """The axes from the slowest to the fastest: one seed of everything comes before the next seed."""
 SHARED = (
@@ -22,38 +23,7 @@ SHARED = (
 )  # fmt: skip
 """Groups of the study's config that all cells take as they are: they are judged alike."""
 
-FULL_SET = "full set"
 _KERNEL_METHODS = ("kip", "label_solve")
-
-
-class Cell(NamedTuple):
-  """One run of a study.
-
-  Attributes:
-    name: of its folder under `cells/`, such as "dm-digits-ipc1-noise-seed0".
-    role: what the study's tables do with it: method, baseline, curve (random subsets of further
-      sizes), full, steps (networks trained on the full set for so many steps), transfer (all sets
-      under one kernel), experts, data.
-    task: of `ddjax.tasks.registry.RUNS`.
-    factors: {axis: value}, of `AXES` and further dotted fields; None where one does not apply.
-    config: of the run.
-    needs: names of cells that must be done before.
-    sets: names of cells whose sets it evaluates, those that are done by then.
-  """
-
-  name: str
-  role: str
-  task: str
-  factors: Mapping[str, Any]
-  config: ConfigDict
-  needs: tuple[str, ...] = ()
-  sets: tuple[str, ...] = ()
-
-  @property
-  def cost_key(self) -> str:
-    """Equal for cells that cost the same: those that differ in the seed alone."""
-    evaluators = tuple(self.config.get("evaluators", ()))
-    return repr([self.task, {**self.factors, "seed": None}, evaluators])
 
 
 def cells_of(config: ConfigDict) -> list[Cell]:
@@ -68,7 +38,7 @@ def cells_of(config: ConfigDict) -> list[Cell]:
   _check_axes(config)
   made: dict[str, Cell] = {}
   for factors in _combinations(config):
-    if _matches_any(factors, config.exclude):
+    if filters.matches_any(factors, config.exclude):
       continue
     for cell in _with_needs(config, factors):
       _add(made, cell)
@@ -84,19 +54,6 @@ def cells_of(config: ConfigDict) -> list[Cell]:
   return list(made.values())
 
 
-def parse_filter(text: str) -> dict[str, str]:
-  """`method=dm,ipc=1` as {axis: value}; raises ValueError for anything else."""
-  wanted = {}
-  for word in filter(None, (part.strip() for part in text.split(","))):
-    name, has_value, value = (part.strip() for part in word.partition("="))
-    if not has_value:
-      raise ValueError(f"{word!r} in {text!r} is not of the form AXIS=VALUE.")
-    if name in wanted:
-      raise ValueError(f"{name!r} stands twice in {text!r}.")
-    wanted[name] = value
-  return wanted
-
-
 def _check_axes(config: ConfigDict) -> None:
   """Refuses axes that there are not, and filters that name none."""
   for name in config.axes:
@@ -104,10 +61,12 @@ def _check_axes(config: ConfigDict) -> None:
       raise ValueError(f"Unknown axis {name!r}. {nearest(name, AXES)}")
     if not isinstance(config.axes[name], (tuple, list)):
       raise ValueError(f"axes.{name}={config.axes[name]!r} must be a tuple, such as (1, 10).")
+    if name in ("method", "dataset", "ipc", "seed") and not config.axes[name]:
+      raise ValueError(f"The grid has no cells: axes.{name} is empty.")
   _check_fields(config, dict(_varied(config)))
   known = (*AXES, *dict(_varied(config)))
   for text in (*config.exclude, config.only):
-    for name in parse_filter(text):
+    for name in filters.parse(text):
       if name not in known and name != "steps":
         raise ValueError(f"Unknown axis {name!r} in {text!r}. {nearest(name, known)}")
 
@@ -155,17 +114,38 @@ def _combinations(config: ConfigDict) -> Iterable[dict[str, Any]]:
     for name, _ in varied:
       if not _has_field(plan, name):
         factors[name] = None
-    key = repr(factors)
-    if key not in seen:
-      seen.add(key)
-      yield factors
+    for one in _by_preprocessing(config, plan, factors):
+      if repr(one) not in seen:
+        seen.add(repr(one))
+        yield one
+
+
+def _by_preprocessing(
+  config: ConfigDict, plan: ConfigDict, factors: dict[str, Any]
+) -> Iterable[dict[str, Any]]:
+  """The factors with the preprocessing of the method; of a coreset, with that of every method.
+
+  None where all methods of the study share one.
+  """
+  kinds = dict.fromkeys(
+    _plan(config, {**factors, "method": method}).data.preprocessing
+    for method in config.axes.method
+    if _plan(config, {**factors, "method": method}).method != "coreset"
+  )
+  if len(kinds) < 2:
+    return [factors | {"preprocessing": None}]
+  own = kinds if plan.method == "coreset" else (plan.data.preprocessing,)
+  return [factors | {"preprocessing": kind} for kind in own]
 
 
 def _plan(config: ConfigDict, factors: Mapping[str, Any]) -> ConfigDict:
   """The config of a method on a data set at an ipc, as its file in `configs/` gives it."""
   name = plan_name(factors["method"], factors["dataset"], factors["ipc"])
   if name not in config.plans:
-    raise ValueError(f"The study has no plan {name!r}. {nearest(name, config.plans)}")
+    raise ValueError(
+      f"The study has no plan {name!r}; methods, data sets and ipcs are those of the preset, which "
+      f"configs/study.py changes by words behind the colon. {nearest(name, config.plans)}"
+    )
   return config.plans[name]
 
 
@@ -180,12 +160,12 @@ def _with_needs(config: ConfigDict, factors: dict[str, Any]) -> list[Cell]:
   cell_config = _cell_config(config, plan, factors)
   needed = _data(config, factors)
   if config.full_set:
-    needed.append(_full(config, factors, cell_config.data.preprocessing, needed))
+    needed.append(_full(config, factors, needed))
   if "experts" in cell_config:
     needed.append(_experts(config, factors, needed))
   role = "baseline" if plan.method == "coreset" else "method"
   names = tuple(cell.name for cell in needed)
-  return [*needed, Cell(_name(factors), role, "distill", factors, cell_config, names)]
+  return [*needed, Cell(name_of(factors), role, "distill", factors, cell_config, names)]
 
 
 def _cell_config(config: ConfigDict, plan: ConfigDict, factors: Mapping[str, Any]) -> ConfigDict:
@@ -196,6 +176,8 @@ def _cell_config(config: ConfigDict, plan: ConfigDict, factors: Mapping[str, Any
   if "curve" in cell:
     cell.curve.models = "none"
   _share(config, cell, factors)
+  if config.full_set:  # from the cache; trained here where the machines do not share theirs
+    cell.accuracy_evaluation.full_set = "train"
   if "experts" in cell:
     cell.experts.seed = factors["seed"]
   if factors["init"] is not None:
@@ -212,6 +194,8 @@ def _share(config: ConfigDict, cell: ConfigDict, factors: Mapping[str, Any]) -> 
   """Sets what all cells of a study have in common, the seed and the classes."""
   cell.seed = factors["seed"]
   cell.data.num_classes = factors["num_classes"]
+  if factors["preprocessing"] is not None:
+    cell.data.preprocessing = factors["preprocessing"]
   cell.variant = "study"
   cell.num_random_subsets = config.num_random_subsets
   for name in SHARED:
@@ -248,27 +232,16 @@ def _has_field(config: ConfigDict, name: str) -> bool:
 
 
 def _full(
-  config: ConfigDict,
-  factors: Mapping[str, Any],
-  preprocessing: str,
-  needed: list[Cell],
-  steps: int | None = None,
+  config: ConfigDict, factors: Mapping[str, Any], needed: list[Cell], steps: int | None = None
 ) -> Cell:
-  """Networks on the whole train set, under a kind of preprocessing; for `steps` steps only."""
+  """Networks on the whole train set; for `steps` steps only."""
   plan = config.plans[plan_name("full", factors["dataset"])]
-  own = dict.fromkeys(factors) | {
-    "method": FULL_SET,
-    **{name: factors[name] for name in ("dataset", "num_classes", "seed")},
-  }
+  kept = ("dataset", "num_classes", "preprocessing", "seed")
+  own = dict.fromkeys(factors) | {"method": FULL_SET} | {name: factors[name] for name in kept}
   cell = plan.copy_and_resolve_references().unlock()
   _share(config, cell, own)
-  cell.data.preprocessing = preprocessing
   cell.accuracy_evaluation.full_steps = steps
-  name = (
-    _name(own | {"method": "full"}) if steps is None else _name(own | {"method": f"steps{steps}"})
-  )
-  if preprocessing != plan.data.preprocessing:
-    name = f"{name}-{preprocessing}"
+  name = name_of(own | {"method": "full" if steps is None else f"steps{steps}"})
   if steps is not None:
     own["steps"] = steps
   role = "full" if steps is None else "steps"
@@ -279,14 +252,16 @@ def _experts(config: ConfigDict, factors: Mapping[str, Any], needed: list[Cell])
   """The expert trajectories that a method follows, for as many epochs as its longest row needs."""
   own = dict.fromkeys(factors) | {
     "method": "experts",
-    **{name: factors[name] for name in ("dataset", "num_classes", "seed")},
+    **{name: factors[name] for name in ("dataset", "num_classes", "preprocessing", "seed")},
   }
   rows = [_plan(config, {**factors, "ipc": ipc}) for ipc in config.axes.ipc]
+  kind = _plan(config, factors).data.preprocessing
+  rows = [row for row in rows if row.data.preprocessing == kind]
   cell = rows[0].copy_and_resolve_references().unlock()
   _share(config, cell, own)
   cell.task, cell.method, cell.experts.seed = "experts", "experts", factors["seed"]
   cell.experts.num_epochs = max(row.outer.max_start_epoch + row.outer.expert_epochs for row in rows)
-  name = re.sub("^experts", f"experts-{factors['method']}", _name(own))
+  name = re.sub("^experts", f"experts-{factors['method']}", name_of(own))
   data = tuple(one.name for one in needed if one.role == "data")
   return Cell(name, "experts", "experts", own, cell.lock(), data)
 
@@ -303,26 +278,25 @@ def _data(config: ConfigDict, factors: Mapping[str, Any]) -> list[Cell]:
 def _real_curves(config: ConfigDict, made: Mapping[str, Cell]) -> list[Cell]:
   """Random subsets of further sizes, and networks on the full set after so many steps."""
   out = []
-  methods = [cell for cell in made.values() if cell.role in ("method", "baseline")]
-  pairs = {
-    (cell.factors["dataset"], cell.factors["num_classes"], cell.factors["seed"]): cell
-    for cell in reversed(methods)
-  }
-  for (dataset, num_classes, seed), like in reversed(pairs.items()):
-    own = dict.fromkeys(like.factors) | {
-      "method": "random", "dataset": dataset, "num_classes": num_classes, "seed": seed,
-    }  # fmt: skip
-    needed = _data(config, own)
+  kept = ("dataset", "num_classes", "preprocessing", "seed")
+  groups = dict.fromkeys(
+    tuple(cell.factors[name] for name in kept)
+    for cell in made.values()
+    if cell.role in ("method", "baseline")
+  )
+  for group in groups:
+    factors = dict.fromkeys(next(iter(made.values())).factors) | dict(zip(kept, group, strict=True))
+    needed = _data(config, factors)
+    names = tuple(one.name for one in needed)
     for ipc in config.subset_ipcs:
-      factors = own | {"ipc": ipc}
-      plan = config.plans[plan_name("random", dataset, min(config.axes.ipc))]
-      cell = _cell_config(config, plan, factors).unlock()
+      own = factors | {"method": "random", "ipc": ipc}
+      plan = config.plans[plan_name("random", factors["dataset"], min(config.axes.ipc))]
+      cell = _cell_config(config, plan, own).unlock()
       cell.synthetic.ipc, cell.evaluators, cell.variant = ipc, ("accuracy",), "curve"
-      if _name(factors) not in made:
-        names = tuple(one.name for one in needed)
-        out.append(Cell(_name(factors), "curve", "distill", factors, cell.lock(), names))
-    for steps in config.real_steps:
-      out.append(_full(config, own, like.config.data.preprocessing, needed, steps))
+      cell.accuracy_evaluation.full_set = "none"
+      if name_of(own) not in made:
+        out.append(Cell(name_of(own), "curve", "distill", own, cell.lock(), names))
+    out += [_full(config, factors, needed, steps) for steps in config.real_steps]
   return out
 
 
@@ -345,7 +319,7 @@ def _transfers(config: ConfigDict, made: Mapping[str, Cell]) -> list[Cell]:
       cell = plan.copy_and_resolve_references().unlock()
       _share(config, cell, own)
       cell.update(_variant(config, variant))
-      out.append(Cell(_name(own), "transfer", "evaluate", own, cell.lock(), (), tuple(names)))
+      out.append(Cell(name_of(own), "transfer", "evaluate", own, cell.lock(), (), tuple(names)))
   return out
 
 
@@ -359,33 +333,12 @@ def _add(made: dict[str, Cell], cell: Cell) -> None:
 
 def _chosen(made: Mapping[str, Cell], only: str) -> dict[str, Cell]:
   """The cells that match, and all that they need."""
-  wanted = {name for name, cell in made.items() if _matches(cell.factors, parse_filter(only))}
+  found = filters.parse(only)
+  wanted = {name for name, cell in made.items() if filters.matches(cell.factors, found)}
   for name in reversed(made):
     if name in wanted:
       wanted |= {*made[name].needs, *made[name].sets}
   return {name: cell for name, cell in made.items() if name in wanted}
-
-
-def _matches(factors: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-  return all(str(factors.get(name)) == value for name, value in wanted.items())
-
-
-def _matches_any(factors: Mapping[str, Any], texts: Iterable[str]) -> bool:
-  return any(_matches(factors, parse_filter(text)) for text in texts)
-
-
-def _name(factors: Mapping[str, Any]) -> str:
-  """Of a cell's folder: the factors that apply, the seed last."""
-  parts = [str(factors["method"]), str(factors["dataset"])]
-  parts += [] if factors["ipc"] is None else [f"ipc{factors['ipc']}"]
-  parts += [] if factors["init"] is None else [str(factors["init"])]
-  parts += [] if factors["num_classes"] is None else [f"{factors['num_classes']}classes"]
-  parts += [] if factors["variant"] is None else [str(factors["variant"])]
-  parts += [
-    f"{name}={value}" for name, value in factors.items() if name not in AXES and value is not None
-  ]
-  parts += [] if factors["seed"] is None else [f"seed{factors['seed']}"]
-  return re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
 
 
 def _text(axes: Mapping[str, Any]) -> str:

@@ -1,11 +1,14 @@
 """Starts the workers of a study on a cluster, through submitit."""
 
 import importlib.util
+import os
 import pathlib
+import signal
 from typing import Any, Callable
 
 from ml_collections import ConfigDict
 
+from ddjax.training.processes import StopAskedError
 from ddjax.wording import nearest
 
 LAUNCHERS = ("none", "slurm", "local")
@@ -25,14 +28,27 @@ class WorkerJob:
     self.work, self.config, self.workdir = work, config, workdir
 
   def __call__(self) -> str:
-    """Works until no cell is left; returns the summary."""
+    """Works until no cell is left; returns the summary.
+
+    Asked to stop, by SIGUSR2 before the time limit or by SIGTERM on preemption, it saves the cell
+    at hand first, and only then lets submitit queue it again.
+    """
     from absl import logging
 
-    from ddjax import compilation
+    from ddjax import backend, compilation
 
     logging.set_verbosity(logging.INFO)
+    backend.begin()
     compilation.use_cache()
-    return self.work(self.config, pathlib.Path(self.workdir)).summary
+    number = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
+    queue_again = signal.getsignal(number)  # submitit's, which ends the process
+    signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+      return self.work(self.config, pathlib.Path(self.workdir)).summary
+    except StopAskedError:
+      if callable(queue_again):
+        queue_again(number, None)
+      raise
 
   def checkpoint(self) -> Any:
     """What submitit queues when Slurm preempts the job or its time is over: the same again."""

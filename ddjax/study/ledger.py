@@ -39,6 +39,7 @@ class Lease:
     self.name, self.generation, self.is_lost = name, int(path.stem), False
     self._path, self._content, self._seconds = path, content, seconds
     self._on_loss: Callable[[], None] = lambda: None
+    self._began = time.monotonic()
     self._ended = threading.Event()
     self._thread = threading.Thread(target=self._beat, daemon=True)
     self._thread.start()
@@ -48,11 +49,17 @@ class Lease:
     self._on_loss = call
 
   def release(self) -> None:
-    """Gives the cell back unfinished, so that any worker may take it at once."""
+    """Gives the cell back, so that any worker may take it at once."""
     self.stop()
     if not self.is_lost:
+      spent = time.monotonic() - self._began
       with contextlib.suppress(OSError):
-        atomic.write_json(self._path, self._content | {"is_released": True})
+        atomic.write_json(self._path, self._content | {"is_released": True, "spent": spent})
+
+  def begin_anew(self) -> None:
+    """Writes down that what workers did before does not count any more."""
+    self._content = self._content | {"is_anew": True}
+    atomic.write_json(self._path, self._content)
 
   def stop(self) -> None:
     """Ends the beating; the cell is still this worker's."""
@@ -66,7 +73,8 @@ class Lease:
         self.is_lost = True
         self._on_loss()
         return
-      self._content = self._content | {"beat": self._content["beat"] + 1}
+      spent = time.monotonic() - self._began
+      self._content = self._content | {"beat": self._content["beat"] + 1, "spent": spent}
       with contextlib.suppress(OSError):  # a full disk: others may take the cell
         atomic.write_json(self._path, self._content)
 
@@ -109,8 +117,11 @@ class Ledger:
       found[name] = _EMPTY | state
     return found
 
-  def take(self, name: str) -> Lease | None:
-    """The lease of a cell that no living worker holds, or None."""
+  def take(self, name: str, progress: Any = None) -> Lease | None:
+    """The lease of a cell that no living worker holds, or None.
+
+    `progress` is how far the cell is, for `num_deaths`.
+    """
     newest = self._newest(name)
     generation = 0
     if newest is not None:
@@ -118,16 +129,42 @@ class Ledger:
       if not content.get("is_released") and not self._is_dead(name, generation, content):
         return None
     path = self._lease_path(name, generation + 1)
-    content = {"worker": self.worker, "beat": 0, "is_released": False} | _process()
+    content = {"worker": self.worker, "beat": 0, "is_released": False, "progress": progress}
+    content |= _process()
     if not _make(path, content):
       return None  # another worker was faster
     return Lease(path, name, content, self._patience / 8)
 
   def num_deaths(self, name: str) -> int:
-    """How many workers have left the cell without giving it back."""
-    folder = self.folder / "leases" / name
-    contents = [_read_json(path) or {} for path in sorted(folder.glob("*.json"))]
-    return sum(not content.get("is_released") for content in contents[:-1])
+    """How many workers have left the cell without giving it back, one after another.
+
+    Those before it last got further, or was last forgotten, do not count.
+    """
+    contents = self._leases(name)
+    deaths, progress = 0, contents[-1].get("progress") if contents else None
+    for content in reversed(contents[:-1]):
+      if contents[-1].get("is_anew") or content.get("progress") != progress:
+        break
+      deaths += not content.get("is_released")
+      if content.get("is_anew"):
+        break
+    return deaths
+
+  def spent(self, name: str) -> float:
+    """Seconds that workers before the one at hand have worked on the cell."""
+    seconds = 0.0
+    for content in self._leases(name)[:-1]:
+      seconds = (0.0 if content.get("is_anew") else seconds) + (content.get("spent") or 0.0)
+    return seconds
+
+  def held(self, names: Iterable[str]) -> dict[str, str]:
+    """{cell: worker} of the cells that a worker holds which is not known to be dead."""
+    found = {}
+    for name in names:
+      newest = self._newest(name)
+      if newest is not None and not newest[1].get("is_released") and not _is_gone(newest[1]):
+        found[name] = str(newest[1].get("worker"))
+    return found
 
   def finish(self, lease: Lease, state: Mapping[str, Any]) -> bool:
     """Records what came of a cell; False where another worker has recorded it or taken the cell."""
@@ -140,15 +177,17 @@ class Ledger:
 
   def forget(self, lease: Lease) -> None:
     """Removes the state of a cell that is to be run again by the holder of its lease."""
+    lease.begin_anew()
     self._state_path(lease.name).unlink(missing_ok=True)
 
   def note(self, event: str, name: str, **facts: Any) -> None:
     """Appends a line to this worker's own log, `workers/WORKER.jsonl`."""
     line = json.dumps({"event": event, "cell": name, "time": time.time(), **facts})
     path = self.folder / "workers" / f"{self.worker}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-      file.write(line + "\n")
+    with contextlib.suppress(OSError):  # a full disk: only the log suffers
+      path.parent.mkdir(parents=True, exist_ok=True)
+      with path.open("a") as file:
+        file.write(line + "\n")
 
   def _is_dead(self, name: str, generation: int, content: dict[str, Any]) -> bool:
     """Whether the holder is a process of this machine that is gone, or has not been heard of."""
@@ -160,6 +199,10 @@ class Ledger:
       self._seen[name] = (key, now)
       return False
     return now - seen[1] > self._patience
+
+  def _leases(self, name: str) -> list[dict[str, Any]]:
+    paths = sorted((self.folder / "leases" / name).glob("[0-9]*.json"))
+    return [_read_json(path) or {} for path in paths]
 
   def _newest(self, name: str) -> tuple[int, dict[str, Any]] | None:
     paths = sorted((self.folder / "leases" / name).glob("[0-9]*.json"))
@@ -183,9 +226,13 @@ def _make(path: pathlib.Path, content: Mapping[str, Any]) -> bool:
     os.link(temporary, path)
     return True
   except FileExistsError:
-    return False
+    # Over a network the answer to a link that was made can get lost, and the second try finds it.
+    return os.stat(temporary).st_nlink == 2
   except OSError as error:
-    raise atomic.OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+    raise atomic.OutputError(
+      f"Cannot make {path} as a hard link ({error.strerror or error}); a study needs a disk that "
+      "has them."
+    ) from error
   finally:
     with contextlib.suppress(OSError):
       temporary.unlink()

@@ -12,7 +12,7 @@ import rich.console
 import rich.live
 import rich.table
 
-from ddjax.study.grid import Cell
+from ddjax.study.cell import Cell
 from ddjax.study.ledger import FINISHED, Ledger
 from ddjax.training import progress
 from ddjax.wording import duration

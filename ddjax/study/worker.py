@@ -4,6 +4,7 @@ Any number of workers share a study's folder, on one machine or on several with 
 one of them leaves behind, killed or preempted, the others go on with.
 """
 
+import errno
 import gc
 import os
 import pathlib
@@ -19,10 +20,11 @@ from ml_collections import ConfigDict
 
 from ddjax import backend
 from ddjax.files import atomic
-from ddjax.stages.run_folder import CONFIG_NAME
-from ddjax.study.grid import Cell
+from ddjax.stages.run_folder import CONFIG_NAME, steps_done
+from ddjax.study.cell import Cell
 from ddjax.study.ledger import FINISHED, Lease, Ledger
-from ddjax.training.trainer import PreemptedError, StopRequest
+from ddjax.training.processes import StopAskedError
+from ddjax.training.trainer import StopRequest
 from ddjax.wording import duration
 
 _POLL_SECONDS = 2.0
@@ -35,11 +37,13 @@ class Runs(NamedTuple):
     run: (cell's task, config, folder, overwrite) runs a cell, or goes on with it.
     estimate: (cell's task, config) -> seconds, or None where they are not known.
     expected: errors whose sentence says it all; others leave a traceback in the study's folder.
+    busy: errors that say that another process is at work in the cell's folder.
   """
 
   run: Callable[[str, ConfigDict, pathlib.Path, bool], None]
   estimate: Callable[[str, ConfigDict], float | None]
   expected: tuple[type[Exception], ...]
+  busy: tuple[type[Exception], ...] = ()
 
 
 class Limits(NamedTuple):
@@ -84,14 +88,18 @@ class Worker:
     self._code, self._on_change = code, on_change
     self._device = str(backend.hardware().get("device", backend.name()))
     self._estimates: dict[str, float | None] = {}
-    self._stale = self._stale_states()
-    self._is_timed_out = False
+    self._is_timed_out = self._is_overtaken = False
+    states = {name: ledger.state(name) or {} for name in self._cells}
+    self._failed_before = {
+      name: state for name, state in states.items() if state.get("state") == "failed"
+    }
 
   def work(self) -> None:
     """Runs cells until none is left that this worker can run.
 
     Raises:
-      PreemptedError: where the process was asked to stop; the cell is given back.
+      StopAskedError: where the process was asked to stop; the cell is given back.
+      OutputError: where the disk is full; likewise.
     """
     timer = None
     if self._limits.max_minutes:
@@ -99,18 +107,19 @@ class Worker:
       timer.daemon = True
       timer.start()
     try:
-      with StopRequest() as stop:
-        while not stop and not self._is_timed_out:
+      while not self._is_timed_out:
+        with StopRequest() as stop:
+          self._is_overtaken = False
           found = self._next()
           if found is None:
             return
           if found == "wait":
             time.sleep(_POLL_SECONDS)
-            continue
-          self._run(*found)
-          self._on_change(self._ledger.states(self._cells))
-      if not self._is_timed_out:
-        raise PreemptedError("Stopped by SIGTERM; the same command goes on with the cells left.")
+          else:
+            self._run(*found, stop)
+            self._on_change(self._ledger.states(self._cells))
+          if stop and not self._is_overtaken and not self._is_timed_out:
+            raise StopAskedError("Stopped on request; the same command goes on with what is left.")
       logging.info("max_minutes=%g are over.", self._limits.max_minutes)
     finally:
       if timer is not None:
@@ -123,14 +132,13 @@ class Worker:
     for name, cell in self._cells.items():
       if states[name]["state"] in FINISHED:
         continue
-      if (reason := self._hindrance(cell, states)) is not None:
-        if reason:
-          self._give_up(cell, reason)
-          states[name] = self._current(name)
+      if (hindrance := self._hindrance(cell, states)) is not None:
+        if hindrance:
+          states[name] = self._give_up(cell, hindrance)
         else:
           is_waiting = True
         continue
-      lease = self._ledger.take(name)
+      lease = self._ledger.take(name, self._progress(name))
       if lease is None:
         is_waiting = True
         continue
@@ -139,51 +147,64 @@ class Worker:
           lease.release()  # it was finished between the look and the take
           continue
         self._ledger.forget(lease)
-        self._stale.pop(name, None)
       return cell, lease
     return "wait" if is_waiting else None
 
-  def _hindrance(self, cell: Cell, states: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Why a cell cannot run: "" for not yet, a sentence for never; None where it can."""
+  def _hindrance(
+    self, cell: Cell, states: Mapping[str, Mapping[str, Any]]
+  ) -> dict[str, Any] | None:
+    """Why a cell cannot run: {} for not yet, its state for never; None where it can."""
     for name in cell.needs:
       state = states[name]["state"]
       if state not in FINISHED:
-        return ""
+        return {}
       if state != "done":
-        return f"It needs {name}, which is {state}."
+        return {"state": state, "error": f"It needs {name}, which is {state}."}
     if any(states[name]["state"] not in FINISHED for name in cell.sets):
-      return ""
+      return {}
     if cell.sets and not any(states[name]["state"] == "done" for name in cell.sets):
-      return "None of the sets that it evaluates was made."
+      return {"state": "failed", "error": "None of the sets that it evaluates was made."}
     return None
 
-  def _run(self, cell: Cell, lease: Lease) -> None:
+  def _run(self, cell: Cell, lease: Lease, stop: StopRequest) -> None:
     """Runs a cell and records what came of it."""
-    lease.when_lost(_ask_to_stop)
-    seconds = self._estimate(cell)
+    lease.when_lost(self._overtaken)
+    seconds = self.estimate(cell)
     limit = 60 * self._limits.max_cell_minutes
     facts = {"estimate_seconds": seconds, "device": self._device, "code": self._code}
     if (deaths := self._ledger.num_deaths(cell.name)) >= self._limits.max_attempts:
-      self._finish(lease, facts | {"state": "failed", "error": f"{deaths} workers died in it."})
+      error = f"{deaths} workers died in it, one after another, and it got no further."
+      self._finish(lease, facts | {"state": "failed", "error": error})
       return
     if limit and seconds is not None and seconds > limit:
       logging.info("%s is too dear here: %s.", cell.name, duration(seconds))
       self._finish(lease, facts | {"state": "too dear"})
+      return
+    if stop:
+      lease.release()
       return
     logging.info("Cell %s.", cell.name)
     self._ledger.note("began", cell.name, generation=lease.generation)
     started = time.monotonic()
     try:
       self._call(cell)
-    except PreemptedError:
+    except StopAskedError:
       lease.release()
       self._ledger.note("left", cell.name)
       if lease.is_lost:
         logging.warning("Another worker has taken over %s.", cell.name)
-      elif not self._is_timed_out:
+      elif not stop and not self._is_timed_out:
         raise
       return
+    except self._runs.busy as error:  # a worker that lost its lease and has not noticed yet
+      logging.warning("Cell %s: %s It is tried again later.", cell.name, error)
+      lease.release()
+      time.sleep(_POLL_SECONDS)
+      return
     except Exception as error:
+      if _is_disk_full(error):
+        lease.release()
+        raise
       self._finish(lease, facts | {"state": "failed", "error": self._sentence(cell, error)})
       return
     except BaseException:  # an interrupt
@@ -192,7 +213,8 @@ class Worker:
     finally:
       jax.clear_caches()  # compiled programs of a cell are in the cache on disk
       gc.collect()
-    self._finish(lease, facts | {"state": "done", "seconds": time.monotonic() - started})
+    spent = self._ledger.spent(cell.name) + time.monotonic() - started
+    self._finish(lease, facts | {"state": "done", "seconds": spent})
 
   def _call(self, cell: Cell) -> None:
     folder, config, overwrite = self._ledger.folder / "cells" / cell.name, cell.config, False
@@ -213,15 +235,16 @@ class Worker:
     else:
       logging.warning("%s was finished by another worker.", lease.name)
 
-  def _give_up(self, cell: Cell, reason: str) -> None:
-    """Records a cell that cannot run, where nobody has yet."""
-    lease = self._ledger.take(cell.name)
-    if lease is not None:
-      if self._is_stale(cell.name, self._ledger.state(cell.name) or {}):
-        self._ledger.forget(lease)
-        self._stale.pop(cell.name, None)
-      facts = {"state": "failed", "error": reason, "device": self._device, "code": self._code}
-      self._finish(lease, facts)
+  def _give_up(self, cell: Cell, state: dict[str, Any]) -> dict[str, Any]:
+    """Records a cell that cannot run, where nobody has yet; its state."""
+    known = self._ledger.state(cell.name) or {}
+    if (known.get("state"), known.get("error")) != (state["state"], state["error"]):
+      lease = self._ledger.take(cell.name)
+      if lease is not None:
+        if known:
+          self._ledger.forget(lease)
+        self._finish(lease, state | {"device": self._device, "code": self._code})
+    return state
 
   def _sentence(self, cell: Cell, error: Exception) -> str:
     """What went wrong; the traceback of what nobody foresaw lies beside the states."""
@@ -233,16 +256,22 @@ class Worker:
     logging.error("Cell %s: %s: %s. See %s.", cell.name, type(error).__name__, error, path)
     return f"{type(error).__name__}: {error}"
 
-  def _estimate(self, cell: Cell) -> float | None:
+  def estimate(self, cell: Cell) -> float | None:
     """Seconds that a cell takes here; those of another seed where it was asked for before."""
     key = cell.cost_key
     if key not in self._estimates:
       try:
-        self._estimates[key] = None if cell.sets else self._runs.estimate(cell.task, cell.config)
+        known = None if cell.sets else self._runs.estimate(cell.task, cell.estimated_config)
       except Exception as error:  # an estimate only informs
         logging.warning("The cost of %s is not known (%s).", cell.name, error)
-        self._estimates[key] = None
+        known = None
+      self._estimates[key] = known
     return self._estimates[key]
+
+  def _progress(self, name: str) -> int:
+    """How far a cell is: steps of its last checkpoint, and finished parts of its evaluation."""
+    folder = self._ledger.folder / "cells" / name
+    return steps_done(folder) + len(list(folder.glob("fits/*")))
 
   def _current(self, name: str) -> dict[str, Any]:
     """The state of a cell as this worker sees it: one that it may run again is waiting."""
@@ -251,30 +280,37 @@ class Worker:
       return {"state": "waiting"}
     return state
 
-  def _stale_states(self) -> dict[str, dict[str, Any]]:
-    """What was recorded before this worker began and may be tried again by it."""
-    found = {}
-    for name in self._cells:
-      state = self._ledger.state(name) or {}
-      is_other_device = state.get("state") == "too dear" and (
-        state.get("device") != self._device or not self._is_too_dear(state)
-      )
-      if is_other_device or (self._limits.retries_failed and state.get("state") == "failed"):
-        found[name] = state
-    return found
-
-  def _is_too_dear(self, state: Mapping[str, Any]) -> bool:
-    limit = 60 * self._limits.max_cell_minutes
-    return bool(limit) and (state.get("estimate_seconds") or 0.0) > limit
-
   def _is_stale(self, name: str, state: Mapping[str, Any]) -> bool:
-    return bool(state) and self._stale.get(name) == state
+    """Whether what was recorded of a cell does not bind this worker, which may run it again.
+
+    That a cell is too dear binds workers on such a device with such a limit; that it failed binds
+    all but one that was asked to try again, which tries once.
+    """
+    if state.get("state") == "too dear":
+      if state.get("device") != self._device:
+        return True
+      seconds, limit = state.get("estimate_seconds"), 60 * self._limits.max_cell_minutes
+      if seconds is None:  # it needs one that is too dear, or was
+        needs = self._cells[name].needs
+        return all(self._current(need)["state"] != "too dear" for need in needs)
+      return not 0 < limit < seconds
+    return self._limits.retries_failed and self._failed_before.get(name) == state
 
   def _time_is_up(self) -> None:
     self._is_timed_out = True
+    _ask_to_stop()
+
+  def _overtaken(self) -> None:
+    self._is_overtaken = True
     _ask_to_stop()
 
 
 def _ask_to_stop() -> None:
   """What a scheduler does: the cell saves at its next step and gives control back."""
   os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_disk_full(error: Exception) -> bool:
+  """Whether nothing more can be written: that no cell is to blame for."""
+  cause = error.__cause__ or error
+  return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

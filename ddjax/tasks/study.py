@@ -12,6 +12,7 @@ The folder of a study:
 
 import json
 import pathlib
+import secrets
 import shutil
 import time
 from typing import Any, Mapping
@@ -26,36 +27,45 @@ from ddjax.files import atomic
 from ddjax.stages.estimate import Estimate, joined
 from ddjax.stages.run_folder import CONFIG_NAME
 from ddjax.study import grid, launchers, live, page, records, summary
+from ddjax.study.cell import Cell
 from ddjax.study.code import code_digest
-from ddjax.study.ledger import Ledger, StudyError
+from ddjax.study.ledger import FINISHED, Ledger, StudyError
 from ddjax.study.worker import Limits, Runs, Worker
 from ddjax.tasks.registry import RUNS
 from ddjax.tasks.task import Outcome
 from ddjax.wording import duration
 
-_FREE_FIELDS = (  # may differ between the workers of a study
-  "only", "max_minutes", "max_cell_minutes", "max_attempts", "retry_failed", "any_code", "launcher",
-  "slurm", "watch", "patience_seconds",
-)  # fmt: skip
+_CLAIM = f".{CONFIG_NAME}."  # how files begin that workers make before one of them is the study's
 
 
 def estimate(config: ConfigDict) -> Estimate:
   """What all cells cost on this machine, a line each, and their sum."""
   check_numbers(config)
-  found = _estimates(grid.cells_of(config))
-  known = [one.total_seconds for one in found.values() if one.seconds]
+  cells = grid.cells_of(config)
+  found, known = {}, {}
+  for cell in cells:
+    if cell.sets:
+      found[cell.name] = Estimate({}, {}, None, "not estimated before its sets are made")
+      continue
+    if cell.cost_key not in known:
+      known[cell.cost_key] = RUNS[cell.task].estimate(cell.estimated_config)
+    found[cell.name] = known[cell.cost_key]
+  seconds = {name: one.total_seconds if one.seconds else None for name, one in found.items()}
   lines = [
-    f"  {name}: {duration(one.total_seconds) if one.seconds else one.text}"
-    for name, one in found.items()
+    f"  {name}: {duration(value) if value is not None else found[name].text}"
+    for name, value in seconds.items()
   ]
-  text = "\n".join(
-    [
-      f"{len(found)} cells, about {duration(sum(known))} in all on one such machine, compilation "
-      f"apart; {len(found) - len(known)} of them are not estimated.",
-      *lines,
-    ]
+  return joined(found)._replace(text="\n".join([_total_text(seconds), *lines]))
+
+
+def _total_text(seconds: Mapping[str, float | None]) -> str:
+  """The sum of what is known, in words."""
+  known = [value for value in seconds.values() if value is not None]
+  left = len(seconds) - len(known)
+  return (
+    f"{len(seconds)} cells, about {duration(sum(known))} in all on one such machine, compilation "
+    "apart" + (f"; {left} of them are not estimated." if left else ".")
   )
-  return joined(found)._replace(text=text)
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -> Outcome:
@@ -74,48 +84,62 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   """
   check_numbers(config)
   cells = grid.cells_of(config)
-  claim(config, workdir, overwrite)
+  everything = config.copy_and_resolve_references().unlock()
+  everything.only = ""
+  everything = grid.cells_of(everything)  # whatever this worker is asked, the page is of all
+  if config.watch and not (workdir / CONFIG_NAME).exists():
+    raise StudyError(f"{workdir} holds no study to watch.")
   ledger = Ledger(workdir, patience_seconds=config.patience_seconds)
-  writer = _Writer(config, workdir, cells)
+  if overwrite:
+    _clear(workdir, ledger, [cell.name for cell in everything])
+  claim(config, workdir)
+  writer = _Writer(config, workdir, everything)
   if config.watch:
     live.watch(cells, ledger)
     return writer.outcome(ledger)
   if config.launcher != "none":
-    text = launchers.submit(run, config, workdir)
-    return Outcome(workdir, None, text)
+    return Outcome(workdir, None, launchers.submit(run, config, workdir))
+  worker = Worker(
+    cells,
+    ledger,
+    Runs(_run, _estimated_seconds, errors.EXPECTED),
+    Limits(config.max_minutes, config.max_cell_minutes, config.max_attempts, config.retry_failed),
+    code=code_digest(),
+    on_change=writer.on_change,
+  )
+  states = ledger.states([cell.name for cell in cells])
+  left = [cell for cell in cells if states[cell.name]["state"] not in FINISHED]
+  writer.planned = {cell.name: worker.estimate(cell) for cell in left}
+  if left:
+    logging.info("Estimate: %s", _total_text(writer.planned))
   with live.shown(cells, ledger):
-    worker = Worker(
-      cells,
-      ledger,
-      Runs(_run, _estimated_seconds, errors.EXPECTED),
-      Limits(config.max_minutes, config.max_cell_minutes, config.max_attempts, config.retry_failed),
-      code=code_digest(),
-      on_change=writer.on_change,
-    )
     worker.work()
   return writer.outcome(ledger)
 
 
-def claim(config: ConfigDict, workdir: pathlib.Path, overwrite: bool = False) -> None:
+def claim(config: ConfigDict, workdir: pathlib.Path) -> None:
   """Makes the folder that of this study, or holds it against the one that it is of.
 
   Raises:
     StudyError: naming the fields or the code that differ, or for a folder of something else.
   """
-  if overwrite:
-    _clear(workdir)
   path = workdir / CONFIG_NAME
   plain, code = compare.plain(config), code_digest()
-  if not path.exists() and workdir.exists() and any(workdir.iterdir()):
+  if not path.exists() and _holds_something_else(workdir) and not path.exists():
     raise StudyError(f"{workdir} is not empty and holds no study. Choose another --workdir.")
   # The first of several workers makes the file; all of them read it back.
-  made = workdir / f".{CONFIG_NAME}.{Ledger(workdir).worker}"
+  made = workdir / f"{_CLAIM}{secrets.token_hex(6)}"
   if not path.exists():
     atomic.write_json(made, {"config": plain, "code": code})
     try:
       path.hardlink_to(made)
     except FileExistsError:
       pass
+    except OSError as error:
+      raise StudyError(
+        f"Cannot make {path} as a hard link ({error.strerror or error}); a study needs a disk that "
+        "has them."
+      ) from error
     finally:
       made.unlink()
   try:
@@ -123,8 +147,7 @@ def claim(config: ConfigDict, workdir: pathlib.Path, overwrite: bool = False) ->
     old, old_code = known["config"], known["code"]
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise StudyError(f"{path} is that of no study ({error}). Choose another --workdir.") from error
-  fields = {name: value for name, value in compare.flatten(plain).items() if not _is_free(name)}
-  others = {name: value for name, value in compare.flatten(old).items() if not _is_free(name)}
+  fields, others = _binding(plain), _binding(old)
   differing = sorted(
     name for name in fields.keys() | others.keys() if fields.get(name) != others.get(name)
   )
@@ -144,15 +167,34 @@ def claim(config: ConfigDict, workdir: pathlib.Path, overwrite: bool = False) ->
     )
 
 
-def _is_free(name: str) -> bool:
-  return name.split(".")[0] in _FREE_FIELDS
+def _holds_something_else(workdir: pathlib.Path) -> bool:
+  """Whether a folder without a study holds more than claims that other workers are making."""
+  if not workdir.exists():
+    return False
+  return any(_CLAIM not in entry.name for entry in workdir.iterdir())
 
 
-def _clear(workdir: pathlib.Path) -> None:
+def _binding(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The flat fields that all workers of a study have in common."""
+  flat = compare.flatten(config)
+  return {
+    name: value for name, value in flat.items() if name.split(".")[0] not in compare.WORKER_FIELDS
+  }
+
+
+def _clear(workdir: pathlib.Path, ledger: Ledger, names: list[str]) -> None:
+  """Deletes a study that nobody works on."""
   content = list(workdir.iterdir()) if workdir.exists() else []
   if content and not (workdir / CONFIG_NAME).exists():
     raise StudyError(
       f"--overwrite: {workdir} holds no {CONFIG_NAME}, so it is no study; nothing was deleted."
+    )
+  if held := ledger.held(names):
+    cell, worker = next(iter(held.items()))
+    raise StudyError(
+      f"--overwrite: {len(held)} cells of {workdir} are held by workers, {cell} by {worker}; "
+      f"nothing was deleted. Stop them first; of workers that died elsewhere delete the folder "
+      f"{workdir / 'leases'}."
     )
   for entry in sorted(content, key=lambda entry: entry.name == CONFIG_NAME):
     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -167,27 +209,13 @@ def _estimated_seconds(task: str, config: ConfigDict) -> float | None:
   return found.total_seconds if found.seconds else None
 
 
-def _estimates(cells: list[grid.Cell]) -> dict[str, Estimate]:
-  """By cell; those that differ in the seed alone cost the same."""
-  found: dict[str, Estimate] = {}
-  known: dict[str, Estimate] = {}
-  for cell in cells:
-    key = cell.cost_key
-    if cell.sets:
-      found[cell.name] = Estimate({}, {}, None, "not estimated before its sets are made")
-      continue
-    if key not in known:
-      known[key] = RUNS[cell.task].estimate(cell.config)
-    found[cell.name] = known[key]
-  return found
-
-
 class _Writer:
   """Writes tables and page as cells end, and spends a tenth of the time on it at most."""
 
-  def __init__(self, config: ConfigDict, workdir: pathlib.Path, cells: list[grid.Cell]):
+  def __init__(self, config: ConfigDict, workdir: pathlib.Path, cells: list[Cell]):
     self._config, self._workdir, self._cells = _shown(config), workdir, cells
     self._known: dict[str, Any] = {}  # bootstraps of cells that were there before
+    self.planned: dict[str, float | None] = {}  # seconds of cells that wait
     self._not_before = 0.0
 
   def on_change(self, states: Mapping[str, Mapping[str, Any]]) -> None:
@@ -204,6 +232,11 @@ class _Writer:
 
   def write(self, states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The tables of these states, as `study.json` holds them."""
+    names = [cell.name for cell in self._cells]
+    states = Ledger(self._workdir).states(names) | dict(states)
+    for name, seconds in self.planned.items():
+      if states[name]["estimate_seconds"] is None:
+        states[name] = {**states[name], "estimate_seconds": seconds}
     attacks = tuple(self._config["claims_attacks"])
     found = records.read_records(self._workdir, self._cells, states, attacks)
     study = summary.summarise(found, self._config, self._known)

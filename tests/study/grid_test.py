@@ -41,8 +41,9 @@ def test_a_cell_is_the_methods_own_run_judged_as_all_are(config):
   cell = cells["dm-digits-ipc1-real-seed1"]
   own = get_config("configs/dm.py:digits,ipc=1,smoke,seed=1")
   assert cell.config.outer.to_dict() == own.outer.to_dict() and cell.config.seed == 1
-  shared = config.accuracy_evaluation
-  assert cell.config.accuracy_evaluation.to_dict() == shared.to_dict()
+  shared = config.accuracy_evaluation.to_dict() | {"full_set": "train"}
+  assert cell.config.accuracy_evaluation.to_dict() == shared
+  assert cell.estimated_config.accuracy_evaluation.full_set == "cached"
   assert cell.config.evaluators == ("accuracy", "fairness")  # a kernel for kernel methods alone
   assert cells["kip-digits-ipc1-real-seed1"].config.evaluators == (
     "kernel", "accuracy", "fairness"
@@ -104,6 +105,34 @@ def test_experts_are_one_cell_for_all_that_follow_them():
   assert len(followers) == 4 and all(experts.name in cell.needs for cell in followers)
 
 
+def test_baselines_come_once_for_every_kind_of_preprocessing():
+  cells = grid.cells_of(get_config("configs/study.py:cifar10,seeds=1,methods=dm+mtt+random,ipc=1"))
+  kinds = {
+    (cell.role, cell.factors["preprocessing"]): cell.config.data.preprocessing for cell in cells
+  }
+  assert len(kinds) > 4
+  of = {cell.factors["method"]: cell.factors["preprocessing"] for cell in cells}
+  assert of["dm"] != of["mtt"]
+  for role in ("full", "steps", "curve", "baseline"):
+    assert {kind for name, kind in kinds if name == role} == {of["dm"], of["mtt"]}, role
+  assert all(kind == made for (role, kind), made in kinds.items() if role != "data")
+  names = [cell.name for cell in cells]
+  assert len(set(names)) == len(names)
+  assert all(
+    cell.factors["preprocessing"] is None
+    for cell in grid.cells_of(get_config("configs/study.py:digits,seeds=1"))
+  )
+
+
+def test_words_behind_the_colon_choose_methods_data_and_ipc():
+  config = get_config("configs/study.py:smoke,methods=dm+herding,ipc=1+3,data=fake,seeds=1")
+  names = [cell.name for cell in grid.cells_of(config) if cell.role in ("method", "baseline")]
+  assert names == [
+    "dm-fake-ipc1-real-seed0", "herding-fake-ipc1-seed0", "dm-fake-ipc3-real-seed0",
+    "herding-fake-ipc3-seed0",
+  ]  # fmt: skip
+
+
 def test_a_kernel_ablation_tests_every_set_under_every_kernel():
   config = get_config("configs/kernel_ablation.py:fake,smoke")
   variants = config.axes.variant
@@ -135,6 +164,8 @@ def test_the_privacy_study_has_a_cell_for_every_method_ipc_and_start():
     (dict(only="methd=dm"), "Unknown axis 'methd'.*Did you mean 'method'"),
     (dict(only="dm"), "'dm' in 'dm' is not of the form AXIS=VALUE"),
     (dict(exclude=("ipc=1",)), "The grid has no cells"),
+    (dict(axes=dict(seed=())), "The grid has no cells: axes.seed is empty"),
+    (dict(axes=dict(ipc=(3,))), "no plan 'kip-digits-ipc3'; methods, data sets and ipcs"),
     (
       dict(vary=("outer.learning_rat=(1,)",)),
       "a field 'outer.learning_rat' to vary",

@@ -1,5 +1,6 @@
 """Workers: order, failures, limits, and what they leave for others."""
 
+import errno
 import json
 import os
 import signal
@@ -8,7 +9,9 @@ import threading
 from ml_collections import ConfigDict
 import pytest
 
-from ddjax.study.grid import Cell
+from ddjax.files import atomic
+from ddjax.study import worker as worker_lib
+from ddjax.study.cell import Cell
 from ddjax.study.ledger import Ledger
 from ddjax.study.worker import Limits, Runs, Worker
 from ddjax.training.trainer import PreemptedError, StopRequest
@@ -101,10 +104,76 @@ def test_a_cell_in_which_workers_die_fails_at_last(tmp_path):
     path = tmp_path / "leases" / "a" / f"{number:06d}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     is_last = number == 3
-    path.write_text(json.dumps({"worker": "w", "beat": 0, "is_released": is_last}))
+    content = {"worker": "w", "beat": 0, "is_released": is_last, "progress": 0}
+    path.write_text(json.dumps(content))
   runs = _Runs()
   states = _work([_cell("a")], tmp_path, runs, Limits(max_attempts=2))
-  assert states["a"]["error"] == "2 workers died in it." and not runs.calls
+  assert states["a"]["error"].startswith("2 workers died in it") and not runs.calls
+  states = _work([_cell("a")], tmp_path, runs, Limits(max_attempts=2, retries_failed=True))
+  assert states["a"]["state"] == "done" and runs.calls == ["a"]
+
+
+def test_workers_that_died_on_the_way_do_not_count_once_the_cell_got_further(tmp_path):
+  ledger = Ledger(tmp_path)
+  for number, progress in enumerate((0, 0, 5), 1):
+    path = tmp_path / "leases" / "a" / f"{number:06d}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"is_released": False, "progress": progress, "spent": 10.0}))
+  assert ledger.num_deaths("a") == 0 and ledger.spent("a") == 20.0
+  (path.parent / "000004.json").write_text(json.dumps({"progress": 5}))
+  assert ledger.num_deaths("a") == 1 and ledger.spent("a") == 30.0
+
+
+def test_a_full_disk_ends_the_worker_and_fails_no_cell(tmp_path):
+  full = atomic.OutputError("Cannot write report.json: No space left on device.")
+  full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+  with pytest.raises(atomic.OutputError, match="No space left"):
+    _work([_cell("a"), _cell("b")], tmp_path, _Runs(fail={"a": full}))
+  states = Ledger(tmp_path).states(["a", "b"])
+  assert [states[name]["state"] for name in "ab"] == ["waiting", "waiting"]
+
+
+def test_a_cell_in_whose_folder_another_process_is_at_work_is_tried_again(tmp_path, monkeypatch):
+  monkeypatch.setattr(worker_lib, "_POLL_SECONDS", 0.01)
+  calls = []
+
+  def run(task, config, folder, overwrite):
+    calls.append(folder.name)
+    if len(calls) < 3:
+      raise FileExistsError("Another process is at work.")
+
+  ledger = Ledger(tmp_path)
+  Worker([_cell("a")], ledger, Runs(run, lambda *_: None, (), (FileExistsError,))).work()
+  assert calls == ["a"] * 3 and ledger.state("a")["state"] == "done"
+
+
+def test_a_worker_that_was_overtaken_goes_on_with_other_cells(tmp_path):
+  calls = []
+
+  def run(task, config, folder, overwrite):
+    calls.append(folder.name)
+    if folder.name == "a":
+      lease = tmp_path / "leases" / "a" / "000002.json"
+      with StopRequest() as stop:
+        lease.write_text(json.dumps({"worker": "other", "beat": 0, "is_released": False}))
+        while not stop:
+          pass
+        (tmp_path / "states").mkdir(exist_ok=True)
+        (tmp_path / "states" / "a.json").write_text('{"state": "done", "worker": "other"}')
+        raise PreemptedError(1)
+
+  ledger = Ledger(tmp_path, patience_seconds=0.2)
+  Worker([_cell("a"), _cell("b")], ledger, Runs(run, lambda *_: None, ())).work()
+  assert calls == ["a", "b"]
+  assert ledger.state("a")["worker"] == "other" and ledger.state("b")["state"] == "done"
+
+
+def test_what_needs_a_cell_that_is_too_dear_is_too_dear(tmp_path):
+  cells, runs = [_cell("a"), _cell("b", needs=["a"])], _Runs(seconds={"all": 120.0})
+  states = _work(cells, tmp_path, runs, Limits(max_cell_minutes=1.0))
+  assert states["b"]["state"] == "too dear" and "needs a" in states["b"]["error"]
+  states = _work(cells, tmp_path, runs, Limits(max_cell_minutes=9.0))
+  assert [states[name]["state"] for name in "ab"] == ["done", "done"]
 
 
 def test_a_stop_request_gives_the_cell_back(tmp_path):

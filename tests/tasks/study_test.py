@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from ddjax import errors
 from ddjax.api import get_config
 from ddjax.config.study import make_study
 from ddjax.files import atomic
+from ddjax.stages.run_folder import default_workdir, steps_done
 from ddjax.study import launchers
 from ddjax.study.ledger import Ledger
 from ddjax.tasks import study
@@ -78,6 +80,44 @@ def test_a_second_start_runs_nothing(finished, monkeypatch):
 def test_what_other_workers_may_ask_for_differs_without_harm(finished):
   folder, _ = finished
   study.run(small_study(only="method=kip", max_minutes=5.0, retry_failed=True), folder)
+
+
+def test_the_page_is_of_all_cells_whatever_a_worker_is_asked(tmp_path):
+  folder = tmp_path / "study"
+  outcome = study.run(small_study(only="method=kip"), folder)
+  assert outcome.report["counts"] == {"done": 1, "waiting": 1}
+  (waiting,) = [cell for cell in outcome.report["cells"] if cell["state"] == "waiting"]
+  assert waiting["name"].startswith("label_solve")
+
+
+def test_a_study_that_workers_hold_is_not_deleted(finished):
+  folder, _ = finished
+  lease = Ledger(folder).take("kip-fake-ipc1-real-seed0")
+  with pytest.raises(errors.EXPECTED, match="1 cells of .* are held by workers, kip-fake"):
+    study.run(small_study(), folder, overwrite=True)
+  lease.release()
+  assert (folder / "study.json").exists()
+
+
+def test_workers_that_claim_a_folder_at_the_same_moment_do_not_refuse_each_other(tmp_path):
+  (tmp_path / f"{study._CLAIM}of-another-worker").write_text("{}")
+  study.claim(small_study(), tmp_path)
+  study.claim(small_study(), tmp_path)
+  with pytest.raises(errors.EXPECTED, match="another study"):
+    study.claim(small_study(num_random_subsets=3), tmp_path)
+
+
+def test_watching_a_folder_without_a_study_is_refused(tmp_path):
+  with pytest.raises(errors.EXPECTED, match="holds no study to watch"):
+    study.run(small_study(watch=True), tmp_path / "study")
+  assert not (tmp_path / "study").exists()
+
+
+def test_what_one_worker_is_asked_does_not_change_the_default_folder():
+  changed = small_study(watch=True, only="method=kip", max_minutes=3.0, retry_failed=True)
+  overridden = ["watch", "only", "max_minutes", "retry_failed"]
+  assert default_workdir(changed, overridden) == default_workdir(small_study())
+  assert default_workdir(small_study(num_random_subsets=3), ["num_random_subsets"])
 
 
 def test_another_study_on_the_folder_is_refused_by_name(finished):
@@ -168,6 +208,32 @@ def test_submitits_local_executor_runs_two_workers(tmp_path, monkeypatch):
   ]
   done = [event["cell"] for event in events if event["event"] == "done"]
   assert sorted(done) == ["kip-fake-ipc1-real-seed0", "label_solve-fake-ipc1-real-seed0"]
+
+
+def test_a_job_that_is_asked_to_stop_saves_its_cell_and_is_queued_again(tmp_path, monkeypatch):
+  monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+  config = small_study(launcher="local", only="method=kip")
+  config.slurm.update(dict(workers=1, minutes=10, cpus=1, memory_gb=4))
+  config.plans["kip-fake-ipc1"].outer.num_steps = 20000
+  config.plans["kip-fake-ipc1"].outer.schedule = "constant"
+  folder = tmp_path / "study"
+  study.claim(config, folder)
+  (job,) = launchers.submitted(study.run, config, folder)
+  cell = folder / "cells" / "kip-fake-ipc1-real-seed0"
+  deadline = time.monotonic() + 120
+  while not list(cell.glob("checkpoints/[0-9]*")) and time.monotonic() < deadline:
+    time.sleep(0.2)
+  job._interrupt()  # SIGUSR2, as before the time limit
+  events = []
+  while "left" not in events and time.monotonic() < deadline:
+    time.sleep(0.2)
+    logs = (folder / "workers").glob("*.jsonl")
+    events = [json.loads(line)["event"] for log in logs for line in log.read_text().splitlines()]
+  reached = steps_done(cell)
+  assert "left" in events and 0 < reached < 20000
+  assert "1 done" in job.result()  # queued again, it went on
+  began = [event for event in events if event == "began"]
+  assert len(began) == 1
 
 
 def test_a_preempted_job_is_queued_again_as_it_was(tmp_path):

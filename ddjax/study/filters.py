@@ -1,0 +1,26 @@
+"""Cells chosen by words such as `method=dm,ipc=1`."""
+
+from typing import Any, Iterable, Mapping
+
+
+def parse(text: str) -> dict[str, str]:
+  """`method=dm,ipc=1` as {axis: value}; raises ValueError for anything else."""
+  wanted = {}
+  for word in filter(None, (part.strip() for part in text.split(","))):
+    name, has_value, value = (part.strip() for part in word.partition("="))
+    if not has_value:
+      raise ValueError(f"{word!r} in {text!r} is not of the form AXIS=VALUE.")
+    if name in wanted:
+      raise ValueError(f"{name!r} stands twice in {text!r}.")
+    wanted[name] = value
+  return wanted
+
+
+def matches(factors: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+  """Whether all the factors that are named have these values, as text."""
+  return all(str(factors.get(name)) == value for name, value in wanted.items())
+
+
+def matches_any(factors: Mapping[str, Any], texts: Iterable[str]) -> bool:
+  """Whether one of several filters matches."""
+  return any(matches(factors, parse(text)) for text in texts)
