@@ -55,16 +55,19 @@ def estimate(config: ConfigDict) -> Estimate:
     f"  {name}: {duration(value) if value is not None else found[name].text}"
     for name, value in seconds.items()
   ]
-  return joined(found)._replace(text="\n".join([_total_text(seconds), *lines]))
+  return joined(found)._replace(text="\n".join([_total_text(config, seconds), *lines]))
 
 
-def _total_text(seconds: Mapping[str, float | None]) -> str:
+def _total_text(config: ConfigDict, seconds: Mapping[str, float | None]) -> str:
   """The sum of what is known, in words."""
   known = [value for value in seconds.values() if value is not None]
   left = len(seconds) - len(known)
+  apart = ["compilation"]
+  apart += ["attacks"] * ("robustness" in config.evaluators)
+  apart += ["distillations of shadow runs"] * ("privacy" in config.evaluators)
   return (
-    f"{len(seconds)} cells, about {duration(sum(known))} in all on one such machine, compilation "
-    "apart" + (f"; {left} of them are not estimated." if left else ".")
+    f"{len(seconds)} cells, about {duration(sum(known))} in all on one such machine; "
+    f"{', '.join(apart)} not counted" + (f"; {left} cells are not estimated." if left else ".")
   )
 
 
@@ -111,7 +114,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   left = [cell for cell in cells if states[cell.name]["state"] not in FINISHED]
   writer.planned = {cell.name: worker.estimate(cell) for cell in left}
   if left:
-    logging.info("Estimate: %s", _total_text(writer.planned))
+    logging.info("Estimate: %s", _total_text(config, writer.planned))
   with live.shown(cells, ledger):
     worker.work()
   return writer.outcome(ledger)
