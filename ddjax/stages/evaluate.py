@@ -223,7 +223,11 @@ def _differences(
 
 
 def evaluate_saved(
-  job: Job, distilled: DistilledSet, watch: Watch = Watch(), scores: Path | None = None
+  job: Job,
+  distilled: DistilledSet,
+  watch: Watch = Watch(),
+  scores: Path | None = None,
+  planned: Plan | None = None,
 ) -> tuple[dict[str, Report], dict[str, float]]:
   """Evaluates a set from disk, without its step 0; see `evaluate`.
 
@@ -232,11 +236,14 @@ def evaluate_saved(
     distilled: no replica axis.
     watch: as in `evaluate`.
     scores: as in `evaluate`.
+    planned: from `plan`, of this job or of one that differs in its set alone, whose programs are
+      then used again.
   """
   names = ("label_kind", "learning_rate", "decode_factor", "step", "member_hash", "real_data_hash")
   info = {name: distilled.info.get(name) for name in names}
   batch = DistilledSet(distilled.images[None], distilled.labels[None], info)
-  return evaluate(job, plan(job), batch, watch=watch, origin=origin_of(distilled), scores=scores)
+  planned = planned or plan(job)
+  return evaluate(job, planned, batch, watch=watch, origin=origin_of(distilled), scores=scores)
 
 
 def origin_of(distilled: DistilledSet) -> ConfigDict | None:

@@ -1,5 +1,6 @@
 """The task "evaluate": sets from disk, ours or others', see `configs/evaluate.py`."""
 
+import json
 import pathlib
 import shutil
 import time
@@ -15,8 +16,9 @@ from ddjax.io.foreign.convert import check_alone, is_own, load_any, open_foreign
 from ddjax.io.foreign.foreign_set import ForeignSet, split_options
 from ddjax.stages import estimate as costs
 from ddjax.stages import prepare, present, shadows
-from ddjax.stages.evaluate import evaluate_saved, origin_of, plan
+from ddjax.stages.evaluate import Plan, evaluate_saved, origin_of, plan
 from ddjax.stages.prepare import (
+  Job,
   data_fingerprint,
   load,
   numerics,
@@ -60,15 +62,18 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       label: prepare_saved(_with_own_kernel(config, one), folder.path, real, one)
       for label, one in sets.items()
     }
-    for job in jobs.values():
-      plan(job)
+    plans = _plans(jobs)
     first = next(iter(jobs))
     digests = {label: set_digest(one) for label, one in sets.items()}
     claimed = "-".join([data_fingerprint(jobs[first].real), *digests.values()])
     folder.claim(compare.plain(config), claimed)  # notices another set under the same path
     if (report := folder.finished_report(compare.plain(config))) is not None:
       return outcome(folder.path, report)
-    planned = {label: costs.estimate(job) for label, job in jobs.items()}
+    by_plan: dict[int, costs.Estimate] = {}
+    for label, job in jobs.items():
+      if id(plans[label]) not in by_plan:
+        by_plan[id(plans[label])] = costs.estimate(job)
+    planned = {label: by_plan[id(plans[label])] for label in jobs}
     for label, job in jobs.items():
       begin(job, planned[label])
     seconds = {"data": time.monotonic() - started}
@@ -79,7 +84,11 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
           logging.info("Evaluating %s.", label)
         scores = folder.path / SCORES_NAME / (label if len(jobs) > 1 else "")
         reports[label], taken = evaluate_saved(
-          job, sets[label], watch_of(job, stop), scores if is_main_process() else None
+          job,
+          sets[label],
+          watch_of(job, stop),
+          scores if is_main_process() else None,
+          plans[label],
         )
         suffix = f" of {label}" if len(jobs) > 1 else ""
         seconds |= {f"evaluate {name}{suffix}": value for name, value in taken.items()}
@@ -115,6 +124,17 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     )
     shutil.rmtree(folder.path / "fits", ignore_errors=True)
   return outcome(folder.path, report)
+
+
+def _plans(jobs: Mapping[str, Job]) -> dict[str, Plan]:
+  """{label: plan}; jobs that differ in their sets alone share one, whose programs compile once."""
+  made: dict[str, Plan] = {}
+  plans = {}
+  for label, job in jobs.items():
+    facts = [compare.plain(job.config), job.real.preprocessing.digest(), job.distiller.label_kind]
+    key = json.dumps(facts, sort_keys=True)
+    plans[label] = made[key] = made.get(key) or plan(job)
+  return plans
 
 
 def estimate(config: ConfigDict) -> costs.Estimate:
