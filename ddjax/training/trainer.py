@@ -34,7 +34,7 @@ class PreemptedError(processes.StopAskedError):
 
 
 class StoppedError(PreemptedError):
-  """What has no steps was asked to stop, an evaluation or a study; takes a sentence that says so."""
+  """What has no steps was asked to stop, an evaluation or a study; takes its sentence."""
 
   def __init__(self, sentence: str):
     super().__init__(None)
