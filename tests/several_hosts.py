@@ -38,6 +38,10 @@ RUNS = {
       "evaluators": ("accuracy", "kernel", "fairness"),
     },
   ),
+  "dsa": (
+    "dsa.py:fake,ipc=2",
+    _NETWORK | {"network.name": "mlp", "evaluators": ("accuracy",)},
+  ),
   "idc": ("idc.py:fake,ipc=2", _NETWORK | {"network.name": "convnet(depth=1)"}),
   "mtt": (
     "mtt.py:fake,ipc=2",
@@ -45,7 +49,7 @@ RUNS = {
   ),
   "coreset": ("coreset.py:fake,ipc=2", {"evaluators": ("accuracy",), "coreset.features": "pixels"}),
 }
-"""{name: (config, fields)}: one method of each family; four devices divide the batches."""
+"""{name: (config, fields)}: each family of methods; four devices divide the batches."""
 
 
 def run(name: str, folder: pathlib.Path, **fields) -> None:

@@ -19,7 +19,7 @@ from ddjax.training.metrics import read_metrics
 from tests import several_hosts
 
 ROOT = pathlib.Path(__file__).parents[1]
-FAST = ("kip", "dm", "mtt", "coreset")
+FAST = ("kip", "dm", "dsa", "mtt", "coreset")
 SLOW = ("idc",)
 
 

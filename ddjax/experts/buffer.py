@@ -24,8 +24,8 @@ import numpy as np
 
 from ddjax.experts import files
 from ddjax.experts.files import ExpertBufferError
-from ddjax.files import atomic
-from ddjax.training.trainer import PreemptedError
+from ddjax.files import atomic, locks
+from ddjax.training.trainer import StoppedError
 
 INDEX_NAME = "index.json"
 _FORMAT = 1
@@ -34,12 +34,11 @@ _LOCK_SECONDS = 0.5
 """Between two looks at a lock that another process holds."""
 
 
-class WaitStoppedError(PreemptedError):
+class WaitStoppedError(StoppedError):
   """Asked to stop while another process trained experts; nothing was done."""
 
   def __init__(self, folder: Path):
-    super().__init__(0)
-    self.args = (f"Stopped on request while another process trains experts in {folder}.",)
+    super().__init__(f"Stopped on request while another process trains experts in {folder}.")
 
 
 class Chunk(NamedTuple):
@@ -165,7 +164,7 @@ class Buffer:
     self.folder.mkdir(parents=True, exist_ok=True)
     with (self.folder / ".lock").open("w") as lock:
       is_told = False
-      while not files.try_to_lock(lock):
+      while not locks.try_to_lock(lock):
         if not is_waiting:
           raise ExpertBufferError(f"Another process trains experts in {self.folder}.")
         if stop_request:

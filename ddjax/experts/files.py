@@ -1,14 +1,13 @@
-"""Files of an expert buffer: checked against their SHA-256, mapped, locked.
+"""Files of an expert buffer: checked against their SHA-256, mapped.
 
 What cannot be read is an `ExpertBufferError` that names the file.
 """
 
-import fcntl
 import functools
 import hashlib
 import json
 from pathlib import Path
-from typing import IO, Any, Mapping
+from typing import Any, Mapping
 
 from absl import logging
 import numpy as np
@@ -21,15 +20,6 @@ _MOST_MAPPED = 64
 
 class ExpertBufferError(RuntimeError):
   """An expert buffer is damaged, of something else, or in use; says which file or field."""
-
-
-def try_to_lock(lock: IO[str]) -> bool:
-  """Whether this process now has the lock, until the file is closed."""
-  try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    return False
-  return True
 
 
 @functools.lru_cache(maxsize=_MOST_MAPPED)

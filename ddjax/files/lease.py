@@ -20,6 +20,12 @@ NAME = ".ddjax-lease.json"
 RENEW_SECONDS = 20.0
 LEASE_SECONDS = 90.0
 _LOOK_SECONDS = 1.0
+_SETTLE_SECONDS = 3.0
+"""After a take-over: another run that saw the same dead holder shows itself in this time."""
+
+
+class LeaseLostError(RemoteError):
+  """Another run has taken the remote folder in the meantime."""
 
 
 class Lease:
@@ -39,9 +45,14 @@ class Lease:
     Raises:
       RemoteError: where another run holds it, naming its machine; or none can be written.
     """
+    was_held = False
     while not self._remote.write(NAME, self._content(), is_new=True):
-      self._wait_for_other()
-      self._remote.delete(NAME)
+      was_held, left = True, self._wait_for_other()
+      # Another run may have seen the same and be faster: its new lease stays.
+      if left is not None and self._remote.read(NAME) == left:
+        self._remote.delete(NAME)
+    if was_held:  # no store deletes only what is unchanged, so a slower one may just do so
+      time.sleep(min(_SETTLE_SECONDS, RENEW_SECONDS / 4))
     if self._holder().get("owner") != self._owner:  # where the store could not tell
       raise RemoteError(f"Another run has just begun in {self._remote.address}.")
     self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -59,15 +70,20 @@ class Lease:
       logging.warning("The lease stays behind: %s", error)
 
   def check(self) -> None:
-    """Raises RemoteError where another run has taken the folder in the meantime."""
+    """Raises LeaseLostError where another run has taken the folder in the meantime."""
     if self._lost:
-      raise RemoteError(self._lost)
+      raise LeaseLostError(self._lost)
 
-  def _wait_for_other(self) -> None:
-    """Returns once the holder is known to be gone."""
-    first = self._holder()
-    if not first or _is_dead(first):
-      return
+  def _wait_for_other(self) -> bytes | None:
+    """Returns once the holder is known to be gone: what it left, or None for nothing.
+
+    Raises:
+      RemoteError: where it is not gone.
+    """
+    left = self._remote.read(NAME)
+    first = _parsed(left)
+    if left is None or _is_dead(first):
+      return left
     logging.info(
       "%s was in use by process %s of %s; looking whether it still is.",
       self._remote.address, first.get("process"), first.get("machine"),
@@ -75,14 +91,16 @@ class Lease:
     deadline = time.monotonic() + LEASE_SECONDS
     while time.monotonic() < deadline:
       time.sleep(min(_LOOK_SECONDS, RENEW_SECONDS / 4))
-      now = self._holder()
-      if not now or _is_dead(now):
-        return
-      if now != first:
+      seen = self._remote.read(NAME)
+      now = _parsed(seen)
+      if seen is None or _is_dead(now):
+        return seen
+      if seen != left:
         raise RemoteError(
           f"Another run is at work in {self._remote.address}: process {now.get('process')} of "
           f"{now.get('machine')}."
         )
+    return left
 
   def _renew(self) -> None:
     while not self._ended.wait(RENEW_SECONDS):
@@ -110,10 +128,15 @@ class Lease:
     ).encode()
 
   def _holder(self) -> dict:
-    try:
-      return dict(json.loads(self._remote.read(NAME) or b"{}"))
-    except (ValueError, TypeError):
-      return {"owner": "unknown"}
+    return _parsed(self._remote.read(NAME))
+
+
+def _parsed(content: bytes | None) -> dict:
+  """What a lease says: nothing where there is none, an unknown owner where it is damaged."""
+  try:
+    return {} if content is None else dict(json.loads(content))
+  except (ValueError, TypeError):
+    return {"owner": "unknown"}
 
 
 def _is_dead(holder: dict) -> bool:

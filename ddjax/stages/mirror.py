@@ -4,10 +4,10 @@ Every fifteen seconds and at the end, what is new or changed is copied, in an or
 reader never sees a report without its set; a checkpoint is one file, so that it is there whole or
 not at all. What is there at the start is copied here first, so a second machine goes on. A copy
 that fails is tried again the next time; at the end it is an error, and the local folder keeps all.
+Where another run takes the remote folder in the meantime, this one stops as on SIGTERM.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -23,12 +23,14 @@ import uuid
 from absl import logging
 
 from ddjax.data.cache import cache_dir
-from ddjax.files import atomic
+from ddjax.files import atomic, locks
 from ddjax.files.lease import NAME as LEASE_NAME
-from ddjax.files.lease import Lease
+from ddjax.files.lease import Lease, LeaseLostError
 from ddjax.files.remote import Remote, RemoteError, is_address
 from ddjax.training import hosts
 from ddjax.training.parallel import is_main_process
+from ddjax.training.processes import StopAskedError
+from ddjax.training.trainer import StopRequest
 
 VERSION_NAME = ".ddjax-version.json"
 _STATE_NAME = ".mirror.json"  # in the local folder, so that it goes with it
@@ -81,6 +83,7 @@ class Mirror:
     self._version = ""
     self._lock = threading.Lock()
     self._ended = threading.Event()
+    self._stop = StopRequest(takes_signal=False)
     self._stack = contextlib.ExitStack()
     self._thread: threading.Thread | None = None
 
@@ -98,13 +101,12 @@ class Mirror:
       self.folder.parent.mkdir(parents=True, exist_ok=True)
       lock_path = self.folder.with_name(f"{self.folder.name}.lock")
       lock = stack.enter_context(lock_path.open("w"))
-      try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError as error:
-        raise RemoteError(f"Another run is at work in {self.address}, on this machine.") from error
+      if not locks.try_to_lock(lock):
+        raise RemoteError(f"Another run is at work in {self.address}, on this machine.")
       stack.callback(self._remote.remove_if_empty)
       stack.enter_context(self._lease)
       self._fetch()
+      stack.enter_context(self._stop)
       self._stack = stack.pop_all()
     self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
     self._thread.start()
@@ -116,6 +118,7 @@ class Mirror:
     Raises:
       RemoteError: if it cannot be copied; the sentence says where it lies. Where the run ends with
         an error of its own, that is logged.
+      LeaseLostError: instead of the request to stop, where that came of it.
     """
     self._ended.set()
     self._thread.join()
@@ -123,6 +126,11 @@ class Mirror:
     with self._stack, company.finishing() if company else contextlib.nullcontext():
       try:
         self.copy()
+      except LeaseLostError as error:
+        words = f"{error} This one has stopped; what it had lies in {self.folder}."
+        if kind is None or issubclass(kind, StopAskedError):
+          raise LeaseLostError(words) from error
+        logging.error("%s", words)
       except RemoteError as error:
         words = (
           f"{error} All of the run lies in {self.folder}; the same command on this machine goes on."
@@ -135,6 +143,10 @@ class Mirror:
     while not self._ended.wait(_EVERY_SECONDS):
       try:
         self.copy()
+      except LeaseLostError as error:
+        logging.error("%s The run stops at its next step.", error)
+        self._stop.ask()
+        return
       except RemoteError as error:
         logging.warning("%s It is tried again later; nothing is lost.", error)
 
@@ -143,6 +155,7 @@ class Mirror:
 
     Raises:
       RemoteError: for the first file that cannot be copied; those before it are.
+      LeaseLostError: where another run has taken the remote folder; nothing more is written there.
     """
     with self._lock:  # of threads
       self._lease.check()
@@ -154,6 +167,7 @@ class Mirror:
           continue
         content = _read(here[name])
         if content is not None and _stamp(here[name])[:1] == stamp[:1]:
+          self._lease.check()
           self._remote.write(name, content)
           self._known[name] = stamp
           is_changed = True

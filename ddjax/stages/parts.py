@@ -17,7 +17,7 @@ import numpy as np
 import ddjax
 from ddjax.files import atomic
 from ddjax.fitting.host import Watch
-from ddjax.training.trainer import PreemptedError
+from ddjax.training.trainer import StoppedError
 from ddjax.types import DistilledSet, Report
 from ddjax.wording import duration
 
@@ -25,14 +25,13 @@ _SAID_SECONDS = 5.0
 """A piece that took longer is named in the log."""
 
 
-class EvaluationStoppedError(PreemptedError):
+class EvaluationStoppedError(StoppedError):
   """An evaluation was asked to stop; its finished pieces are stored."""
 
   def __init__(self, kind: str):
-    super().__init__(0)
-    self.args = (
+    super().__init__(
       f"Stopped on request in the evaluation of {kind}; the same command goes on from its last "
-      "finished piece.",
+      "finished piece."
     )
 
 

@@ -5,7 +5,6 @@ summary; a config that differs in a field that alters the trajectory is refused,
 """
 
 import contextlib
-import fcntl
 import json
 import pathlib
 import shutil
@@ -15,7 +14,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from ddjax.config import compare
-from ddjax.files import atomic
+from ddjax.files import atomic, locks
 
 CONFIG_NAME = "config.json"
 LOCK_NAME = ".lock"
@@ -26,6 +25,10 @@ SCORES_NAME = "scores"
 
 class RunFolderError(RuntimeError):
   """The run folder cannot be used for this run; says why and what to do."""
+
+
+class FolderInUseError(RunFolderError):
+  """Another process is at work in the run folder."""
 
 
 def default_workdir(config: ConfigDict, overridden: Iterable[str] = ()) -> pathlib.Path:
@@ -67,8 +70,9 @@ class RunFolder:
       overwrite: whether an earlier run in it is deleted.
       is_writer: false on all hosts but the first, which then neither lock nor write.
     Raises:
-      RunFolderError: on entering, if it cannot be written, another process uses it, or
-        `overwrite` would delete a folder that holds something else than a run.
+      FolderInUseError: on entering, if another process uses it.
+      RunFolderError: on entering, if it cannot be written, or `overwrite` would delete a folder
+        that holds something else than a run.
     """
     self.path = pathlib.Path(workdir)
     self._overwrite = overwrite
@@ -82,11 +86,11 @@ class RunFolder:
       try:
         self.path.mkdir(parents=True, exist_ok=True)
         lock = stack.enter_context((self.path / LOCK_NAME).open("w"))
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError as error:
-        raise RunFolderError(f"Another process is at work in {self.path}.") from error
+        is_free = locks.try_to_lock(lock)
       except OSError as error:
         raise RunFolderError(f"Cannot write to workdir {self.path}: {error}") from error
+      if not is_free:
+        raise FolderInUseError(f"Another process is at work in {self.path}.")
       if self._overwrite:
         self._clear()
       self._stack = stack.pop_all()

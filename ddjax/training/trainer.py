@@ -22,39 +22,73 @@ class NonFiniteLossError(RuntimeError):
 
 
 class PreemptedError(processes.StopAskedError):
-  """The run was asked to stop; its state is saved."""
+  """The run was asked to stop; its state is saved.
 
-  def __init__(self, step: int):
+  Attributes:
+    step: at which; None for a `StoppedError`.
+  """
+
+  def __init__(self, step: int | None):
     super().__init__(f"Stopped on request at step {step}; the same command goes on from there.")
     self.step = step
+
+
+class StoppedError(PreemptedError):
+  """What has no steps was asked to stop, an evaluation or a study; takes its sentence."""
+
+  def __init__(self, sentence: str):
+    super().__init__(None)
+    self.args = (sentence,)
 
 
 class StopRequest:
   """Turns SIGTERM, to this host or another, into a flag that the loop reads between calls.
 
-  A context manager.
+  A context manager. One inside another of the same thread is set where the outer one is, whenever
+  that was; SIGTERM sets the outermost, and with it all.
   """
 
-  def __init__(self):
+  _innermost = threading.local()  # of a thread, in its field `request`
+
+  def __init__(self, takes_signal: bool = True):
+    """Asks nothing yet.
+
+    Args:
+      takes_signal: false leaves SIGTERM as it is, for a request that only `ask` sets.
+    """
+    self._takes_signal = takes_signal
     self._event = threading.Event()
     self._company = hosts.company()
+    self._outer: StopRequest | None = None
 
   def __enter__(self) -> "StopRequest":
-    if threading.current_thread() is threading.main_thread():
-      self._previous = signal.signal(signal.SIGTERM, self._ask)
+    self._outer = getattr(self._innermost, "request", None)
+    self._innermost.request = self
+    if self._takes_signal and threading.current_thread() is threading.main_thread():
+      self._previous = signal.signal(signal.SIGTERM, self._on_signal)
     return self
 
   def __exit__(self, *_) -> None:
-    if threading.current_thread() is threading.main_thread():
+    if self._takes_signal and threading.current_thread() is threading.main_thread():
       signal.signal(signal.SIGTERM, self._previous)
+    self._innermost.request = self._outer
 
-  def _ask(self, *_) -> None:
+  def ask(self) -> None:
+    """Sets this one and all inside it, but none outside; from any thread."""
     self._event.set()
     if self._company is not None:
       self._company.ask_to_stop()
 
+  def _on_signal(self, *_) -> None:
+    outermost = self
+    while outermost._outer is not None:
+      outermost = outermost._outer
+    outermost.ask()
+
   def __bool__(self) -> bool:
-    return self._event.is_set() or (self._company is not None and self._company.is_stop_asked)
+    if self._event.is_set() or (self._company is not None and self._company.is_stop_asked):
+      return True
+    return self._outer is not None and bool(self._outer)
 
 
 class Hooks(NamedTuple):

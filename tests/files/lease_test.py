@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 
 import fsspec
@@ -51,9 +52,58 @@ def test_one_that_another_run_has_taken_is_not_used_any_more(remote):
     taken = json.dumps({"owner": "other", "machine": "elsewhere", "process": 7}).encode()
     remote.write(lease.NAME, taken)
     time.sleep(0.5)
-    with pytest.raises(RemoteError, match="process 7 of elsewhere"):
+    with pytest.raises(lease.LeaseLostError, match="process 7 of elsewhere"):
       mine.check()
   assert json.loads(remote.read(lease.NAME))["owner"] == "other"  # and not given back
+
+
+def _write_dead(remote):
+  """A lease of a process of this machine that is gone."""
+  gone = subprocess.Popen([sys.executable, "-c", ""])
+  gone.wait()
+  left = {"owner": "other", "machine": lease.socket.gethostname(), "process": gone.pid}
+  remote.write(lease.NAME, json.dumps(left).encode())
+
+
+def test_of_two_that_see_the_same_dead_holder_the_later_leaves_the_new_lease(remote, monkeypatch):
+  _write_dead(remote)
+  faster, is_dead = Lease(remote), lease._is_dead
+
+  def meanwhile(holder):
+    monkeypatch.setattr(lease, "_is_dead", is_dead)
+    faster.__enter__()  # after the other's look at the old lease, before it deletes it
+    return True
+
+  monkeypatch.setattr(lease, "_is_dead", meanwhile)
+  with pytest.raises(RemoteError, match="Another run is at work in"):
+    Lease(remote).__enter__()
+  faster.check()
+  assert json.loads(remote.read(lease.NAME))["owner"] == faster._owner
+  faster.__exit__()
+  assert remote.files() == {}
+
+
+def test_one_that_is_overtaken_just_after_it_took_over_gives_way(remote, monkeypatch):
+  monkeypatch.setattr(lease, "RENEW_SECONDS", 4.0)  # it looks again after one second
+  _write_dead(remote)
+  other = json.dumps({"owner": "slower", "machine": "elsewhere", "process": 1}).encode()
+  timer = threading.Timer(0.3, remote.write, (lease.NAME, other))
+  timer.start()
+  with pytest.raises(RemoteError, match="Another run has just begun"):
+    Lease(remote).__enter__()
+  timer.join()
+  assert remote.read(lease.NAME) == other
+
+
+def test_an_empty_lease_is_that_of_one_who_is_just_writing_it(remote):
+  remote.write(lease.NAME, b"")
+  other = json.dumps({"owner": "other", "machine": "elsewhere", "process": 7}).encode()
+  timer = threading.Timer(0.3, remote.write, (lease.NAME, other))
+  timer.start()
+  with pytest.raises(RemoteError, match="process 7 of elsewhere"):
+    Lease(remote).__enter__()
+  timer.join()
+  assert remote.read(lease.NAME) == other
 
 
 def test_a_damaged_lease_is_watched_like_another(remote):

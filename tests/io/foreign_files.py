@@ -23,6 +23,8 @@ IMAGES = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype(np.float32)
 PIXELS = (np.random.default_rng(1).integers(0, 256, IMAGES.shape) / np.float32(255)).astype(
   np.float32
 )
+BYTES = np.round(PIXELS * 255).astype(np.uint8)
+NAMES = ("ship", "cat", "dog", "car", "bus")  # one more than has images
 
 
 def first_channels(images):
@@ -194,6 +196,11 @@ def write_huggingface_lists(folder):
   """Parquet of nested lists of floats, and a list for each label."""
   columns = {"image": IMAGES.tolist(), "label": SOFT.tolist()}
   parquet.write_table(table(columns), path := folder / "lists.parquet", compression="zstd")
+  return path
+
+
+def write_parquet(path, columns, features=None, **options):
+  parquet.write_table(table(columns, features), path, **options)
   return path
 
 

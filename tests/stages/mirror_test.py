@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 
 import fsspec
@@ -211,6 +212,47 @@ def test_two_runs_on_one_address_are_refused(address, tmp_path, monkeypatch):
     monkeypatch.setenv("DDJAX_CACHE_DIR", str(tmp_path / "other"))
     with pytest.raises(RemoteError, match="Another run is at work in"):
       ddjax.distill(_config(), address)
+
+
+def _steal(address):
+  """Another run takes the folder, once a checkpoint is there."""
+  deadline = time.monotonic() + 60
+  while "checkpoints/4.tar" not in _names(address) and time.monotonic() < deadline:
+    time.sleep(0.01)
+  taken = json.dumps({"owner": "other", "machine": "elsewhere", "process": 7}).encode()
+  Remote(address).write(lease.NAME, taken)
+
+
+def test_a_run_whose_folder_another_run_has_taken_stops(address, monkeypatch, caplog):
+  monkeypatch.setattr(mirror, "_EVERY_SECONDS", 0.02)
+  thief = threading.Thread(target=_steal, args=(address,))
+  thief.start()
+  many = 10**6  # steps, which would take an hour
+  with pytest.raises(
+    errors.EXPECTED, match="process 7 of elsewhere.*what it had lies in .*machine"
+  ):
+    ddjax.distill(
+      _config(outer__num_steps=many, curve__steps=(many,), trainer__checkpoint_every_steps=4),
+      address,
+    )
+  thief.join()
+  assert caplog.text.count("The run stops at its next step.") == 1
+  assert "tried again later" not in caplog.text
+  folder = local_folder(address)
+  assert not (folder / "report.json").exists() and list((folder / "checkpoints").iterdir())
+  assert json.loads(Remote(address).read(lease.NAME))["owner"] == "other"
+
+
+def test_a_lease_lost_in_what_cannot_stop_is_an_error_at_its_end(address, monkeypatch, caplog):
+  with (
+    pytest.raises(lease.LeaseLostError, match="what it had lies in"),
+    mirrored(address) as folder,
+  ):
+    Remote(address).write(lease.NAME, b'{"owner": "other"}')
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    time.sleep(0.6)
+  assert _names(address) == {lease.NAME}
 
 
 def test_a_refused_config_leaves_nothing_there(address):

@@ -1,13 +1,16 @@
 """The loop, its checkpoints and its refusals, on a method small enough to see through."""
 
 import os
+import pickle
 import signal
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ddjax import errors
 from ddjax.data.splits import rows_by_class
 from ddjax.training import parallel, trainer
 from ddjax.training.checkpoints import CheckpointError, Checkpoints
@@ -131,6 +134,75 @@ def test_sigterm_saves_and_the_next_start_goes_on(tmp_path):
     assert checkpoints.latest_step() == 4
   resumed = _train(tmp_path / "run")
   np.testing.assert_array_equal(whole.synthetic.images, resumed.synthetic.images)
+
+
+def _terminate():
+  os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_before_an_inner_request_is_entered_sets_it_too():
+  with trainer.StopRequest() as outer:
+    assert not outer
+    _terminate()
+    with trainer.StopRequest() as inner, trainer.StopRequest() as innermost:
+      assert inner and innermost
+    assert outer
+  with trainer.StopRequest() as next_one:
+    assert not next_one
+
+
+def test_sigterm_during_an_inner_request_sets_the_outer_ones():
+  before = signal.getsignal(signal.SIGTERM)
+  with trainer.StopRequest() as outer:
+    with trainer.StopRequest() as middle, trainer.StopRequest() as inner:
+      assert not inner and not middle and not outer
+      _terminate()
+      assert inner and middle and outer
+    assert middle and outer
+  assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_is_asked_of_one_sets_those_inside_and_none_outside():
+  with trainer.StopRequest() as outer:
+    with trainer.StopRequest() as middle, trainer.StopRequest() as inner:
+      thread = threading.Thread(target=middle.ask)
+      thread.start()
+      thread.join()
+      assert middle and inner and not outer
+    with trainer.StopRequest() as other:
+      assert not other
+
+
+def test_one_without_the_signal_leaves_it_and_hears_of_it_through_those_inside():
+  before = signal.getsignal(signal.SIGTERM)
+  with trainer.StopRequest(takes_signal=False) as outer:
+    assert signal.getsignal(signal.SIGTERM) == before
+    with trainer.StopRequest() as inner:
+      _terminate()
+      assert inner and outer
+
+
+def test_requests_of_two_threads_are_apart():
+  seen = []
+
+  def look():
+    with trainer.StopRequest() as own:
+      seen.append(bool(own))
+
+  with trainer.StopRequest() as stop:
+    stop.ask()
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+  assert seen == [False]
+
+
+def test_a_stop_without_a_step_is_a_sentence_of_its_own():
+  with pytest.raises(errors.PREEMPTION, match="^Asked to stop; all is saved.$") as caught:
+    raise trainer.StoppedError("Asked to stop; all is saved.")
+  assert isinstance(caught.value, trainer.PreemptedError) and caught.value.step is None
+  again = pickle.loads(pickle.dumps(caught.value))
+  assert isinstance(again, trainer.StoppedError) and str(again) == str(caught.value)
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):

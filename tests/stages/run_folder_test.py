@@ -1,0 +1,36 @@
+"""The lock of a run folder; the rules of going on are tested in `tests/end_to_end_test.py`."""
+
+import errno
+import fcntl
+
+import pytest
+
+from ddjax import errors
+from ddjax.stages.run_folder import FolderInUseError, RunFolder, RunFolderError
+
+
+def test_a_folder_in_use_is_an_error_of_its_own(tmp_path):
+  with RunFolder(tmp_path / "run"), pytest.raises(FolderInUseError, match="is at work in .*run"):
+    RunFolder(tmp_path / "run").__enter__()
+  assert not (tmp_path / "run").exists()  # nothing was written
+  with RunFolder(tmp_path / "run"):
+    pass
+  assert issubclass(FolderInUseError, RunFolderError) and issubclass(
+    FolderInUseError, errors.EXPECTED
+  )
+
+
+def test_a_disk_without_locks_is_a_warning(tmp_path, monkeypatch, caplog):
+  def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+  monkeypatch.setattr(fcntl, "flock", flock)
+  with RunFolder(tmp_path / "run"):
+    assert "cannot be locked on this disk (No locks available)" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(RunFolderError, match="Cannot write to workdir .*file/run") as caught:
+    RunFolder(tmp_path / "file" / "run").__enter__()
+  assert not isinstance(caught.value, FolderInUseError)
