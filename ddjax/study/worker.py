@@ -24,7 +24,7 @@ from ddjax.stages.run_folder import CONFIG_NAME, steps_done
 from ddjax.study.cell import Cell
 from ddjax.study.ledger import FINISHED, Lease, Ledger
 from ddjax.training.processes import StopAskedError
-from ddjax.training.trainer import StopRequest
+from ddjax.training.trainer import StoppedError, StopRequest
 from ddjax.wording import duration
 
 _POLL_SECONDS = 2.0
@@ -119,7 +119,7 @@ class Worker:
             self._run(*found, stop)
             self._on_change(self._ledger.states(self._cells))
           if stop and not self._is_overtaken and not self._is_timed_out:
-            raise StopAskedError("Stopped on request; the same command goes on with what is left.")
+            raise StoppedError("Stopped on request; the same command goes on with what is left.")
       logging.info("max_minutes=%g are over.", self._limits.max_minutes)
     finally:
       if timer is not None:
@@ -168,7 +168,7 @@ class Worker:
 
   def _run(self, cell: Cell, lease: Lease, stop: StopRequest) -> None:
     """Runs a cell and records what came of it."""
-    lease.when_lost(self._overtaken)
+    lease.when_lost(lambda: self._overtaken(stop))
     seconds = self.estimate(cell)
     limit = 60 * self._limits.max_cell_minutes
     facts = {"estimate_seconds": seconds, "device": self._device, "code": self._code}
@@ -300,9 +300,9 @@ class Worker:
     self._is_timed_out = True
     _ask_to_stop()
 
-  def _overtaken(self) -> None:
+  def _overtaken(self, stop: StopRequest) -> None:
     self._is_overtaken = True
-    _ask_to_stop()
+    stop.ask()
 
 
 def _ask_to_stop() -> None:

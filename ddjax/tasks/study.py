@@ -25,7 +25,7 @@ from ddjax.config import compare
 from ddjax.config.check import check_numbers
 from ddjax.files import atomic
 from ddjax.stages.estimate import Estimate, joined
-from ddjax.stages.run_folder import CONFIG_NAME
+from ddjax.stages.run_folder import CONFIG_NAME, FolderInUseError
 from ddjax.study import grid, launchers, live, page, records, summary
 from ddjax.study.cell import Cell
 from ddjax.study.code import code_digest
@@ -105,7 +105,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   worker = Worker(
     cells,
     ledger,
-    Runs(_run, _estimated_seconds, errors.EXPECTED),
+    Runs(_run, _estimated_seconds, errors.EXPECTED, (FolderInUseError,)),
     Limits(config.max_minutes, config.max_cell_minutes, config.max_attempts, config.retry_failed),
     code=code_digest(),
     on_change=writer.on_change,
