@@ -61,12 +61,19 @@ def _order(factor: str, value: Any) -> tuple:
 
 
 class Difference(NamedTuple):
-  """Of one pair of conditions: {seed: b minus a}, over seeds, and whether scores were paired."""
+  """Of one pair of conditions: {seed: b minus a}, over seeds, and whether members are the same."""
 
   pair: Pair
   by_seed: dict[int, Figure]
   estimate: over_seeds.Estimate
   is_paired: bool
+
+  @property
+  def paired_by(self) -> str:
+    """In words."""
+    if len(self.by_seed) == 1:
+      return "splits and examples" if self.is_paired else "none"
+    return "seeds, splits and examples" if self.is_paired else "seeds"
 
 
 def differences(
@@ -100,17 +107,11 @@ def _by_seed(pair: Pair, attack: str, known: dict) -> tuple[dict[int, Figure], b
     if None in values:
       continue
     scores = [_scores(record, attack) for record in records]
+    same = None not in scores and np.array_equal(scores[0].is_member, scores[1].is_member)
     # Over several seeds the seeds tell how differences vary; a bootstrap of each is not needed.
     is_alone = len(set(pair.a.records) & set(pair.b.records)) == 1
-    if is_alone and None not in scores:
-      same = scores[0].is_member.shape == scores[1].is_member.shape and bool(
-        (scores[0].is_member == scores[1].is_member).all()
-      )
-      found[seed] = paired(*scores, known) if same else of.minus(values[1], values[0])
-      are_paired.append(same)
-    else:
-      found[seed] = of.minus(values[1], values[0])
-      are_paired.append(None not in scores)
+    found[seed] = paired(*scores, known) if same and is_alone else of.minus(values[1], values[0])
+    are_paired.append(same)
   return found, bool(are_paired) and all(are_paired)
 
 
