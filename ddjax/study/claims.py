@@ -303,8 +303,8 @@ def build(
     notes=[
       "A claim holds where our value differs from zero in the claimed direction, after Holm's "
       "correction for all rows. It does not where the value differs in the other direction, or "
-      "where the whole interval is nearer to zero than what is negligible (last column). Else it is "
-      "not shown: this study is too small to tell.",
+      "where the whole interval lies nearer to zero than what is negligible (last column). Else it "
+      "is not shown: this study is too small to tell.",
       "Values are means over all conditions (or pairs, or methods) of this study with equal "
       "weight; intervals run over its seeds, or are those of the single seed, and hold for these "
       "methods, settings and data. An effect that goes up for some methods and down for others "

@@ -82,9 +82,9 @@ def as_csv(study: Mapping[str, Any]) -> str:
   factors = list(dict.fromkeys(name for cell in cells for name in cell["factors"]))
   text = io.StringIO()
   table = csv.writer(text, lineterminator="\n")
-  table.writerow(["cell", "role", "state", *factors, *_COLUMNS])
+  table.writerow(["cell", "role", "state", "code", *factors, *_COLUMNS])
   for cell in cells:
-    start = [cell["name"], cell["role"], cell["state"]]
+    start = [cell["name"], cell["role"], cell["state"], cell["code"] or ""]
     start += [_plain(cell["factors"].get(name)) for name in factors]
     for row in cell["figures"] or [[None] * 6]:
       table.writerow([*start, *map(_plain, [*row, cell["seconds"]])])

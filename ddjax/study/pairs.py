@@ -99,18 +99,15 @@ def differences(
 
 def _by_seed(pair: Pair, attack: str, known: dict) -> tuple[dict[int, Figure], bool]:
   """{seed: b minus a}, and whether all are paired by splits and examples."""
-  found, are_paired = {}, []
-  for seed in sorted(set(pair.a.records) & set(pair.b.records)):
-    records = pair.a.records[seed], pair.b.records[seed]
-    key = f"{attack}_auc"
-    values = [of.figure(record, "privacy", key) for record in records]
-    if None in values:
-      continue
-    scores = [_scores(record, attack) for record in records]
+  found, are_paired, key = {}, [], f"{attack}_auc"
+  a, b = (of.by_seed(one, "privacy", key) for one in (pair.a, pair.b))
+  shared = [seed for seed in a if seed in b]
+  for seed in shared:
+    scores = [_scores(one.records[seed], attack) for one in (pair.a, pair.b)]
     same = None not in scores and np.array_equal(scores[0].is_member, scores[1].is_member)
     # Over several seeds the seeds tell how differences vary; a bootstrap of each is not needed.
-    is_alone = len(set(pair.a.records) & set(pair.b.records)) == 1
-    found[seed] = paired(*scores, known) if same and is_alone else of.minus(values[1], values[0])
+    is_bootstrap = same and len(shared) == 1
+    found[seed] = paired(*scores, known) if is_bootstrap else of.minus(b[seed], a[seed])
     are_paired.append(same)
   return found, bool(are_paired) and all(are_paired)
 
