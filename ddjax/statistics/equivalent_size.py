@@ -101,8 +101,8 @@ def p_of_excess(curve: Mapping[float, Sample], target: Sample, size: float) -> f
       return None
     parts.append((weight**2 * np.var(means, ddof=1) / len(means), len(means) - 1))
   variance = sum(part for part, _ in parts)
-  if variance == 0:
-    return float(value == 0)
+  if variance < 1e-24:  # rounding alone
+    return float(abs(value) < 1e-12)
   degrees = variance**2 / sum(part**2 / count for part, count in parts)
   return float(2 * scipy.special.stdtr(degrees, -abs(value) / np.sqrt(variance)))
 

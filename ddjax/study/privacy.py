@@ -130,9 +130,9 @@ def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> 
   rate = words(low.removeprefix(f"{attack}_")) if low else "TPR at low FPR"
   return page.table(
     "leaks",
-    f"What membership inference ({words(attack)}) finds out of the predictor that each set trained, "
-    "beside random subsets of the same members and all of them, and how many synthetic images lie "
-    "nearest to a train image.",
+    f"What membership inference ({words(attack)}) finds out of the predictor that each set "
+    "trained, beside random subsets of the same members and all of them, and how many synthetic "
+    "images lie nearest to a train image.",
     [
       *page.factor_columns(names),
       ("predictor", "text"),

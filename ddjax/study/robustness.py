@@ -110,8 +110,8 @@ def _answer(methods, gains, of_full) -> str:
     )
   best, most = max(measured, key=lambda pair: pair[0]["value"])
   text = (
-    f"Networks trained on {of.describe(most.factors, names)} withstand the most: fooling them takes "
-    f"{page.with_interval(best)} of the size of an image ({of.seeds_in_words([most])})"
+    f"Networks trained on {of.describe(most.factors, names)} withstand the most: fooling them "
+    f"takes {page.with_interval(best)} of the size of an image ({of.seeds_in_words([most])})"
   )
   for label, column in (("random subsets", gains), ("the full set", of_full)):
     known = [one for one in column if one is not None and one.p is not None]

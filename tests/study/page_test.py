@@ -78,6 +78,18 @@ def test_the_csv_has_a_row_for_each_cell_and_figure(study, folder):
   assert {row["state"] for row in rows} == {"done", "failed", "too dear", "waiting"}
 
 
+def test_cells_of_several_versions_of_the_code_are_told(tmp_path):
+  records = [made.record(reports={}, seed=seed)._replace(code=f"1.0+{seed}") for seed in (0, 1)]
+  study = summary.summarise(records, {})
+  page.write(tmp_path, study)
+  text = (tmp_path / "study.html").read_text()
+  assert "several versions of the code" in text and "1.0+0 (1 cell); 1.0+1 (1 cell)" in text
+  assert "<td><code>1.0+1</code></td>" in text
+  rows = list(csv.DictReader(io.StringIO((tmp_path / "study.csv").read_text())))
+  assert [row["code"] for row in rows] == ["1.0+0", "1.0+1"]
+  assert "several versions" not in page.render(summary.summarise(records[:1], {}), {})
+
+
 @pytest.mark.parametrize("records", [[], [made.record(state="running")]])
 def test_a_study_that_has_just_begun(tmp_path, records):
   paths = page.write(tmp_path, summary.summarise(records, {}))

@@ -19,10 +19,32 @@ def test_counts_and_progress():
   assert study["counts"] == {"done": 33, "waiting": 1, "failed": 1, "too dear": 1}
   assert study["progress"] == (
     "33 of 36 cells are done (1 waiting, 1 failed, 1 too dear). The cells took 55 min 00 s of "
-    "computing. What is left is estimated at 2 min 00 s."
+    "computing. What is left is estimated at 2 min 00 s of computing."
   )
   assert study["title"] == "A study of dataset distillation on digits, preset made"
   assert study["format"] == 1 and study["hardware"] == ["CPU, 2 cores (33 cells)"]
+
+
+def test_what_is_left_is_told_by_cells_that_differ_in_the_seed():
+  done = made.record(reports={}, seed=0)  # took 100 s
+  waiting = [
+    made.record(state="waiting", seed=1)._replace(estimate_seconds=1.0),
+    made.record(state="waiting", ipc=10)._replace(estimate_seconds=7.0),
+    made.record(state="running", ipc=50)._replace(estimate_seconds=None),
+    made.record(state="waiting", method="kip")._replace(estimate_seconds=None),
+  ]
+  assert summary.progress([done, *waiting]).endswith(
+    "What is left is estimated at 3 min 27 s of computing, without 1 that have no estimate."
+  )
+
+
+def test_which_code_made_which_cell():
+  records = [
+    made.record(reports={}, seed=seed)._replace(code=f"1.0+{seed // 2}") for seed in (0, 1, 2)
+  ]
+  study = summary.summarise(records, made.CONFIG)
+  assert study["codes"] == ["1.0+0 (2 cells)", "1.0+1 (1 cell)"]
+  assert [cell["code"] for cell in study["cells"]] == ["1.0+0", "1.0+0", "1.0+1"]
 
 
 def test_no_cells_at_all():
