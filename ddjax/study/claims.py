@@ -122,23 +122,32 @@ def _of_privacy(methods, attack: str | None, found) -> list[Claim]:
         ("leaks", "leaks-figure"),
       )
     )
-  texts = {
-    "ipc": ("The leak depends on the number of images a class.", "more images a class"),
-    "init": ("The leak depends on the initialisation.", "a start other than real images"),
-    "num_classes": ("The leak depends on the number of classes.", "more classes"),
+  changes = {
+    "ipc": ("number of images a class", "more images a class"),
+    "init": ("initialisation", "a start other than real images"),
+    "num_classes": ("number of classes", "more classes"),
   }
-  for factor, (text, change) in texts.items():
-    made.append(
-      Claim(
-        factor,
-        text,
-        f"change of the AUC of {name} with {change}",
-        0,
-        _SMALL_AUC,
-        *(pairs.factor_mean(found, factor) or (None, 0)),
-        ("factors", "factors-figure"),
+  for factor, (on, change) in changes.items():
+    for suffix, subject in (("", "networks"), (f", {of.KERNEL}", of.KERNEL)):
+      pairs_of = [
+        one
+        for one in found
+        if (of.predictor_of(one.pair.a, "privacy") == of.KERNEL) == bool(suffix)
+      ]
+      mean = pairs.factor_mean(pairs_of, factor)
+      if suffix and mean is None:
+        continue
+      made.append(
+        Claim(
+          f"{factor}{suffix}",
+          f"The leak of {subject} depends on the {on}.",
+          f"change of the AUC of {name} with {change}",
+          0,
+          _SMALL_AUC,
+          *(mean or (None, 0)),
+          ("factors", "factors-figure"),
+        )
       )
-    )
   return made
 
 

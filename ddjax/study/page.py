@@ -33,6 +33,8 @@ DRAWINGS = {
 """Kinds of figures: (data) -> a Matplotlib figure."""
 _COLUMNS = ("axis", "figure", "value", "low", "high", "num_models", "seconds")
 _OPEN_ROWS = 40
+_DENSE_COLUMNS = 11
+"""A table with more columns than this breaks its intervals where it has to, to fit the page."""
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -131,6 +133,7 @@ def render(study: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     cells=[(cell, _time(cell["seconds"])) for cell in study["cells"]],
     config=json.dumps(study["config"], indent=2),
     open_rows=_OPEN_ROWS,
+    dense_columns=_DENSE_COLUMNS,
   )
 
 

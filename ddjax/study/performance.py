@@ -238,8 +238,8 @@ def _of_experts(records: Sequence[Record]) -> list[str]:
   if not taken:
     return []
   return [
-    f"Expert trajectories took {duration(sum(taken))}; the costs of the cells that follow them hold "
-    "an even share each ([[cost]], [[pareto]])."
+    f"Expert trajectories took {duration(sum(taken))}; the costs of the cells that follow them "
+    "hold an even share each ([[cost]], [[pareto]])."
   ]
 
 
