@@ -252,7 +252,8 @@ def _of_fairness(methods: Sequence[Condition]) -> list[Claim]:
 
 def in_words(claim: Claim, word: str) -> str:
   """A claim's verdict in a sentence, with the value, its interval, seeds and what it rests on."""
-  text = f"{claim.text.removesuffix('.')}: {word}"
+  told = "does not hold" if word == DOES_NOT else word
+  text = f"{claim.text.removesuffix('.')}: {told}"
   if claim.estimate is None:
     return f"{text}."
   seeds = claim.estimate.num_seeds

@@ -52,10 +52,10 @@ def _gain(one: Condition, prefix: str, gain_prefix: str) -> over_seeds.Estimate 
 
 def _table(methods, names, gains, of_full) -> dict[str, Any]:
   starts = ("pgd_linf_", "pgd_l2_", "autoattack_linf_", "worst_case_linf_")
-  keys = [key for start in starts if (key := of.key_like(methods, "robustness", start))]
-  keys = keys[:3]  # the worst case stands in where AutoAttack was not run
-  keys = ["clean", *keys, "corruption_mean"]
-  keys = [key for key in keys if of.key_like(methods, "robustness", key)]
+  found = [of.key_like(methods, "robustness", start) for start in starts]
+  found = [key for key in found if key and _is_measured(methods, key)]
+  # The worst case of all attacks stands in where AutoAttack was not run.
+  keys = ["clean", *found[:3], *(["corruption_mean"] * _is_measured(methods, "corruption_mean"))]
   tested = [(i, kind, one) for kind, column in (("random", gains), ("full", of_full))
             for i, one in enumerate(column) if one is not None and one.p is not None]  # fmt: skip
   p_values = {
@@ -90,6 +90,10 @@ def _table(methods, names, gains, of_full) -> dict[str, Any]:
     ],
     rows,
   )
+
+
+def _is_measured(methods: Sequence[Condition], key: str) -> bool:
+  return any(of.by_seed(one, "robustness", key) for one in methods)
 
 
 def _answer(methods, gains, of_full) -> str:

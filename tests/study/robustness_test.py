@@ -40,6 +40,18 @@ def test_the_table():
   assert row["against the full set"]["value"] == pytest.approx(-0.019)
 
 
+def test_the_worst_case_stands_in_for_autoattack():
+  records = _records(seeds=(0,))
+  for one in records:
+    scalars = one.report["reports"]["robustness"]["scalars"]
+    scalars |= {"autoattack_linf_8_255": None, "worst_case_linf_8_255": 0.6, "pgd_l2_1_255": 0.7}
+  table = robustness.build(records, {})["tables"][0]
+  names = [column["name"] for column in table["columns"]]
+  assert names[2:7] == [
+    "clean", "PGD l∞ 8/255", "PGD l2 1/255", "worst case l∞ 8/255", "corruption mean",
+  ]  # fmt: skip
+
+
 def test_curves_have_the_random_subset_and_the_full_set():
   figures = {one["kind"]: one for one in robustness.build(_records(), {})["figures"]}
   (panel,) = figures["epsilon"]["data"]["panels"].values()

@@ -93,6 +93,43 @@ def test_any_part_of_a_study_can_be_shown(number):
   assert "could not be made" not in json.dumps(study["sections"])
 
 
+def _two_kinds():
+  """KIP whitens, the others do not; what methods are held against comes once a kind."""
+  made_once = made.study(ipcs=(1,), inits=("real",))
+  records = []
+  for kind in ("standardise", "zca"):
+    for one in made_once:
+      if one.role == "method" and (one.factors["method"] == "kip") != (kind == "zca"):
+        continue
+      factors = one.factors | {"preprocessing": kind}
+      report = one.report
+      if kind == "zca" and one.role in ("full", "curve", "steps") and report:
+        report = report | {"reports": {"accuracy": made.accuracy(0.2)}}  # told apart by this
+      records.append(one._replace(factors=factors, name=f"{one.name}-{kind}", report=report))
+  return records
+
+
+def test_two_kinds_of_preprocessing_stand_apart():
+  study = summary.summarise(_two_kinds(), made.CONFIG)
+  assert "could not be made" not in json.dumps(study["sections"])
+  performance = next(one for one in study["sections"] if one["name"] == "performance")
+  table = performance["tables"][0]
+  names = [column["name"] for column in table["columns"]]
+  kinds = {row[0]: row[names.index("preprocessing")] for row in table["rows"]}
+  assert kinds == {"KIP": "zca", "DC": "standardise", "DM": "standardise", "MTT": "standardise"}
+  full = {row[0]: row[names.index("full set")]["value"] for row in table["rows"]}
+  assert full["KIP"] == pytest.approx(0.2) and full["DC"] == pytest.approx(0.97)
+  worth = next(one for one in performance["tables"] if one["name"] == "worth")
+  places = [column["name"] for column in worth["columns"]]
+  steps = {row[0]: row[places.index("worth steps on real data")] for row in worth["rows"]}
+  assert steps["KIP"]["value"] == "more than 1,000" and steps["DC"]["value"] < 100
+
+
+def test_one_kind_of_preprocessing_is_not_named():
+  study = summary.summarise(made.study(seeds=(0,)), made.CONFIG)
+  assert "preprocessing" not in json.dumps(study["sections"])
+
+
 @pytest.mark.parametrize("axis", ["accuracy", "privacy", "robustness", "fairness"])
 def test_a_study_of_one_axis_alone(axis):
   records = [
