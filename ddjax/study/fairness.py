@@ -119,8 +119,9 @@ def _answer(methods, columns) -> str:
       f"{page.with_interval(least)} apart ({of.seeds_in_words([fair])})"
     )
   elif format_number(least["value"]) == format_number(most["value"]):
+    kinds = "both kinds" if len(cells) == 2 else f"all {len(cells)} kinds"
     text = (
-      f"The gap between the best and the worst class is alike with all {len(cells)} kinds of set, "
+      f"The gap between the best and the worst class is alike with {kinds} of set, "
       f"{page.with_interval(least)} ({of.seeds_in_words([fair, unfair])})"
     )
   p_values = _corrected(columns)

@@ -208,6 +208,9 @@ def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Differenc
       pairs_of = f"{mean[1]} pair{'s' if mean[1] != 1 else ''}"
       parts.append(f"{change} by {page.with_interval(cell, is_signed=True)} ({pairs_of})")
   if parts:
+    kernels = of.by_kernel((one.pair.a for one in found), "privacy")[1]
+    if kernels and len(kernels) < len(found):
+      parts[-1] += f", pairs of {of.KERNEL} included"
     shown = sum(p < over_seeds.LEVEL for p in corrected(found).values())
     text += (
       f" On average the AUC changes with {page.joined(parts)}; {shown} of {len(found)} "

@@ -33,7 +33,7 @@ def test_equal_gaps_are_not_put_in_order():
   ]
   answer = fairness.build(records, {})["answer"]
   assert answer.startswith(
-    "The gap between the best and the worst class is alike with all 2 kinds of set, 0.747 [0.737, "
+    "The gap between the best and the worst class is alike with both kinds of set, 0.747 [0.737, "
     "0.777] (one seed); "
   )
 

@@ -58,5 +58,13 @@ def test_the_predictor_is_a_column_and_a_note():
   assert "KIP (1 image a class) through kernel regression, AUC 0.900" in section["answer"]
 
 
+def test_pairs_of_both_predictors_are_told():
+  records = [_record(0.6 + ipc / 100, method=m, ipc=ipc) for m in ("kip", "dm") for ipc in (1, 10)]
+  assert "included" not in privacy.build(records, {})["answer"]
+  for one in records[:2]:
+    one.report["reports"]["privacy"]["settings"]["predictor"] = "kernel regression"
+  assert "(2 pairs), pairs of kernel regression included;" in privacy.build(records, {})["answer"]
+
+
 def test_nothing_measured():
   assert privacy.build([made.record(reports={})], {})["answer"] == page.NOTHING
