@@ -2,16 +2,16 @@
 
 The curve is the figure by size. It is made monotone by isotonic regression (Barlow et al. 1972,
 pooling of adjacent violators), and read between two sizes along the logarithm of the size. The
-interval is a percentile bootstrap that draws seeds, then the networks of each drawn seed.
+interval holds 95 % of readings whose means are drawn again, see `ddjax.statistics.replicates`.
 """
 
-from typing import Mapping, NamedTuple, Sequence
+from typing import Mapping, NamedTuple
 
 from jaxtyping import Float
 import numpy as np
+import scipy  # its parts, which take a second, load on first use
 
-Sample = Sequence[Sequence[float]]
-"""A figure by seed and network: one sequence a seed, one number a network."""
+from ddjax.statistics.replicates import Sample, draw_means, sample_mean
 
 
 class Size(NamedTuple):
@@ -36,14 +36,14 @@ class Size(NamedTuple):
 
 
 def equivalent_size(
-  curve: Mapping[float, Sample], target: Sample, *, num_bootstrap: int = 2000, seed: int = 0
+  curve: Mapping[float, Sample], target: Sample, *, num_draws: int = 2000, seed: int = 0
 ) -> Size:
   """The size at which the curve reaches the target's mean.
 
   Args:
     curve: {size > 0: sample}, two sizes at least.
     target: sample of what the size is wanted for.
-    num_bootstrap: replicates.
+    num_draws: of all means.
     seed: of the draws.
   Raises:
     ValueError: for fewer than two sizes, one that is not positive, or an empty sample.
@@ -53,7 +53,7 @@ def equivalent_size(
     raise ValueError(f"A curve needs two sizes at least, all positive; these are {sizes}.")
   samples = [curve[size] for size in sizes]
   for sample in (*samples, target):
-    if not len(sample) or not all(len(networks) for networks in sample):
+    if not len(sample) or not all(len(networks) for networks in sample.values()):
       raise ValueError("A sample of the curve, or the target, holds no number.")
   rng = np.random.default_rng(seed)
   logs = np.log(sizes)
@@ -62,39 +62,49 @@ def equivalent_size(
     return read_backwards(logs, isotonic(means), wanted)
 
   value = invert(np.array([sample_mean(sample) for sample in samples]), sample_mean(target))
-  columns = [redraw(sample, num_bootstrap, rng) for sample in samples]
-  wanted = redraw(target, num_bootstrap, rng)
+  *columns, wanted = draw_means([*samples, target], num_draws, rng)
   drawn = np.sort([invert(row, one) for row, one in zip(np.stack(columns, 1), wanted)])
-  low, high = drawn[[int(0.025 * num_bootstrap), int(np.ceil(0.975 * num_bootstrap)) - 1]]
+  low, high = drawn[[int(0.025 * num_draws), int(np.ceil(0.975 * num_draws)) - 1]]
   ends = [np.exp(end) if np.isfinite(end) else end for end in (value, low, high)]
   return Size(*map(float, ends), float(sizes[0]), float(sizes[-1]))
 
 
-def sample_mean(sample: Sample) -> float:
-  """Mean over seeds of the mean over networks."""
-  return float(np.mean([np.mean(networks) for networks in sample]))
+def p_of_excess(curve: Mapping[float, Sample], target: Sample, size: float) -> float | None:
+  """Two-sided p-value that the target lies on the curve at a size.
 
+  The curve is read there between its two nearest sizes, along the logarithm. Where all have two
+  seeds in common, the test is Student's on the differences by seed, else that of Welch (1947).
 
-def redraw(sample: Sample, num: int, rng: np.random.Generator) -> Float[np.ndarray, " num"]:
-  """Means of resampled seeds and networks, f64[num].
-
-  Where there are several seeds, deviations are stretched by sqrt(n / (n - 1)), so that their
-  variance is unbiased for few seeds; likewise the networks of a single seed.
+  Args:
+    curve: {size > 0: sample}.
+    target: sample.
+    size: at which the curve is read.
+  Returns:
+    None for a size outside the curve, or where nothing tells how means vary.
   """
-  count = len(sample)
-  if count == 1:
-    return _stretched(np.asarray(sample[0], np.float64), num, rng)
-  means = np.array([np.mean(networks) for networks in sample])
-  return _stretched(means, num, rng)
-
-
-def _stretched(values: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
-  """Bootstrap means with the variance of the sample's own mean."""
-  count = len(values)
-  if count == 1:
-    return np.full(num, values[0])
-  means = values[rng.integers(count, size=(num, count))].mean(axis=1)
-  return values.mean() + (means - values.mean()) * np.sqrt(count / (count - 1))
+  below = max((one for one in curve if one <= size), default=None)
+  above = min((one for one in curve if one >= size), default=None)
+  if below is None or above is None:
+    return None
+  share = 0.0 if above == below else np.log(size / below) / np.log(above / below)
+  terms = [(1.0, target), (share - 1.0, curve[below])]
+  if share:
+    terms.append((-share, curve[above]))
+  seeds = sorted(set.intersection(*(set(sample) for _, sample in terms)))
+  if len(seeds) > 1:
+    terms = [(1.0, {seed: [sum(w * np.mean(one[seed]) for w, one in terms)] for seed in seeds})]
+  value = sum(weight * sample_mean(sample) for weight, sample in terms)
+  parts = []
+  for weight, sample in terms:
+    means = [np.mean(one) for one in sample.values()] if len(sample) > 1 else [*sample.values()][0]
+    if len(means) < 2:
+      return None
+    parts.append((weight**2 * np.var(means, ddof=1) / len(means), len(means) - 1))
+  variance = sum(part for part, _ in parts)
+  if variance < 1e-24:  # rounding alone
+    return float(abs(value) < 1e-12)
+  degrees = variance**2 / sum(part**2 / count for part, count in parts)
+  return float(2 * scipy.special.stdtr(degrees, -abs(value) / np.sqrt(variance)))
 
 
 def isotonic(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -6,7 +6,7 @@ from jaxtyping import Float, Integer
 import numpy as np
 import scipy  # its parts, which take a second, load on first use
 
-from ddjax.statistics.equivalent_size import Sample, sample_mean
+from ddjax.statistics.replicates import draw_means, sample_mean
 
 _NORMAL = 1.959963984540054
 
@@ -39,63 +39,34 @@ class Measured(NamedTuple):
   by_seed: Mapping[int, Sequence[float]]
   error: float = 0.0
 
-  def sample(self) -> Sample:
-    """By seed and network."""
-    return list(self.by_seed.values())
-
 
 def ranks(
-  things: Sequence[Measured], *, is_higher_better: bool, num_bootstrap: int = 2000, seed: int = 0
+  things: Sequence[Measured], *, is_higher_better: bool, num_draws: int = 4000, seed: int = 0
 ) -> Ranks:
-  """Orders things, and redraws seeds and networks to see how often the order stays.
+  """Orders things, and draws their means again to see how often each has which rank.
 
-  Seeds are drawn together for things that have the same ones; then deviations are stretched by
-  sqrt(n / (n - 1)), which makes their variance unbiased. A thing of one seed redraws its networks,
-  or where it has a single number, adds noise of its standard error. Ties are broken at random.
+  Draws are those of `ddjax.statistics.replicates.draw_means`: seeds that things share are drawn
+  together, and few seeds make a rank no surer than Student's t does. Ties are broken at random.
 
   Args:
     things: at least one.
     is_higher_better: of the figure.
-    num_bootstrap: replicates.
+    num_draws: of each mean.
     seed: of the draws.
   """
   sign = -1.0 if is_higher_better else 1.0
   rng = np.random.default_rng(seed)
-  shared: dict[tuple[int, ...], np.ndarray] = {}
-  drawn = np.stack([_redraw(one, shared, num_bootstrap, rng) for one in things], axis=1)
+  samples = [one.by_seed for one in things]
+  drawn = draw_means(samples, num_draws, rng, [one.error for one in things]).T
   jitter = rng.random(drawn.shape)
   order = np.lexsort((jitter, sign * drawn), axis=1)
   places = np.empty_like(order)
   np.put_along_axis(places, order, np.broadcast_to(np.arange(len(things)), order.shape), axis=1)
   probability = (places[:, :, None] == np.arange(len(things))).mean(axis=0)
-  centres = sign * np.array([sample_mean(one.sample()) for one in things])
+  centres = sign * np.array([sample_mean(sample) for sample in samples])
   rank = np.empty(len(things), np.int64)
   rank[centres.argsort(kind="stable")] = np.arange(1, len(things) + 1)
   return Ranks(rank, probability)
-
-
-def _redraw(
-  one: Measured, shared: dict[tuple[int, ...], np.ndarray], num: int, rng: np.random.Generator
-) -> np.ndarray:
-  """Replicates of the mean, f64[num]."""
-  seeds = tuple(sorted(one.by_seed))
-  if len(seeds) > 1:
-    means = np.array([np.mean(one.by_seed[seed]) for seed in seeds])
-    key = seeds
-  else:
-    means = np.asarray(one.by_seed[seeds[0]], np.float64)
-    key = None
-  count = len(means)
-  if count == 1:
-    return means[0] + one.error * rng.standard_normal(num)
-  if key is None:
-    chosen = rng.integers(count, size=(num, count))
-  else:
-    if key not in shared:
-      shared[key] = rng.integers(count, size=(num, count))
-    chosen = shared[key]
-  stretch = np.sqrt(count / (count - 1))
-  return means.mean() + stretch * (means[chosen].mean(axis=1) - means.mean())
 
 
 class Correlation(NamedTuple):

@@ -35,7 +35,7 @@ class Claim(NamedTuple):
     text: the claim in a sentence.
     measure: what our value is.
     direction: 1 where the claim says that it is positive, -1 negative, 0 that it is not zero.
-    small: a value within plus or minus this counts as none.
+    small: a value within plus or minus this is negligible.
     estimate: the value with interval and p, None where it is not measured.
     num_conditions: over how many conditions or pairs the value is a mean.
     rests_on: names of the table and the figure.
@@ -59,7 +59,7 @@ def verdict(claim: Claim, p: float | None) -> str:
     p: its p-value, corrected for the number of claims.
   Returns:
     "holds" where the value differs from zero in the claimed direction; "does not" where it differs
-    in the other one, or where the interval lies within plus or minus what counts as none; else
+    in the other one, or where the interval lies within plus or minus what is negligible; else
     "not shown"; "not measured" without a value.
   """
   one = claim.estimate
@@ -94,63 +94,100 @@ def claims(
   return [*_of_privacy(methods, attack, found), *_of_robustness(methods), *_of_fairness(methods)]
 
 
+def _by_predictor(methods, report: str) -> list[tuple[str, str, list[Condition]]]:
+  """[(what is added to a claim's name, its subject, conditions)]: networks, then kernels if any.
+
+  A claim on networks rests on networks alone.
+  """
+  networks, kernels = of.by_kernel(methods, report)
+  rows = [("", "Networks trained on", networks)]
+  return [*rows, (f", {of.KERNEL}", "Kernel regression on", kernels)] if kernels else rows
+
+
 def _of_privacy(methods, attack: str | None, found) -> list[Claim]:
   name = words(attack) if attack else "an attack"
-  leaks = [of.by_seed(one, "privacy", f"{attack}_auc") for one in methods] if attack else []
-  above = of.mean_over([privacy.above_guessing(row) for row in leaks if row], _LIMITS)
-  made = [
-    Claim(
-      "leak",
-      "Networks trained on distilled data give away which real examples were distilled.",
-      f"AUC of {name} minus one half",
-      1,
-      0.005,
-      *(above or (None, 0)),
-      ("leaks", "leaks-figure"),
-    )
-  ]
-  texts = {
-    "ipc": ("The leak depends on the number of images a class.", "more images a class"),
-    "init": ("The leak depends on the initialisation.", "another beginning than real images"),
-    "num_classes": ("The leak depends on the number of classes.", "more classes"),
-  }
-  for factor, (text, change) in texts.items():
+  made = []
+  for suffix, subject, conditions in _by_predictor(methods, "privacy"):
+    leaks = [of.by_seed(one, "privacy", f"{attack}_auc") for one in conditions] if attack else []
+    above = of.mean_over([privacy.above_guessing(row) for row in leaks if row], _LIMITS)
+    verb = "gives" if suffix else "give"
     made.append(
       Claim(
-        factor,
-        text,
-        f"change of the AUC of {name} with {change}",
-        0,
-        _SMALL_AUC,
-        *(pairs.factor_mean(found, factor) or (None, 0)),
-        ("factors", "factors-figure"),
+        f"leak{suffix}",
+        f"{subject} distilled data {verb} away which real examples were distilled.",
+        f"AUC of {name} minus one half",
+        1,
+        0.005,
+        *(above or (None, 0)),
+        ("leaks", "leaks-figure"),
       )
     )
+  changes = {
+    "ipc": ("number of images a class", "more images a class"),
+    "init": ("initialisation", "a start other than real images"),
+    "num_classes": ("number of classes", "more classes"),
+  }
+  for factor, (on, change) in changes.items():
+    for suffix, subject in (("", "networks"), (f", {of.KERNEL}", of.KERNEL)):
+      pairs_of = [
+        one
+        for one in found
+        if (of.predictor_of(one.pair.a, "privacy") == of.KERNEL) == bool(suffix)
+      ]
+      mean = pairs.factor_mean(pairs_of, factor)
+      if suffix and mean is None:
+        continue
+      made.append(
+        Claim(
+          f"{factor}{suffix}",
+          f"The leak of {subject} depends on the {on}.",
+          f"change of the AUC of {name} with {change}",
+          0,
+          _SMALL_AUC,
+          *(mean or (None, 0)),
+          ("factors", "factors-figure"),
+        )
+      )
   return made
 
 
-def _of_robustness(methods: Sequence[Condition]) -> list[Claim]:
+def _against(methods, report: str, key: str, limits, claim: str) -> list[Claim]:
+  """Whether predictors fare worse than on the full set and on random subsets.
+
+  Args:
+    methods: conditions.
+    report: name of the report.
+    key: of the figure.
+    limits: its least and largest difference.
+    claim: "robust" or "fair".
+  """
+  is_fair = claim == "fair"
+  figure = "gap between classes" if is_fair else "relative perturbation"
   made = []
   for label, prefix, gain in (
     ("the full set", "full_", "gain_over_full_"),
     ("random real subsets of equal size", "random_subset_", "gain_over_random_"),
   ):
-    rows = [
-      of.difference(one, "robustness", robustness.PERTURBATION, None, prefix, gain)
-      for one in methods
-    ]
-    mean = of.mean_over([row for row in rows if row], (-np.inf, np.inf))
-    made.append(
-      Claim(
-        f"robust against {label}",
-        f"Networks trained on distilled sets are less robust than those of {label}.",
-        f"relative perturbation minus that of {label}",
-        -1,
-        _SMALL_PERTURBATION,
-        *(mean or (None, 0)),
-        ("robustness-table", "robustness-figure"),
+    for suffix, subject, conditions in _by_predictor(methods, report):
+      rows = [of.difference(one, report, key, None, prefix, gain) for one in conditions]
+      mean = of.mean_over([row for row in rows if row], limits)
+      made.append(
+        Claim(
+          f"{claim} against {label}{suffix}",
+          f"{subject} distilled sets {'is' if suffix else 'are'} less {claim} "
+          f"{'between classes ' if is_fair else ''}than on {label}.",
+          f"{figure} minus that of {label}",
+          1 if is_fair else -1,
+          _SMALL_GAP if is_fair else _SMALL_PERTURBATION,
+          *(mean or (None, 0)),
+          (f"{report}-table", f"{report}-figure"),
+        )
       )
-    )
+  return made
+
+
+def _of_robustness(methods: Sequence[Condition]) -> list[Claim]:
+  made = _against(methods, "robustness", robustness.PERTURBATION, (-np.inf, np.inf), "robust")
   spread, count = largest_between_methods(methods, "robustness", robustness.PERTURBATION)
   made.append(
     Claim(
@@ -172,6 +209,8 @@ def largest_between_methods(
 ) -> tuple[over_seeds.Estimate | None, int]:
   """The largest difference between methods, on the settings that all of them have.
 
+  Of networks alone, and of the preprocessing that most methods have.
+
   Args:
     methods: conditions.
     report: name of the report.
@@ -179,8 +218,15 @@ def largest_between_methods(
   Returns:
     the estimate over seeds, None for fewer than two methods or seeds; and the number of methods.
   """
+  networks = [one for one in of.by_kernel(methods, report)[0] if of.by_seed(one, report, key)]
+  kinds: dict[Any, set[str]] = {}
+  for one in networks:
+    kinds.setdefault(one.factors.get("preprocessing"), set()).add(one.method)
+  most = max(kinds, key=lambda kind: len(kinds[kind]), default=None)
   table: dict[str, dict[tuple, dict[int, float]]] = {}
-  for one in robustness.reference(methods):
+  for one in robustness.reference(networks):
+    if one.factors.get("preprocessing") != most:
+      continue
     row = {seed: figure.value for seed, figure in of.by_seed(one, report, key).items()}
     if row:
       setting = tuple(repr(one.factors.get(n)) for n in ("dataset", "num_classes", "ipc"))
@@ -201,25 +247,21 @@ def largest_between_methods(
 
 
 def _of_fairness(methods: Sequence[Condition]) -> list[Claim]:
-  made = []
-  for label, prefix, gain in (
-    ("the full set", "full_", "gain_over_full_"),
-    ("random real subsets of equal size", "random_subset_", "gain_over_random_"),
-  ):
-    rows = [of.difference(one, "fairness", fairness.GAP, None, prefix, gain) for one in methods]
-    mean = of.mean_over([row for row in rows if row], _LIMITS)
-    made.append(
-      Claim(
-        f"fair against {label}",
-        f"Networks trained on distilled sets are less fair between classes than those of {label}.",
-        f"gap between classes minus that of {label}",
-        1,
-        _SMALL_GAP,
-        *(mean or (None, 0)),
-        ("fairness-table", "fairness-figure"),
-      )
-    )
-  return made
+  return _against(methods, "fairness", fairness.GAP, _LIMITS, "fair")
+
+
+def in_words(claim: Claim, word: str) -> str:
+  """A claim's verdict in a sentence, with the value, its interval, seeds and what it rests on."""
+  told = "does not hold" if word == DOES_NOT else word
+  text = f"{claim.text.removesuffix('.')}: {told}"
+  if claim.estimate is None:
+    return f"{text}."
+  seeds = claim.estimate.num_seeds
+  value = page.with_interval(of.as_cell(claim.estimate), is_signed=True)
+  return (
+    f"{text}; {claim.measure} {value}, {'one seed' if seeds == 1 else f'{seeds} seeds'} "
+    f"({', '.join(f'[[{name}]]' for name in claim.rests_on)})."
+  )
 
 
 def corrected(made: Sequence[Claim]) -> list[float | None]:
@@ -262,19 +304,26 @@ def build(
     ]
     for one, p, word in zip(made, p_values, verdicts)
   ]
+  methods = of.conditions(records, "method")
   return page.section(
     "claims",
     QUESTION,
     answer,
+    points=[in_words(one, word) for one, word in zip(made, verdicts)],
     notes=[
       "A claim holds where our value differs from zero in the claimed direction, after Holm's "
       "correction for all rows. It does not where the value differs in the other direction, or "
-      "where the whole interval lies within what counts as none (last column). Else it is not "
-      "shown: this study is too small to tell.",
+      "where the whole interval lies nearer to zero than what is negligible (last column). Else it "
+      "is not shown: this study is too small to tell.",
       "Values are means over all conditions (or pairs, or methods) of this study with equal "
       "weight; intervals run over its seeds, or are those of the single seed, and hold for these "
       "methods, settings and data. An effect that goes up for some methods and down for others "
       "may vanish in the mean: the table that a row rests on has them one by one.",
+      *(
+        note
+        for axis in ("privacy", "robustness", "fairness")
+        for note in of.different_networks(methods, axis, f"Figures of {axis}")
+      ),
     ],
     tables=[
       page.table(
@@ -287,9 +336,9 @@ def build(
           ("p, Holm", "p"),
           ("seeds", "count"),
           ("our measure", "text"),
-          ("mean of", "count"),
+          ("conditions averaged", "count"),
           ("rests on", "text"),
-          ("counts as none", "number"),
+          ("negligible below", "number"),
         ],
         rows,
       )

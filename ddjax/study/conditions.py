@@ -22,7 +22,10 @@ NAMES = {
   "full set": "full set",
 }
 """Methods in words."""
-_CORE = ("method", "dataset", "ipc", "init", "num_classes")
+_CORE = ("method", "dataset", "ipc", "init", "num_classes", "preprocessing")
+DATA = ("dataset", "num_classes", "preprocessing")
+"""Factors that conditions must share to be held against each other."""
+KERNEL = "kernel regression"
 _FRACTIONS = (0.0, 1.0)
 _HALF_NORMAL = 1.959963984540054
 
@@ -99,6 +102,7 @@ def describe(factors: Mapping[str, Any], shown: Sequence[str] = ("ipc", "init"))
     "ipc": lambda value: f"{value} image{'' if value == 1 else 's'} a class",
     "init": lambda value: f"from {value}" + (" images" if value == "real" else ""),
     "num_classes": lambda value: f"{value} classes",
+    "preprocessing": lambda value: f"preprocessing {value}",
   }
   parts = [texts[name](factors[name]) for name in shown if factors.get(name) is not None]
   text = ", ".join(parts)
@@ -108,12 +112,20 @@ def describe(factors: Mapping[str, Any], shown: Sequence[str] = ("ipc", "init"))
 
 
 def varying(conditions: Sequence[Condition]) -> list[str]:
-  """Which of dataset, ipc, init and classes take more than one value; ipc always."""
+  """Which of data set, ipc, init, classes, preprocessing take several values; ipc always."""
   return [
     name
-    for name in ("dataset", "ipc", "init", "num_classes")
+    for name in ("dataset", "ipc", "init", "num_classes", "preprocessing")
     if name == "ipc" or len({repr(one.factors.get(name)) for one in conditions}) > 1
   ]
+
+
+def shared_names(conditions: Sequence[Condition]) -> list[str]:
+  """What names a group of conditions that can be held against each other; always the ipc."""
+  names = varying(conditions)
+  is_several = "dataset" in names or "num_classes" in names
+  shown = ["dataset", "num_classes", "ipc"] if is_several else ["ipc"]
+  return [*shown, "preprocessing"] if "preprocessing" in names else shown
 
 
 def network_of(record: Record, report: str) -> str | None:
@@ -123,17 +135,47 @@ def network_of(record: Record, report: str) -> str | None:
   return networks[0] if networks else None
 
 
-def different_networks(conditions: Iterable[Condition], report: str) -> list[str]:
-  """A sentence where the figures of a report are not all of one predictor; else none."""
+def predictor_of(condition: Condition, report: str) -> str | None:
+  """Whose figures a report's plain ones are: a network, or `KERNEL`; None where it does not say."""
+  for record in condition.records.values():
+    content = (record.report or {"reports": {}})["reports"].get(report)
+    name = content and (content["settings"].get("predictor") or network_of(record, report))
+    if name:
+      return KERNEL if name in ("kernel", KERNEL, "test_accuracy") else name
+  return None
+
+
+def by_kernel(
+  conditions: Iterable[Condition], report: str
+) -> tuple[list[Condition], list[Condition]]:
+  """The conditions whose figures are of networks, and those of kernel regression."""
+  parts: tuple[list[Condition], list[Condition]] = ([], [])
+  for one in conditions:
+    parts[predictor_of(one, report) == KERNEL].append(one)
+  return parts
+
+
+def different_networks(
+  conditions: Iterable[Condition], report: str, figures: str = "Figures"
+) -> list[str]:
+  """A sentence where the `figures` of a report are not all of one predictor; else none."""
   found: dict[str, dict[str, None]] = {}
   for one in conditions:
-    for record in one.records.values():
-      if (network := network_of(record, report)) is not None:
-        found.setdefault(network, {})[one.method] = None
+    if (predictor := predictor_of(one, report)) is not None:
+      found.setdefault(predictor, {})[one.method] = None
   if len(found) < 2:
     return []
-  told = "; ".join(f"{network} of {', '.join(methods)}" for network, methods in found.items())
-  return [f"Figures are not all of one predictor, and compare predictors too: {told}."]
+  told = "; ".join(f"{name} of {', '.join(methods)}" for name, methods in found.items())
+  return [f"{figures} are not all of one predictor, and compare predictors too: {told}."]
+
+
+def own_keys(record: Record, report: str) -> list[str]:
+  """The keys of a report without those of its further predictors, which end in their names."""
+  content = (record.report or {"reports": {}})["reports"].get(report)
+  if content is None:
+    return []
+  others = tuple(f"_{name}" for name in (content["settings"].get("architectures") or ())[1:])
+  return [key for key in content["scalars"] if not key.endswith(others)]
 
 
 def with_accuracy(records: Sequence[Record]) -> tuple[list[Record], bool]:
@@ -191,8 +233,7 @@ def key_like(conditions: Iterable[Condition], report: str, start: str) -> str | 
   """The first key of a report that begins so, such as `pgd_linf_8_255` for `pgd_linf_`."""
   for one in conditions:
     for record in one.records.values():
-      content = record.report["reports"].get(report) if record.report else None
-      for key in (content or {"scalars": {}})["scalars"]:
+      for key in own_keys(record, report):
         if key.startswith(start):
           return key
   return None
@@ -250,8 +291,8 @@ def measured(
 def baseline_of(
   condition: Condition, baselines: Sequence[Condition], method: str
 ) -> Condition | None:
-  """The baseline of a method with the same data, number of classes and images a class."""
-  shared = ("dataset", "num_classes", "ipc")
+  """The baseline of a method with the same data, classes, preprocessing and images a class."""
+  shared = (*DATA, "ipc")
   for one in baselines:
     if one.factors.get("method") == method and all(
       one.factors.get(name) == condition.factors.get(name)

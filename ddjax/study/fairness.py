@@ -2,7 +2,7 @@
 
 from typing import Any, Mapping, Sequence
 
-from ddjax.io.comparisons import words
+from ddjax.io.comparisons import format_number, words
 from ddjax.statistics import over_seeds
 from ddjax.statistics.holm import adjusted
 from ddjax.study import conditions as of
@@ -117,6 +117,12 @@ def _answer(methods, columns) -> str:
     text = (
       f"With {of.describe(fair.factors, names)} the best and the worst class lie "
       f"{page.with_interval(least)} apart ({of.seeds_in_words([fair])})"
+    )
+  elif format_number(least["value"]) == format_number(most["value"]):
+    kinds = "both kinds" if len(cells) == 2 else f"all {len(cells)} kinds"
+    text = (
+      f"The gap between the best and the worst class is alike with {kinds} of set, "
+      f"{page.with_interval(least)} ({of.seeds_in_words([fair, unfair])})"
     )
   p_values = _corrected(columns)
   for name, column in columns.items():

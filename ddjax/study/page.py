@@ -33,6 +33,8 @@ DRAWINGS = {
 """Kinds of figures: (data) -> a Matplotlib figure."""
 _COLUMNS = ("axis", "figure", "value", "low", "high", "num_models", "seconds")
 _OPEN_ROWS = 40
+_DENSE_COLUMNS = 11
+"""A table with more columns than this breaks its intervals where it has to, to fit the page."""
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -82,9 +84,9 @@ def as_csv(study: Mapping[str, Any]) -> str:
   factors = list(dict.fromkeys(name for cell in cells for name in cell["factors"]))
   text = io.StringIO()
   table = csv.writer(text, lineterminator="\n")
-  table.writerow(["cell", "role", "state", *factors, *_COLUMNS])
+  table.writerow(["cell", "role", "state", "code", *factors, *_COLUMNS])
   for cell in cells:
-    start = [cell["name"], cell["role"], cell["state"]]
+    start = [cell["name"], cell["role"], cell["state"], cell["code"] or ""]
     start += [_plain(cell["factors"].get(name)) for name in factors]
     for row in cell["figures"] or [[None] * 6]:
       table.writerow([*start, *map(_plain, [*row, cell["seconds"]])])
@@ -131,6 +133,7 @@ def render(study: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     cells=[(cell, _time(cell["seconds"])) for cell in study["cells"]],
     config=json.dumps(study["config"], indent=2),
     open_rows=_OPEN_ROWS,
+    dense_columns=_DENSE_COLUMNS,
   )
 
 

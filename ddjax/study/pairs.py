@@ -61,12 +61,19 @@ def _order(factor: str, value: Any) -> tuple:
 
 
 class Difference(NamedTuple):
-  """Of one pair of conditions: {seed: b minus a}, over seeds, and whether scores were paired."""
+  """Of one pair of conditions: {seed: b minus a}, over seeds, and whether members are the same."""
 
   pair: Pair
   by_seed: dict[int, Figure]
   estimate: over_seeds.Estimate
   is_paired: bool
+
+  @property
+  def paired_by(self) -> str:
+    """In words."""
+    if len(self.by_seed) == 1:
+      return "splits and examples" if self.is_paired else "none"
+    return "seeds, splits and examples" if self.is_paired else "seeds"
 
 
 def differences(
@@ -92,25 +99,16 @@ def differences(
 
 def _by_seed(pair: Pair, attack: str, known: dict) -> tuple[dict[int, Figure], bool]:
   """{seed: b minus a}, and whether all are paired by splits and examples."""
-  found, are_paired = {}, []
-  for seed in sorted(set(pair.a.records) & set(pair.b.records)):
-    records = pair.a.records[seed], pair.b.records[seed]
-    key = f"{attack}_auc"
-    values = [of.figure(record, "privacy", key) for record in records]
-    if None in values:
-      continue
-    scores = [_scores(record, attack) for record in records]
+  found, are_paired, key = {}, [], f"{attack}_auc"
+  a, b = (of.by_seed(one, "privacy", key) for one in (pair.a, pair.b))
+  shared = [seed for seed in a if seed in b]
+  for seed in shared:
+    scores = [_scores(one.records[seed], attack) for one in (pair.a, pair.b)]
+    same = None not in scores and np.array_equal(scores[0].is_member, scores[1].is_member)
     # Over several seeds the seeds tell how differences vary; a bootstrap of each is not needed.
-    is_alone = len(set(pair.a.records) & set(pair.b.records)) == 1
-    if is_alone and None not in scores:
-      same = scores[0].is_member.shape == scores[1].is_member.shape and bool(
-        (scores[0].is_member == scores[1].is_member).all()
-      )
-      found[seed] = paired(*scores, known) if same else of.minus(values[1], values[0])
-      are_paired.append(same)
-    else:
-      found[seed] = of.minus(values[1], values[0])
-      are_paired.append(None not in scores)
+    is_bootstrap = same and len(shared) == 1
+    found[seed] = paired(*scores, known) if is_bootstrap else of.minus(b[seed], a[seed])
+    are_paired.append(same)
   return found, bool(are_paired) and all(are_paired)
 
 

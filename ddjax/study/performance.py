@@ -22,6 +22,9 @@ _PREFIXES = {
   "full set": "full_",
 }
 
+_MEMORY_IS_COUNTED = ("kip", "label_solve", "mtt")
+"""Methods whose estimate holds the peak of a step; that of the others is the data alone."""
+
 
 def build(
   records: Sequence[Record], config: Mapping[str, Any], is_kernel: bool = False
@@ -46,7 +49,7 @@ def build(
   found = worth.build(records, methods)
   answer = " ".join(part for part in (_answer(shown, rows, gains), worth.sentence(found)) if part)
   names = of.varying(shown)
-  figures = [_dots(methods, baselines, full), _pareto(methods)]
+  figures = [_dots(methods, baselines, full), _pareto(methods, records)]
   if found:
     figures.append(worth.figure(found))
   return page.section(
@@ -81,7 +84,7 @@ def build(
         rows,
       ),
       worth.table(found, names) if found else None,
-      _costs(shown, names),
+      _costs(shown, names, records),
     ],
     figures=figures,
   )
@@ -90,10 +93,14 @@ def build(
 def level(
   condition: Condition, method: str, baselines: Sequence[Condition], report: str, key: str
 ) -> dict[str, Any] | None:
-  """A baseline's figure beside a condition: of its own cells, else of the condition's reports."""
+  """A baseline's figure beside a condition: of its own cells, else of the condition's reports.
+
+  Of a random subset the other way round: the gain beside it is over that of the reports.
+  """
   own = of.baseline_of(condition, baselines, method)
-  found = of.estimated(own, report, key) if own else None
-  return found or of.estimated(condition, report, key, _PREFIXES[method])
+  of_cells = of.estimated(own, report, key) if own else None
+  of_reports = of.estimated(condition, report, key, _PREFIXES[method])
+  return of_reports or of_cells if method == "random" else of_cells or of_reports
 
 
 def _rows(methods, baselines, full, is_kernel: bool):
@@ -153,29 +160,76 @@ def _answer(methods: Sequence[Condition], rows, gains) -> str:
   return f"{text} ([[accuracy]], [[accuracy-figure]])."
 
 
-def cost_of(record: Record) -> dict[str, float | None]:
+def cost_of(record: Record, records: Sequence[Record] = ()) -> dict[str, float | None]:
   """What it took to make the set of a cell.
 
+  Args:
+    record: the cell.
+    records: of the whole study; a cell that follows expert trajectories pays its share of those of
+      the same data and seed, split evenly over the finished cells that follow them.
   Returns:
-    flops and memory as estimated from the program, seconds as taken; experts of MTT, which cells
-    share, are counted where the cell's report has them.
+    flops as estimated from the program, seconds as taken, memory likewise estimated where the
+    method's is known.
   """
   run = record.report["run"] if record.report else {}
-  stages = ("distill", "experts")
   estimates, seconds = run.get("estimates") or {}, run.get("seconds") or {}
-  flops = [(estimates.get("flops") or {}).get(stage) for stage in stages]
-  taken = [seconds.get(stage) for stage in stages]
-
-  def total(values):
-    known = [value for value in values if value is not None]
-    return float(sum(known)) if known else None
-
+  costs = [
+    ((estimates.get("flops") or {}).get(stage), seconds.get(stage))
+    for stage in ("distill", "experts")
+  ]
+  is_known = record.factors.get("method") in _MEMORY_IS_COUNTED
   return {
-    "flops": total(flops),
-    "seconds": total(taken),
-    "memory": estimates.get("memory_bytes"),
+    "flops": _total([flops for flops, _ in costs], _shares(record, records, "flops")),
+    "seconds": _total([taken for _, taken in costs], _shares(record, records, "seconds")),
+    "memory": estimates.get("memory_bytes") if is_known else None,
     "whole": record.seconds,
   }
+
+
+def _total(own: Sequence[float | None], shares: Sequence[float | None]) -> float | None:
+  """The sum of what is known of a cell's own, and of its shares; None where one of these is not."""
+  known = [value for value in own if value is not None]
+  return float(sum([*known, *shares])) if known and None not in shares else None
+
+
+def _follows(record: Record) -> bool:
+  """Whether a finished cell follows expert trajectories that it did not train itself."""
+  run = record.report["run"] if record.report else {}
+  flops = (run.get("estimates") or {}).get("flops") or {}
+  return "experts" in (run.get("seconds") or {}) and "experts" not in flops
+
+
+def _shares(record: Record, records: Sequence[Record], name: str) -> list[float | None]:
+  """A cell's share of the "flops" or "seconds" of its experts, in a list; empty without any."""
+  if not _follows(record):
+    return []
+  experts = [one for one in records if one.role == "experts" and _is_shared(record, one)]
+  start = f"experts-{record.factors.get('method')}-"
+  experts = [one for one in experts if one.name.startswith(start)] or experts
+  found: list[float | None] = []
+  for one in experts[:1]:
+    run = one.report["run"] if one.report else {}
+    taken = (run.get("seconds") or {}).get("train", one.seconds)
+    flops = ((run.get("estimates") or {}).get("flops") or {}).get("train")
+    followers = [
+      cell
+      for cell in records
+      if cell.role == "method"
+      and _follows(cell)
+      and _is_shared(cell, one)
+      and (not one.name.startswith(start) or cell.factors["method"] == record.factors["method"])
+    ]
+    value = {"flops": flops, "seconds": taken}[name]
+    found.append(None if value is None else value / max(len(followers), 1))
+  return found
+
+
+def _is_shared(record: Record, experts: Record) -> bool:
+  """Whether experts are of a cell's data, classes and seed, and preprocessing where they say."""
+  names = ["dataset", "num_classes", "seed"]
+  if experts.factors.get("preprocessing") is not None:
+    names.append("preprocessing")
+  return all(record.factors.get(name) == experts.factors.get(name) for name in names)
 
 
 def _of_experts(records: Sequence[Record]) -> list[str]:
@@ -184,13 +238,13 @@ def _of_experts(records: Sequence[Record]) -> list[str]:
   if not taken:
     return []
   return [
-    f"Expert trajectories, which cells share, took {duration(sum(taken))} beside the costs of the "
-    "table ([[cost]])."
+    f"Expert trajectories took {duration(sum(taken))}; the costs of the cells that follow them "
+    "hold an even share each ([[cost]], [[pareto]])."
   ]
 
 
-def _mean_cost(condition: Condition) -> dict[str, float | None]:
-  costs = [cost_of(record) for record in condition.records.values()]
+def _mean_cost(condition: Condition, records: Sequence[Record]) -> dict[str, float | None]:
+  costs = [cost_of(record, records) for record in condition.records.values()]
   means = {}
   for name in costs[0]:
     known = [cost[name] for cost in costs if cost[name] is not None]
@@ -198,10 +252,12 @@ def _mean_cost(condition: Condition) -> dict[str, float | None]:
   return means
 
 
-def _costs(methods: Sequence[Condition], names: Sequence[str]) -> dict[str, Any]:
+def _costs(
+  methods: Sequence[Condition], names: Sequence[str], records: Sequence[Record]
+) -> dict[str, Any]:
   rows = []
   for one in methods:
-    cost = _mean_cost(one)
+    cost = _mean_cost(one, records)
     devices = dict.fromkeys(record.device for record in one.records.values() if record.device)
     rows.append(
       [
@@ -212,8 +268,9 @@ def _costs(methods: Sequence[Condition], names: Sequence[str]) -> dict[str, Any]
     )
   return page.table(
     "cost",
-    "What a set costs to make, means over seeds: operations and memory as counted from the "
-    "program, times as taken, compilation included.",
+    "What a set costs to make, means over seeds: operations as counted from the program, times as "
+    "taken, compilation included; memory is the peak as counted from the program, a dash where it "
+    "is not known.",
     [
       *page.factor_columns(names),
       ("operations", "flops"),
@@ -257,11 +314,11 @@ def _dots(methods, baselines, full) -> dict[str, Any]:
   )
 
 
-def _pareto(methods: Sequence[Condition]) -> dict[str, Any] | None:
+def _pareto(methods: Sequence[Condition], records: Sequence[Record]) -> dict[str, Any] | None:
   """Accuracy against cost, and which sets no other beats in both."""
   points = []
   for one in methods:
-    cost = _mean_cost(one)
+    cost = _mean_cost(one, records)
     points.append(
       {
         "label": one.method,

@@ -20,7 +20,7 @@ _LOW_FPR = ("tpr_at_0.1_percent_fpr", "tpr_at_1_percent_fpr")
 _FACTOR_NAMES = {"ipc": "images a class", "init": "initialisation", "num_classes": "classes"}
 _CHANGES = {
   "ipc": "more images a class",
-  "init": "another beginning than real images",
+  "init": "a start other than real images",
   "num_classes": "more classes",
 }
 
@@ -66,10 +66,11 @@ def build(
       "Differences between conditions: of one seed a bootstrap over splits and examples, paired by "
       "both where the conditions share them; of several seeds the interval of Student over the "
       "seeds' differences.",
+      *of.different_networks(methods, "privacy"),
     ],
     tables=[
       _levels(methods, attack, names),
-      _factors(found),
+      _factors(found, names),
     ],
     figures=[_dots(methods, attack, names), _factor_figure(found)],
   )
@@ -112,6 +113,7 @@ def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> 
   rows = [
     [
       *page.factor_cells(one, names),
+      of.predictor_of(one, "privacy"),
       of.estimated(one, "privacy", f"{attack}_auc"),
       p,
       len(of.by_seed(one, "privacy", f"{attack}_auc")),
@@ -128,11 +130,12 @@ def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> 
   rate = words(low.removeprefix(f"{attack}_")) if low else "TPR at low FPR"
   return page.table(
     "leaks",
-    f"What membership inference ({words(attack)}) finds out of networks trained on each set, "
-    "beside random subsets of the same members and networks trained on all of them, and how many "
-    "synthetic images lie nearest to a train image.",
+    f"What membership inference ({words(attack)}) finds out of the predictor that each set "
+    "trained, beside random subsets of the same members and all of them, and how many synthetic "
+    "images lie nearest to a train image.",
     [
       *page.factor_columns(names),
+      ("predictor", "text"),
       ("AUC", "number"),
       ("p, Holm", "p"),
       ("seeds", "count"),
@@ -147,7 +150,7 @@ def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> 
   )
 
 
-def _factors(found: Sequence[Difference]) -> dict[str, Any] | None:
+def _factors(found: Sequence[Difference], names: Sequence[str]) -> dict[str, Any] | None:
   """Every difference, with its corrected p-value."""
   if not found:
     return None
@@ -156,7 +159,7 @@ def _factors(found: Sequence[Difference]) -> dict[str, Any] | None:
   for i, one in enumerate(found):
     shared = [
       name
-      for name in ("ipc", "init", "num_classes")
+      for name in dict.fromkeys(("ipc", "init", "num_classes", *names))
       if name != one.pair.factor and one.pair.a.factors.get(name) is not None
     ]
     rows.append(
@@ -166,7 +169,7 @@ def _factors(found: Sequence[Difference]) -> dict[str, Any] | None:
         of.as_cell(one.estimate),
         one.estimate.num_seeds,
         p_values.get(i),
-        "splits and examples" if one.is_paired else "none" if len(one.by_seed) == 1 else "seeds",
+        one.paired_by,
       ]
     )
   return page.table(
@@ -190,11 +193,12 @@ def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Differenc
   values = [(of.estimated(one, "privacy", f"{attack}_auc"), one) for one in methods]
   leaking = num_leaking(methods, attack)
   worst, condition = max(values, key=lambda pair: pair[0]["value"])
+  through = f" through {of.KERNEL}" * (of.predictor_of(condition, "privacy") == of.KERNEL)
   text = (
     f"By {words(attack)}, {leaking} of {len(methods)} kinds of distilled set "
     f"{page.are(leaking)} shown to tell their members (AUC above one half, Holm); the most telling "
-    f"is "
-    f"{of.describe(condition.factors, of.varying(methods))}, AUC {page.with_interval(worst)} "
+    f"is {of.describe(condition.factors, of.varying(methods))}{through}, AUC "
+    f"{page.with_interval(worst)} "
     f"({of.seeds_in_words([condition])}) ([[leaks]], [[leaks-figure]])."
   )
   parts = []
@@ -204,6 +208,9 @@ def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Differenc
       pairs_of = f"{mean[1]} pair{'s' if mean[1] != 1 else ''}"
       parts.append(f"{change} by {page.with_interval(cell, is_signed=True)} ({pairs_of})")
   if parts:
+    kernels = of.by_kernel((one.pair.a for one in found), "privacy")[1]
+    if kernels and len(kernels) < len(found):
+      parts[-1] += f", pairs of {of.KERNEL} included"
     shown = sum(p < over_seeds.LEVEL for p in corrected(found).values())
     text += (
       f" On average the AUC changes with {page.joined(parts)}; {shown} of {len(found)} "

@@ -69,13 +69,16 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
     _answer(groups, rankings, trades),
     notes=[
       "Better is: more accurate, an AUC nearer to guessing from above, a larger relative "
-      "perturbation, a smaller gap between classes. The probability of a rank comes from a "
-      "bootstrap over seeds, which methods of the same seeds share, and over networks where there "
-      "is one seed; where a figure has only its interval, from normal noise of that width. A "
-      "method that began from real images stands for itself; other beginnings are left out.",
+      "perturbation, a smaller gap between classes. The probability of a rank comes from draws "
+      "of the true means by Student's t over seeds, which methods of the same seeds share, or over "
+      "networks where there is one seed; where a figure has only its interval, from normal noise "
+      "of that width. One start a method: that from real images where there is one.",
+      "An axis ranks figures of one kind of predictor, networks or kernel regression, whichever "
+      "more methods have; the others have a dash.",
       "Trade-offs are Spearman's correlations over conditions, each the mean of its seeds, turned "
-      "so that a positive one says that what is good on one axis is good on the other. Conditions "
-      "are taken as independent, which conditions of one method are not quite.",
+      "so that a positive one says that what is good on one axis is good on the other. One start "
+      "a method and number of images a class counts, for two starts often give nearly the same "
+      "figures. Conditions are taken as independent, which those of one method are not quite.",
     ],
     tables=[*(_table(name, groups[name], one) for name, one in rankings.items()), _trades(trades)],
     figures=[_parallel(groups, rankings, known)],
@@ -83,10 +86,9 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
 
 
 def _groups(methods, baselines) -> dict[str, list[Condition]]:
-  """{what they share: conditions}: equal data, classes and images a class."""
+  """{what they share: conditions}: equal data, classes, images a class and preprocessing."""
   groups: dict[str, list[Condition]] = {}
-  several = len({(x.factors.get("dataset"), x.factors.get("num_classes")) for x in methods}) > 1
-  shown = ("dataset", "num_classes", "ipc") if several else ("ipc",)
+  shown = of.shared_names(methods)
   for one in robustness.reference(methods):
     groups.setdefault(_name(one, shown), []).append(one)
   for one in baselines:
@@ -106,14 +108,17 @@ def _rank(
   """{axis: (those that measured it, their ranks)}; an axis that fewer than two measured is out."""
   found = {}
   for axis in known:
-    measured = {i: of.measured(one, axis.report, axis.key) for i, one in enumerate(group)}
-    have = [i for i, one in measured.items() if one is not None]
+    have = _alike(group, axis)
     if len(have) > 1:
-      ranks = rank_figures.ranks(
-        [measured[i] for i in have], is_higher_better=axis.is_higher_better
-      )
-      found[axis] = [group[i] for i in have], ranks
+      measured = [of.measured(one, axis.report, axis.key) for one in have]
+      found[axis] = have, rank_figures.ranks(measured, is_higher_better=axis.is_higher_better)
   return found
+
+
+def _alike(conditions: Sequence[Condition], axis: Axis) -> list[Condition]:
+  """Those that measured an axis, by networks or by kernel regression: whichever are more."""
+  have = [one for one in conditions if of.by_seed(one, axis.report, axis.key)]
+  return max(of.by_kernel(have, axis.report), key=len)
 
 
 def _table(name: str, group: Sequence[Condition], ranking) -> dict[str, Any]:
@@ -157,9 +162,13 @@ class TradeOff(NamedTuple):
 def trade_offs(methods: Sequence[Condition], known: Sequence[Axis]) -> list[TradeOff]:
   """Rank correlations between every two axes over conditions; positive: good goes with good."""
   found = []
+  methods = robustness.reference(methods)
   for a, b in itertools.combinations(known, 2):
     columns = []
-    for one in methods:
+    both = [_alike(methods, axis) for axis in (a, b)]
+    for one in both[0]:
+      if one not in both[1]:
+        continue
       values = [of.estimated(one, x.report, x.key, is_fraction=False) for x in (a, b)]
       if None not in values:
         columns.append(
@@ -242,8 +251,8 @@ def _parallel(groups, rankings, known: Sequence[Axis]) -> dict[str, Any]:
     lines = {}
     for one in groups[name]:
       lines[one.method] = [
-        cell and cell["value"]
-        for axis in ranking
+        cell and cell["value"] if one in chosen else None
+        for axis, (chosen, _) in ranking.items()
         for cell in [of.estimated(one, axis.report, axis.key, is_fraction=False)]
       ]
     panels[name] = {

@@ -29,6 +29,7 @@ class Record(NamedTuple):
     estimate_seconds: that it was expected to take.
     device: on which it ran, in words.
     report: the content of `report.json`, None where there is none that can be read.
+    code: the version that made it, see `ddjax.study.code`.
     scores: {"is_member": bool[s N], "SET/ATTACK": f[s N]} of its shadow runs.
   """
 
@@ -43,6 +44,7 @@ class Record(NamedTuple):
   device: str | None = None
   report: dict[str, Any] | None = None
   scores: dict[str, np.ndarray] | None = None
+  code: str | None = None
 
 
 def read_records(
@@ -59,8 +61,8 @@ def read_records(
   Args:
     folder: of the study; its runs lie in `cells/NAME`.
     cells: objects with name, factors, role and task.
-    states: {name: {"state", "error", "seconds", "estimate_seconds", "device"}}; a cell that is
-      missing here waits.
+    states: {name: {"state", "error", "seconds", "estimate_seconds", "device", "code"}}; a
+      cell that is missing here waits.
     attacks: whose scores on the distilled sets are read.
   Returns:
     a record for each cell, in order.
@@ -82,13 +84,16 @@ def _read(folder: Path, cell: Any, state: Mapping[str, Any], attacks: Collection
     seconds=state.get("seconds"),
     estimate_seconds=state.get("estimate_seconds"),
     device=state.get("device"),
+    code=state.get("code"),
   )
-  if record.state != "done" or cell.role in ("experts", "data"):
+  if record.state != "done" or cell.role == "data":
     return record
   try:
     report = _slim(json.loads((folder / REPORT_NAME).read_text(encoding="utf-8")))
   except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
     reason = f"its {REPORT_NAME} cannot be read ({type(error).__name__}: {error})"
+    if cell.role == "experts":  # others build on its trajectories; the report holds its cost alone
+      return record._replace(error=f"{reason}.")
     return record._replace(state="failed", error=f"{reason}; run the cell again.")
   scores, error = None, record.error
   if "privacy" in report["reports"]:

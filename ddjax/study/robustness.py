@@ -1,4 +1,4 @@
-"""Question 3 of a study: how much networks trained on a set bear."""
+"""Question 3 of a study: how much networks trained on a set withstand."""
 
 from typing import Any, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from ddjax.study import section as page
 from ddjax.study.conditions import Condition
 from ddjax.study.records import Record
 
-QUESTION = "Robustness: how much do networks trained on a distilled set bear?"
+QUESTION = "Robustness: how much do networks trained on a distilled set withstand?"
 PERTURBATION = "deepfool_relative_perturbation"
 _MOST_KINDS = 24
 
@@ -52,9 +52,10 @@ def _gain(one: Condition, prefix: str, gain_prefix: str) -> over_seeds.Estimate 
 
 def _table(methods, names, gains, of_full) -> dict[str, Any]:
   starts = ("pgd_linf_", "pgd_l2_", "autoattack_linf_", "worst_case_linf_")
-  keys = [key for start in starts if (key := of.key_like(methods, "robustness", start))]
-  keys = ["clean", *keys, "corruption_mean"]
-  keys = [key for key in keys if of.key_like(methods, "robustness", key)]
+  found = [of.key_like(methods, "robustness", start) for start in starts]
+  found = [key for key in found if key and _is_measured(methods, key)]
+  # The worst case of all attacks stands in where AutoAttack was not run.
+  keys = ["clean", *found[:3], *(["corruption_mean"] * _is_measured(methods, "corruption_mean"))]
   tested = [(i, kind, one) for kind, column in (("random", gains), ("full", of_full))
             for i, one in enumerate(column) if one is not None and one.p is not None]  # fmt: skip
   p_values = {
@@ -91,6 +92,10 @@ def _table(methods, names, gains, of_full) -> dict[str, Any]:
   )
 
 
+def _is_measured(methods: Sequence[Condition], key: str) -> bool:
+  return any(of.by_seed(one, "robustness", key) for one in methods)
+
+
 def _answer(methods, gains, of_full) -> str:
   measured = [
     (cell, one)
@@ -110,8 +115,8 @@ def _answer(methods, gains, of_full) -> str:
     )
   best, most = max(measured, key=lambda pair: pair[0]["value"])
   text = (
-    f"Networks trained on {of.describe(most.factors, names)} bear the most: fooling them takes "
-    f"{page.with_interval(best)} of the size of an image ({of.seeds_in_words([most])})"
+    f"Networks trained on {of.describe(most.factors, names)} withstand the most: fooling them "
+    f"takes {page.with_interval(best)} of the size of an image ({of.seeds_in_words([most])})"
   )
   for label, column in (("random subsets", gains), ("the full set", of_full)):
     known = [one for one in column if one is not None and one.p is not None]
@@ -121,7 +126,7 @@ def _answer(methods, gains, of_full) -> str:
       more = sum(p < over_seeds.LEVEL and one.value > 0 for one, p in zip(known, p_values))
       text += (
         f"; against {label}, {less} of {len(known)} kinds of set {page.are(less)} shown to "
-        f"bear less and {more} to bear more (Holm)"
+        f"withstand less and {more} more (Holm)"
       )
   return f"{text} ([[robustness-table]], [[robustness-figure]])."
 
@@ -149,10 +154,10 @@ def _curve(one: Condition, name: str) -> dict[str, Any] | None:
 
 
 def reference(methods: Sequence[Condition]) -> list[Condition]:
-  """One condition a method, data set, ipc and class count: from real images where there is."""
+  """One condition a method, data and ipc: that from real images where there is one."""
   kept: dict[tuple, Condition] = {}
   for one in sorted(methods, key=page.sort_key):
-    key = (one.method, *(repr(one.factors.get(n)) for n in ("dataset", "num_classes", "ipc")))
+    key = (one.method, *(repr(one.factors.get(n)) for n in (*of.DATA, "ipc")))
     kept.setdefault(key, one)
   return list(kept.values())
 
@@ -160,11 +165,10 @@ def reference(methods: Sequence[Condition]) -> list[Condition]:
 def _curves(methods: Sequence[Condition]) -> dict[str, Any] | None:
   """Accuracy against epsilon, one panel for each number of images a class."""
   panels: dict[str, dict[str, Any]] = {}
-  several = len({(one.factors.get("dataset"), one.factors.get("num_classes")) for one in methods})
+  shown = of.shared_names(methods)
   for one in reference(methods):
     if (own := _curve(one, "distilled")) is None:
       continue
-    shown = ("ipc",) if several == 1 else ("dataset", "num_classes", "ipc")
     panel = of.describe(_only(one.factors, shown), shown)
     curves = panels.setdefault(panel, {})
     curves.setdefault(one.method, own)
@@ -201,10 +205,9 @@ def _kinds(methods: Sequence[Condition]) -> list[str]:
   found: dict[str, None] = {}
   for one in methods:
     for record in one.records.values():
-      report = (record.report or {"reports": {}})["reports"].get("robustness") or {"scalars": {}}
       found |= {
         key: None
-        for key in report["scalars"]
+        for key in of.own_keys(record, "robustness")
         if key.startswith("corruption_") and key != "corruption_mean"
       }
   return list(found)[:_MOST_KINDS]
@@ -249,6 +252,7 @@ def _corruptions(methods: Sequence[Condition]) -> dict[str, Any] | None:
     if (known := [value for value in column if value is not None])
   }
   worst = min(means, key=means.get)
+  names = [name for name in of.varying(shown) if name != "init"]
   return page.figure(
     "corruptions-figure",
     "matrix",
@@ -256,7 +260,7 @@ def _corruptions(methods: Sequence[Condition]) -> dict[str, Any] | None:
     f"accuracy under it is {means[worst]:.3f}.",
     "Accuracy of each kind of distilled set, a row, under each corruption, a column.",
     {
-      "rows": [of.describe(one.factors, ("ipc",)) for one in shown],
+      "rows": [of.describe(one.factors, names) for one in shown],
       "columns": [words(kind.removeprefix("corruption_")) for kind in kinds],
       "values": values,
       "row_label": "distilled set",

@@ -50,15 +50,27 @@ def section(
   question: str,
   answer: str,
   *,
+  points: Sequence[str] = (),
   notes: Sequence[str] = (),
   tables: Sequence[dict[str, Any] | None] = (),
   figures: Sequence[dict[str, Any] | None] = (),
 ) -> dict[str, Any]:
-  """One question of the study, its answer, and what it rests on; missing tables are left out."""
+  """One question of the study, its answer, and what it rests on; missing tables are left out.
+
+  Args:
+    name: of its place on the page.
+    question: its heading.
+    answer: a sentence or more.
+    points: further sentences, shown as a list.
+    notes: how figures are to be read.
+    tables: from `table`, or None.
+    figures: from `figure`, or None.
+  """
   return {
     "name": name,
     "question": question,
     "answer": answer,
+    "points": list(points),
     "notes": list(notes),
     "tables": [one for one in tables if one is not None and one["rows"]],
     "figures": [one for one in figures if one is not None],
@@ -92,7 +104,8 @@ def numbered(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
   for one in made:
     one["answer"] = resolve(one["answer"])
-    one["notes"] = [resolve(note) for note in one["notes"]]
+    for part in ("points", "notes"):
+      one[part] = [resolve(text) for text in one[part]]
     for item in (*one["tables"], *one["figures"]):
       item["caption"] = resolve(item["caption"])
   return made
@@ -122,7 +135,10 @@ def joined(parts: Sequence[str]) -> str:
 
 def factor_columns(names: Sequence[str]) -> list[tuple[str, str]]:
   """Columns of the method and the factors that vary."""
-  titles = {"dataset": "data", "ipc": "images a class", "init": "from", "num_classes": "classes"}
+  titles = {
+    "dataset": "data", "ipc": "images a class", "init": "from", "num_classes": "classes",
+    "preprocessing": "preprocessing",
+  }  # fmt: skip
   return [("method", "text"), *((titles[name], "text") for name in names)]
 
 
@@ -143,6 +159,7 @@ def sort_key(condition: Condition) -> tuple:
     order.index(method) if method in order else len(order),
     condition.method,
     {"real": 0}.get(str(factors.get("init")), 1),
+    str(factors.get("preprocessing")),
   )
 
 

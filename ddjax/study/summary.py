@@ -4,7 +4,7 @@ A function of the records alone, so that the same cells give the same study, and
 unfinished study can be shown.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any, Callable, Mapping, MutableMapping, Sequence
 
 from absl import logging
@@ -52,8 +52,8 @@ def summarise(
       between calls, it saves the bootstrap of cells that were there before.
   Returns:
     JSON-safe: {"format", "title", "preset", "config", "counts": {state: n}, "progress": a sentence,
-    "hardware": [...], "cells": [{name, role, task, factors, state, error, seconds,
-    estimate_seconds, device, figures: [[axis, figure, value, low, high, num_models], ...]}],
+    "hardware": [...], "codes": [...], "cells": [{name, role, task, factors, state, error, seconds,
+    estimate_seconds, device, code, figures: [[axis, figure, value, low, high, num_models], ...]}],
     "sections": see `ddjax.study.section`}.
   """
   cells = [_cell(record) for record in records]
@@ -68,7 +68,8 @@ def summarise(
     "counts": {state: counts[state] for state in (*STATES, *sorted(set(counts) - set(STATES)))
                if counts[state]},
     "progress": progress(records),
-    "hardware": _hardware(records),
+    "hardware": _made_by(records, "device"),
+    "codes": _made_by(records, "code"),
     "cells": cells,
     "sections": page.numbered(sections),
   }  # fmt: skip
@@ -147,24 +148,56 @@ def progress(records: Sequence[Record]) -> str:
   if spent:
     text += f" The cells took {duration(spent)} of computing."
   left = [record for record in records if record.state in ("waiting", "running")]
-  known = [record.estimate_seconds for record in left if record.estimate_seconds is not None]
+  expected = _expected(records)
+  known = [seconds for record in left if (seconds := expected(record)) is not None]
   if left and known:
     more = (
       f", without {len(left) - len(known)} that have no estimate" if len(known) < len(left) else ""
     )
-    text += f" What is left is estimated at {duration(sum(known))}{more}."
+    text += f" What is left is estimated at {duration(sum(known))} of computing{more}."
   return text
 
 
-def _hardware(records: Sequence[Record]) -> list[str]:
-  """The machines' devices, in words."""
-  found = Counter(record.device for record in records if record.device and record.state == "done")
-  return [f"{device} ({count} cells)" for device, count in found.most_common()]
+def _expected(records: Sequence[Record]) -> Callable[[Record], float | None]:
+  """What a cell takes: as cells that differ in the seed did, else its estimate, else as its like.
+
+  Estimates leave out compilation and attacks, so what was taken comes first.
+  """
+  same, like = defaultdict(list), defaultdict(list)
+
+  def keys(record: Record) -> tuple[tuple, tuple]:
+    factors = sorted((k, repr(v)) for k, v in record.factors.items() if k != "seed")
+    return (record.role, *factors), (record.role, record.factors.get("method"))
+
+  for record in records:
+    if record.state == "done" and record.seconds is not None:
+      for taken, key in zip((same, like), keys(record)):
+        taken[key].append(record.seconds)
+
+  def expected(record: Record) -> float | None:
+    key, wide = keys(record)
+    if key in same:
+      return sum(same[key]) / len(same[key])
+    if record.estimate_seconds is not None:
+      return record.estimate_seconds
+    return sum(like[wide]) / len(like[wide]) if wide in like else None
+
+  return expected
+
+
+def _made_by(records: Sequence[Record], field: str) -> list[str]:
+  """The machines' devices, or the versions of the code, and how many cells each made."""
+  values = [getattr(record, field) for record in records if record.state == "done"]
+  found = Counter(value for value in values if value)
+  return [
+    f"{value} ({count} cell{'' if count == 1 else 's'})" for value, count in found.most_common()
+  ]
 
 
 def _cell(record: Record) -> dict[str, Any]:
   names = (
     "name", "role", "task", "factors", "state", "error", "seconds", "estimate_seconds", "device",
+    "code",
   )  # fmt: skip
   return {name: getattr(record, name) for name in names} | {"figures": figures(record)}
 

@@ -3,7 +3,12 @@
 import math
 from typing import Any, NamedTuple, Sequence
 
-from ddjax.statistics.equivalent_size import Sample, Size, equivalent_size
+import numpy as np
+
+from ddjax.statistics import over_seeds
+from ddjax.statistics.equivalent_size import Size, equivalent_size, p_of_excess
+from ddjax.statistics.holm import adjusted
+from ddjax.statistics.replicates import Sample, sample_mean
 from ddjax.study import conditions as of
 from ddjax.study import section as page
 from ddjax.study.conditions import Condition
@@ -12,9 +17,13 @@ from ddjax.study.records import Record
 NOTE = (
   "What a set is worth: the accuracy of random real subsets by their size, and of networks after "
   "so many steps on the full train set, is made monotone (isotonic regression) and read the other "
-  "way round, along the logarithm. Intervals are bootstrap percentiles over seeds, or over the "
-  "networks of a single seed."
+  "way round, along the logarithm. Intervals hold 95 % of readings with means drawn by Student's "
+  "t over seeds, the same seeds together, or over the networks of a single seed. The p-value is "
+  "that of the set's accuracy against random subsets of its own size."
 )
+
+
+NOT_SHOWN = "not shown"
 
 
 class Worth(NamedTuple):
@@ -26,6 +35,8 @@ class Worth(NamedTuple):
     images: real images that reach its accuracy, None without a curve.
     steps: steps on the full train set, likewise.
     curve: {size: mean accuracy} of the random subsets.
+    excess: accuracy minus that of random subsets of its own size.
+    p: that this is nothing, by Holm over all sets; None where it cannot be told.
   """
 
   condition: Condition
@@ -33,6 +44,13 @@ class Worth(NamedTuple):
   images: Size | None
   steps: Size | None
   curve: dict[float, float]
+  excess: float | None = None
+  p: float | None = None
+
+  @property
+  def is_more(self) -> bool:
+    """Whether it is shown to be worth more than its own size."""
+    return self.p is not None and self.p < over_seeds.LEVEL and self.excess > 0
 
 
 def build(records: Sequence[Record], methods: Sequence[Condition]) -> list[Worth]:
@@ -62,10 +80,28 @@ def build(records: Sequence[Record], methods: Sequence[Condition]) -> list[Worth
         num_images(one) or 0,
         equivalent_size(by_size, target) if len(by_size) > 1 else None,
         equivalent_size(by_steps, target) if len(by_steps) > 1 else None,
-        {size: _mean(sample) for size, sample in sorted(by_size.items())},
+        {size: sample_mean(sample) for size, sample in sorted(by_size.items())},
+        *_excess(by_size, target, num_images(one)),
       )
     )
+  tested = [i for i, one in enumerate(found) if one.p is not None]
+  for i, p in zip(tested, adjusted([found[i].p for i in tested])):
+    found[i] = found[i]._replace(p=float(p))
   return found
+
+
+def _excess(
+  curve: dict[float, Sample], target: Sample, size: int | None
+) -> tuple[float | None, float | None]:
+  """The target minus the curve at a size, and its p-value; None for what is not known."""
+  if len(curve) < 2 or not size:
+    return None, None
+  p = p_of_excess(curve, target, size)
+  if p is None:
+    return None, None
+  sizes = sorted(curve)
+  level = np.interp(math.log(size), np.log(sizes), [sample_mean(curve[one]) for one in sizes])
+  return sample_mean(target) - float(level), p
 
 
 def num_images(condition: Condition) -> int | None:
@@ -79,34 +115,37 @@ def num_images(condition: Condition) -> int | None:
 
 def _sample(condition: Condition) -> Sample:
   """Accuracies by seed and network."""
-  return [
-    list(one.networks or (one.value,)) for one in of.by_seed(condition, "accuracy", "").values()
-  ]
+  return {
+    seed: list(one.networks or (one.value,))
+    for seed, one in of.by_seed(condition, "accuracy", "").items()
+  }
 
 
 def _curve(condition: Condition, others: Sequence[Condition], size_of) -> dict[float, Sample]:
   """{size: sample} of the conditions of the same data; seeds of one size come together."""
   curve: dict[float, dict[int, list[float]]] = {}
   for other in others:
-    shared = ("dataset", "num_classes")
-    if any(other.factors.get(name) != condition.factors.get(name) for name in shared):
+    if any(other.factors.get(name) != condition.factors.get(name) for name in of.DATA):
       continue
     if not (size := size_of(other)):
       continue
     for seed, one in of.by_seed(other, "accuracy", "").items():
       # The same subset may be a baseline and a point of the curve: one of them counts.
       curve.setdefault(float(size), {}).setdefault(seed, list(one.networks or (one.value,)))
-  return {size: list(by_seed.values()) for size, by_seed in curve.items() if by_seed}
+  return curve
 
 
-def _mean(sample: Sample) -> float:
-  return sum(sum(one) / len(one) for one in sample) / len(sample)
+def is_shown(size: Size) -> bool:
+  """Whether an interval says anything: one that is open at both ends does not."""
+  return (size.low, size.high) != (-math.inf, math.inf)
 
 
 def as_json(size: Size | None) -> dict[str, Any] | None:
-  """{"value", "low", "high"}, numbers or sentences such as "more than 1000"."""
+  """{"value", "low", "high"}, numbers or words: "more than 1000", "not shown" if both ends are."""
   if size is None:
     return None
+  if not is_shown(size):
+    return {"value": NOT_SHOWN, "low": None, "high": None, "kind": "size"}
 
   def end(value: float) -> float | str:
     if value == -math.inf:
@@ -129,6 +168,8 @@ def count(value: float | str) -> str:
 def in_words(size: Size) -> str:
   """`74 [60, 91]`, `more than 1,000`."""
   cell = as_json(size)
+  if cell["low"] is None:
+    return cell["value"]
   if isinstance(cell["value"], str) and cell["low"] == cell["high"] == cell["value"]:
     return cell["value"]
   return f"{count(cell['value'])} [{count(cell['low'])}, {count(cell['high'])}]"
@@ -144,19 +185,26 @@ def sentence(found: Sequence[Worth]) -> str:
     ends = {math.inf: one.images.largest, -math.inf: one.images.smallest}
     return ends.get(one.images.value, one.images.value) / one.own_size
 
-  best = max(known, key=ratio)
-  paid = sum(one.images.low > one.own_size for one in known)
+  more = sum(one.is_more for one in known)
+  told = (
+    f"{more} of {len(known)} sets {page.are(more)} shown to be worth more real images than they "
+    "have (Holm) ([[worth]], [[worth-figure]])."
+  )
+  shown = [one for one in known if is_shown(one.images)]
+  if not shown:
+    return (
+      "Does it pay? How many real images a set is worth is not shown: all intervals are open at "
+      f"both ends; {told}"
+    )
+  best = max(shown, key=ratio)
   text = (
     f"Does it pay? The {best.own_size} images of {best.condition.method} "
     f"({best.condition.factors.get('ipc')} a class) are worth {in_words(best.images)} random real "
     "images"
   )
-  if best.steps is not None:
+  if best.steps is not None and is_shown(best.steps):
     text += f", or {in_words(best.steps)} training steps on the full train set"
-  return (
-    f"{text}; {paid} of {len(known)} sets {page.are(paid)} worth more real images than "
-    "they have, each by its own interval ([[worth]], [[worth-figure]])."
-  )
+  return f"{text}; {told}"
 
 
 def table(found: Sequence[Worth], names: Sequence[str]) -> dict[str, Any]:
@@ -171,6 +219,7 @@ def table(found: Sequence[Worth], names: Sequence[str]) -> dict[str, Any]:
       ("accuracy", "number"),
       ("worth real images", "size"),
       ("times its own size", "times"),
+      ("p, Holm", "p"),
       ("worth steps on real data", "size"),
     ],
     [
@@ -180,6 +229,7 @@ def table(found: Sequence[Worth], names: Sequence[str]) -> dict[str, Any]:
         of.estimated(one.condition, "accuracy", ""),
         as_json(one.images),
         _times(one),
+        one.p,
         as_json(one.steps),
       ]
       for one in found
@@ -191,6 +241,8 @@ def _times(one: Worth) -> str | None:
   """How many times its own size a set is worth."""
   if one.images is None or not one.own_size:
     return None
+  if not is_shown(one.images):
+    return NOT_SHOWN
   if not math.isfinite(one.images.value):
     word = "more" if one.images.value > 0 else "fewer"
     end = one.images.largest if one.images.value > 0 else one.images.smallest
@@ -205,7 +257,7 @@ def figure(found: Sequence[Worth]) -> dict[str, Any] | None:
     return None
   first = known[0]
   same = [one for one in known if one.curve == first.curve]
-  above = sum(one.images.low > one.own_size for one in same)
+  above = sum(one.is_more for one in same)
   points = [
     {
       "label": one.condition.method,
@@ -218,8 +270,9 @@ def figure(found: Sequence[Worth]) -> dict[str, Any] | None:
   return page.figure(
     "worth-figure",
     "worth",
-    f"{above} of {len(same)} distilled sets lie above the curve of random real subsets by "
-    "their intervals; the dotted line from a set to the curve ends at the size that it is worth.",
+    f"{above} of {len(same)} distilled sets {page.are(above)} shown to lie above the curve of "
+    "random real subsets (Holm); the dotted line from a set to the curve ends at the size that it "
+    "is worth.",
     "Accuracy of random real subsets by size as a curve, and each distilled set as a mark at its "
     "own size, joined to the size at which the curve reaches it.",
     {

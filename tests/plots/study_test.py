@@ -32,6 +32,9 @@ def test_pareto_joins_the_front():
   (axes,) = study_marks.pareto({"points": points, "unit": "flops"}).axes
   assert axes.get_xscale() == "log"
   assert axes.lines[0].get_xdata().tolist() == [1e9, 1e11]
+  assert not axes.texts  # labels at the marks would overprint each other
+  labels = axes.get_legend_handles_labels()[1]
+  assert labels == ["DM", "KIP", "1 a class", "10 a class"]
 
 
 @pytest.mark.parametrize(

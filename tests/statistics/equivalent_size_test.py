@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn.isotonic import IsotonicRegression
 
 from ddjax.statistics import equivalent_size
@@ -11,15 +12,22 @@ from ddjax.statistics.equivalent_size import isotonic, read_backwards
 
 
 def _curve(rng, sizes=(5, 10, 20, 40, 80), seeds=3, networks=5, noise=0.01):
-  """Accuracy .2 + .15 log2(size / 5), with noise of seeds and networks."""
+  """Accuracy .2 + .15 log2(size / 5), with noise of seeds, sizes and networks."""
+  shared = rng.normal(scale=noise, size=seeds)
+  return {size: _at(0.2 + 0.15 * math.log2(size / 5), shared, rng, networks, noise)
+          for size in sizes}  # fmt: skip
+
+
+def _at(level, shared, rng, networks=5, noise=0.01):
+  """{seed: accuracies of networks} about a level; what a seed adds to all sizes is `shared`."""
   return {
-    size: [
-      (0.2 + 0.15 * math.log2(size / 5) + rng.normal(scale=noise) + rng.normal(
-        scale=noise, size=networks)).tolist()
-      for _ in range(seeds)
-    ]
-    for size in sizes
-  }  # fmt: skip
+    seed: (level + one + rng.normal(scale=noise) + rng.normal(scale=noise, size=networks)).tolist()
+    for seed, one in enumerate(shared)
+  }
+
+
+def _numbers(*values):
+  return {seed: [value] for seed, value in enumerate(values)}
 
 
 def test_isotonic_is_that_of_scikit_learn():
@@ -38,50 +46,74 @@ def test_reading_backwards():
 
 
 def test_a_set_as_good_as_twenty_images_is_worth_twenty():
-  rng = np.random.default_rng(3)
-  curve = _curve(rng)
-  found = equivalent_size.equivalent_size(curve, curve[20])
+  curve = _curve(np.random.default_rng(3))
+  target = {seed: list(curve[20][seed]) for seed in curve[20]}
+  found = equivalent_size.equivalent_size(curve, target)
   assert found.value == pytest.approx(20.0)
-  assert found.low < 20 < found.high
-  assert (found.smallest, found.largest) == (5.0, 80.0)
+  assert found.low == found.high == pytest.approx(20.0)  # the same to each seed, so it is sure
+  apart = equivalent_size.equivalent_size(curve, {seed + 3: x for seed, x in target.items()})
+  assert apart.low < 20 < apart.high and (apart.smallest, apart.largest) == (5.0, 80.0)
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say():
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_intervals_hold_the_truth_about_as_often_as_they_say(seeds):
   held = []
-  for seed in range(60):
-    rng = np.random.default_rng(seed)
-    target = _curve(rng, sizes=(20,), seeds=5)[20]
-    found = equivalent_size.equivalent_size(_curve(rng, seeds=5), target, num_bootstrap=300)
-    held.append(found.low <= 20 <= found.high)
-  assert np.mean(held) >= 0.85
+  for number in range(150):
+    rng = np.random.default_rng(number)
+    shared = rng.normal(scale=0.01, size=seeds)
+    curve = {size: _at(0.2 + 0.15 * math.log2(size / 5), shared, rng) for size in (5, 10, 20, 40)}
+    found = equivalent_size.equivalent_size(curve, _at(0.3, shared, rng), num_draws=400)
+    held.append(found.low <= 5 * 2 ** (2 / 3) <= found.high)
+  assert 0.915 <= np.mean(held) <= 0.985
+
+
+def test_p_values_of_a_null_are_uniform():
+  p_values = []
+  for number in range(300):
+    rng = np.random.default_rng(number)
+    curve = {size: _at(math.log2(size), rng.normal(size=3), rng) for size in (10, 20, 40)}
+    target = _at(math.log2(25), rng.normal(size=3), rng)
+    p_values.append(equivalent_size.p_of_excess(curve, target, 25))
+  assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.08
+  assert scipy.stats.kstest(p_values, "uniform").pvalue > 0.01
+
+
+def test_p_values_are_those_of_known_tests():
+  rng = np.random.default_rng(0)
+  a, b = rng.normal(size=(2, 4))
+  curve = {10: _numbers(*b), 20: _numbers(*(b + 1))}
+  paired = equivalent_size.p_of_excess(curve, _numbers(*a), 10)
+  assert paired == pytest.approx(scipy.stats.ttest_rel(a, b).pvalue)
+  apart = equivalent_size.p_of_excess(curve, {seed + 9: [x] for seed, x in enumerate(a)}, 10)
+  assert apart == pytest.approx(scipy.stats.ttest_ind(a, b, equal_var=False).pvalue)
+  of_networks = equivalent_size.p_of_excess({10: {0: b.tolist()}}, {0: a.tolist()}, 10)
+  assert of_networks == pytest.approx(apart)
+  assert equivalent_size.p_of_excess(curve, _numbers(*a), 5) is None
+  assert equivalent_size.p_of_excess({10: {0: [0.1]}}, {0: [0.2]}, 10) is None
 
 
 def test_outside_of_what_was_measured():
   curve = _curve(np.random.default_rng(0))
-  above = equivalent_size.equivalent_size(curve, [[0.99, 0.98]])
+  above = equivalent_size.equivalent_size(curve, {0: [0.99, 0.98]})
   assert above.value == above.low == above.high == math.inf
-  below = equivalent_size.equivalent_size(curve, [[0.01, 0.02]])
+  below = equivalent_size.equivalent_size(curve, {0: [0.01, 0.02]})
   assert below.value == below.low == below.high == -math.inf
-  at_the_end = equivalent_size.equivalent_size(curve, curve[80])
+  last = {seed + 3: values for seed, values in curve[80].items()}
+  at_the_end = equivalent_size.equivalent_size(curve, last)
   assert at_the_end.high == math.inf and at_the_end.low < 80
 
 
 def test_one_network_of_one_seed_has_a_point():
-  found = equivalent_size.equivalent_size({1: [[0.1]], 100: [[0.3]]}, [[0.2]])
+  found = equivalent_size.equivalent_size({1: _numbers(0.1), 100: _numbers(0.3)}, _numbers(0.2))
   assert found.value == found.low == found.high == pytest.approx(10.0)
-
-
-def test_redrawn_means_have_the_variance_of_a_mean():
-  values = [[0.1], [0.4], [0.2]]
-  drawn = equivalent_size.redraw(values, 40000, np.random.default_rng(0))
-  assert drawn.var() == pytest.approx(np.var([0.1, 0.4, 0.2], ddof=1) / 3, rel=0.03)
-  assert drawn.mean() == pytest.approx(np.mean([0.1, 0.4, 0.2]), abs=0.002)
 
 
 @pytest.mark.parametrize(
   "curve, target, message",
-  [({1: [[0.1]]}, [[0.2]], "two sizes"), ({0: [[0.1]], 1: [[0.2]]}, [[0.2]], "positive"),
-   ({1: [[0.1]], 2: [[]]}, [[0.2]], "no number"), ({1: [[0.1]], 2: [[0.2]]}, [], "no number")],
+  [({1: {0: [0.1]}}, {0: [0.2]}, "two sizes"),
+   ({0: {0: [0.1]}, 1: {0: [0.2]}}, {0: [0.2]}, "positive"),
+   ({1: {0: [0.1]}, 2: {0: []}}, {0: [0.2]}, "no number"),
+   ({1: {0: [0.1]}, 2: {0: [0.2]}}, {}, "no number")],
 )  # fmt: skip
 def test_bad_curves(curve, target, message):
   with pytest.raises(ValueError, match=message):

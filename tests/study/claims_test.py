@@ -1,10 +1,14 @@
 """Verdicts on planted effects and on nulls."""
 
+import itertools
+import re
+
 import numpy as np
 import pytest
 
 from ddjax.statistics import over_seeds
 from ddjax.study import claims
+from ddjax.study import conditions as of
 from ddjax.study import section as page
 from tests.study import made
 
@@ -85,7 +89,70 @@ def test_the_section_counts():
   assert section["answer"] == (
     "Of 9 claims: 5 hold, 3 do not, 0 not shown, 1 not measured (Table 1)."
   )
-  assert len(section["tables"][0]["rows"]) == 9
+  assert len(section["tables"][0]["rows"]) == len(section["points"]) == 9
+
+
+def test_each_claim_has_a_sentence_with_interval_and_seeds():
+  points = claims.build(made.study(), made.CONFIG)["points"]
+  assert re.fullmatch(
+    r"Networks trained on distilled data give away which real examples were distilled: holds; AUC "
+    r"of LiRA minus one half \+0\.\d{3} \[\+0\.\d{3}, \+0\.\d{3}\], 3 seeds \(\[\[leaks\]\], "
+    r"\[\[leaks-figure\]\]\)\.",
+    points[0],
+  )
+  assert points[3] == "The leak of networks depends on the number of classes: not measured."
+
+
+def _half_by_kernel():
+  """Only what is attacked through kernel regression leaks, and DM says by which network."""
+  records = []
+  for method, auc, predictor in (("kip", 0.8, "kernel regression"), ("dm", 0.5, "convnet")):
+    for ipc, seed in itertools.product((1, 10), range(3)):
+      more = 0.1 * (method == "kip" and ipc == 10)
+      report = made.privacy(auc + more + 0.001 * (seed - 1) * ipc / 10)
+      report["settings"]["predictor"] = predictor
+      records.append(made.record(reports={"privacy": report}, method=method, ipc=ipc, seed=seed))
+  return records
+
+
+def test_a_claim_on_networks_rests_on_networks_alone():
+  verdicts = _verdicts(_half_by_kernel())
+  assert verdicts["leak"] == "does not" and verdicts["leak, kernel regression"] == "holds"
+  assert verdicts["ipc, kernel regression"] == "holds" and verdicts["ipc"] == "does not"
+  section = claims.build(_half_by_kernel(), made.CONFIG)
+  texts = [row[0] for row in section["tables"][0]["rows"]]
+  assert texts[1] == (
+    "Kernel regression on distilled data gives away which real examples were distilled."
+  )
+  assert section["notes"][-1].startswith("Figures of privacy are not all of one predictor")
+
+
+def test_robustness_of_kernels_has_rows_of_its_own():
+  records = []
+  for method, predictor in (("kip", "kernel"), ("dm", "convnet"), ("dc", "convnet")):
+    for seed in range(3):
+      report = made.robustness(0.2 + 0.001 * seed + 0.05 * (method == "dc"))
+      report["settings"]["architectures"] = [predictor]
+      records.append(made.record(reports={"robustness": report}, method=method, seed=seed))
+  found = {one.name: one for one in claims.claims(records, made.CONFIG)}
+  assert found["robust against the full set"].num_conditions == 2
+  assert found["robust against the full set, kernel regression"].num_conditions == 1
+  assert found["robust by method"].num_conditions == 2
+
+
+def test_methods_are_held_against_each_other_at_one_preprocessing():
+  records = [
+    one._replace(
+      factors=one.factors
+      | {"preprocessing": "zca" if one.factors["method"] == "kip" else "standardise"}
+    )
+    for one in made.study()
+  ]
+  methods = of.conditions(records, "method")
+  found, count = claims.largest_between_methods(
+    methods, "robustness", "deepfool_relative_perturbation"
+  )
+  assert count == 3 and found.value == pytest.approx(0.06, abs=0.01)
 
 
 def test_p_values_are_corrected_over_all_claims():

@@ -83,9 +83,23 @@ def test_different_predictors_are_told():
   conditions = of.conditions(records, "method")
   assert of.different_networks(conditions[:1], "robustness") == []
   assert of.different_networks(conditions, "robustness") == [
-    "Figures are not all of one predictor, and compare predictors too: convnet of DM; kernel of "
-    "KIP."
+    "Figures are not all of one predictor, and compare predictors too: convnet of DM; kernel "
+    "regression of KIP."
   ]
+  networks, kernels = of.by_kernel(conditions, "robustness")
+  assert [one.method for one in networks] == ["DM"] and kernels[0].method == "KIP"
+
+
+def test_the_predictor_of_privacy_stands_in_its_own_setting():
+  report = made.privacy(0.6)
+  report["settings"]["predictor"] = "kernel regression"
+  records = [
+    made.record(reports={"privacy": report}, method="kip"),
+    made.record(reports={"privacy": made.privacy(0.6)}),
+  ]
+  kip, dm = of.conditions(records, "method")
+  assert of.predictor_of(kip, "privacy") == of.KERNEL and of.predictor_of(dm, "privacy") is None
+  assert of.different_networks([kip, dm], "privacy") == []  # one does not say
 
 
 def test_fairness_stands_without_noise():
@@ -138,6 +152,45 @@ def test_baselines_share_data_classes_and_images():
   found = of.conditions(records, "baseline", "full")
   assert of.baseline_of(one, found, "random") is None
   assert of.baseline_of(one, found, "full set").role == "full"
+
+
+def test_baselines_share_the_preprocessing():
+  (one,) = of.conditions(
+    [made.record(reports={"accuracy": made.accuracy(0.8)}, preprocessing="zca")], "method"
+  )
+  records = [
+    made.record("baseline", {"accuracy": made.accuracy(0.5)}, method="random", preprocessing=kind)
+    for kind in ("standardise", "zca")
+  ] + [
+    made.record("full", {"accuracy": made.accuracy(0.9)}, preprocessing=kind)
+    for kind in ("standardise", "zca")
+  ]
+  found = of.conditions(records, "baseline", "full")
+  assert len(found) == 4
+  assert of.baseline_of(one, found, "random").factors["preprocessing"] == "zca"
+  assert of.baseline_of(one, found, "full set").factors["preprocessing"] == "zca"
+  assert of.baseline_of(one, [found[0], found[2]], "random") is None
+
+
+def test_preprocessing_is_named_where_it_varies():
+  records = [
+    made.record(reports={"accuracy": made.accuracy(0.8)}, method=method, preprocessing=kind)
+    for method, kind in (("dm", "standardise"), ("kip", "zca"))
+  ]
+  found = of.conditions(records, "method")
+  assert of.varying(found) == ["ipc", "preprocessing"] and of.varying(found[:1]) == ["ipc"]
+  assert of.shared_names(found) == ["ipc", "preprocessing"] and found[1].method == "KIP"
+  assert of.describe(found[1].factors, of.varying(found)) == (
+    "KIP (1 image a class, preprocessing zca)"
+  )
+
+
+def test_keys_of_further_predictors_are_not_its_own():
+  report = made.section_of("robustness", {"clean": 1, "clean_kernel": 1, "blur_kernel_size": 1})
+  report["settings"]["architectures"] = ["convnet", "kernel"]
+  record = made.record(reports={"robustness": report})
+  assert of.own_keys(record, "robustness") == ["clean", "blur_kernel_size"]
+  assert of.own_keys(record, "fairness") == []
 
 
 def test_seeds_in_words():

@@ -26,6 +26,18 @@ def test_the_answer_in_words():
   )
 
 
+def test_equal_gaps_are_not_put_in_order():
+  records = [
+    made.record(reports={"fairness": made.fairness(0.7472 + tiny)}, method=method)
+    for method, tiny in (("kip", 0.0), ("dm", 0.0001))
+  ]
+  answer = fairness.build(records, {})["answer"]
+  assert answer.startswith(
+    "The gap between the best and the worst class is alike with both kinds of set, 0.747 [0.737, "
+    "0.777] (one seed); "
+  )
+
+
 def test_groups_have_a_table_where_there_are_any():
   assert len(fairness.build(_records(), {})["tables"]) == 1
   records = _records()

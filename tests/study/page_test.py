@@ -78,6 +78,18 @@ def test_the_csv_has_a_row_for_each_cell_and_figure(study, folder):
   assert {row["state"] for row in rows} == {"done", "failed", "too dear", "waiting"}
 
 
+def test_cells_of_several_versions_of_the_code_are_told(tmp_path):
+  records = [made.record(reports={}, seed=seed)._replace(code=f"1.0+{seed}") for seed in (0, 1)]
+  study = summary.summarise(records, {})
+  page.write(tmp_path, study)
+  text = (tmp_path / "study.html").read_text()
+  assert "several versions of the code" in text and "1.0+0 (1 cell); 1.0+1 (1 cell)" in text
+  assert "<td><code>1.0+1</code></td>" in text
+  rows = list(csv.DictReader(io.StringIO((tmp_path / "study.csv").read_text())))
+  assert [row["code"] for row in rows] == ["1.0+0", "1.0+1"]
+  assert "several versions" not in page.render(summary.summarise(records[:1], {}), {})
+
+
 @pytest.mark.parametrize("records", [[], [made.record(state="running")]])
 def test_a_study_that_has_just_begun(tmp_path, records):
   paths = page.write(tmp_path, summary.summarise(records, {}))
@@ -133,8 +145,11 @@ def test_no_overflow_and_no_error_in_a_browser(folder, tmp_path, width):
   text = (folder / "study.html").read_text()
   script = (
     f'<iframe id="f" style="width:{width}px;height:800px" src="page.html"></iframe><script>'
-    "window.onload = () => { const root = document.getElementById('f').contentDocument"
-    ".documentElement; document.title = root.scrollWidth + ' of ' + root.clientWidth; };</script>"
+    "window.onload = () => { const page = document.getElementById('f').contentDocument;"
+    "const root = page.documentElement; let cut = 0;"
+    "for (const box of page.querySelectorAll('.wide:has(table)'))"
+    " if (box.scrollWidth > box.clientWidth) cut += 1;"
+    "document.title = [root.scrollWidth, root.clientWidth, cut].join(' of '); };</script>"
   )
   (tmp_path / "page.html").write_text(text)
   (tmp_path / "frame.html").write_text(f"<!doctype html><title></title>{script}")
@@ -144,6 +159,9 @@ def test_no_overflow_and_no_error_in_a_browser(folder, tmp_path, width):
     "--dump-dom", f"file://{tmp_path}/frame.html",
   ]  # fmt: skip
   ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-  found, allowed = map(int, ran.stdout.split("<title>")[1].split("</title>")[0].split(" of "))
+  found, allowed, num_cut = map(
+    int, ran.stdout.split("<title>")[1].split("</title>")[0].split(" of ")
+  )
   assert found <= allowed <= width
+  assert width < 1280 or num_cut == 0  # narrower pages scroll their tables
   assert "CONSOLE" not in ran.stderr

@@ -36,6 +36,8 @@ def test_all_classes_are_the_most():
 def test_another_field_is_no_pair():
   assert pairs(_conditions(dict(ipc=1), dict(ipc=10, variant="other"))) == []
   assert pairs(_conditions(dict(dataset="digits"), dict(dataset="mnist"))) == []
+  kinds = (dict(ipc=1, preprocessing="zca"), dict(ipc=10, preprocessing="standardise"))
+  assert pairs(_conditions(*kinds)) == []
 
 
 def _scores(leak, noise=_NOISE, is_member=_IS_MEMBER):
@@ -90,6 +92,23 @@ def test_several_seeds_have_the_interval_of_student():
   ]
   (found,) = _differences(records)
   assert found.estimate.value == pytest.approx(0.1) and found.estimate.num_seeds == 3
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_members_are_compared_for_several_seeds_too(is_same):
+  other = _scores(0.0, is_member=_IS_MEMBER if is_same else ~_IS_MEMBER)
+  records = [
+    one
+    for seed in range(3)
+    for one in (
+      _record(0.5, 0.0, ipc=1, seed=seed),
+      _record(0.6 + 0.01 * seed, ipc=10, seed=seed)._replace(scores=other),
+    )
+  ]
+  (found,) = _differences(records)
+  assert found.is_paired == is_same
+  assert found.paired_by == ("seeds, splits and examples" if is_same else "seeds")
+  assert found.estimate.value == pytest.approx(0.11)
 
 
 def test_paired_is_what_the_scores_say():

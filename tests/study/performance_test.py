@@ -73,12 +73,61 @@ def test_nothing_finished():
 
 
 def test_costs():
-  record = made.record(reports={"accuracy": made.accuracy(0.5)}, ipc=10)
+  record = made.record(reports={"accuracy": made.accuracy(0.5)}, ipc=10, method="kip")
   assert performance.cost_of(record) == {
     "flops": 1e13, "seconds": 300.0, "memory": 2_000_000, "whole": 100.0,
   }  # fmt: skip
   bare = record._replace(report={"run": {}, "reports": {}})
   assert performance.cost_of(bare)["flops"] is None
+
+
+def test_memory_that_is_not_counted_is_a_dash():
+  records = [made.record(reports={"accuracy": made.accuracy(0.5)}, method=m) for m in ("dc", "mtt")]
+  cost = {one["name"]: one for one in performance.build(records, {})["tables"]}["cost"]
+  assert _column(cost, "memory") == [None, 2_000_000]
+
+
+def _mtt(seed=0, method="mtt", init="real", preprocessing=None):
+  record = made.record(
+    reports={"accuracy": made.accuracy(0.5)},
+    method=method, seed=seed, init=init, preprocessing=preprocessing,
+  )  # fmt: skip
+  record.report["run"]["seconds"]["experts"] = 0.5
+  return record
+
+
+def _experts(seed=0, is_read=True, **factors):
+  record = made.record("experts", {} if is_read else None, method="experts", seed=seed, **factors)
+  if is_read:
+    record.report["run"] |= {
+      "seconds": {"train": 40.0}, "estimates": {"flops": {"train": 8e12}},
+    }  # fmt: skip
+  return record._replace(seconds=44.0, name=f"experts-mtt-digits-seed{seed}")
+
+
+def test_experts_are_shared_over_the_cells_that_follow_them():
+  followers = [_mtt(), _mtt(init="noise"), _mtt(seed=1)]
+  plain = made.record(reports={"accuracy": made.accuracy(0.5)}, method="dc")
+  records = [*followers, plain, _experts(), _experts(seed=1)]
+  found = [performance.cost_of(one, records) for one in records[:4]]
+  assert [one["flops"] for one in found] == [5e12, 5e12, 9e12, 1e12]
+  assert [one["seconds"] for one in found] == [50.5, 50.5, 70.5, 30.0]
+  pareto = next(o for o in performance.build(records, {})["figures"] if o["kind"] == "pareto")
+  costs = {(p["label"], p["text"]): p["flops"] for p in pareto["data"]["points"]}
+  assert costs["MTT", "MTT (1 image a class, from real images)"] == pytest.approx(7e12)
+
+
+def test_experts_of_other_data_or_methods_cost_nothing():
+  records = [_mtt(method="tesla"), _mtt(preprocessing="zca"), _experts(preprocessing="standardise")]
+  assert performance.cost_of(records[1], records)["flops"] == 1e12
+  other = [_mtt(), _experts(num_classes=5), _experts(seed=3)]
+  assert performance.cost_of(other[0], other)["flops"] == 1e12
+
+
+def test_experts_without_a_report_leave_operations_unknown():
+  records = [_mtt(), _experts(is_read=False)]
+  cost = performance.cost_of(records[0], records)
+  assert cost["flops"] is None and cost["seconds"] == 74.5
 
 
 def test_experts_that_cells_share_are_told():
@@ -111,10 +160,29 @@ def test_published_figures_stand_beside_ours():
   assert _column(table, "published") == ["0.260 (Zhao, Bilen 2023)"]
 
 
-def test_baselines_come_from_cells_first():
+def test_the_random_subset_is_the_one_that_the_gain_is_over():
+  cell = made.record("baseline", {"accuracy": made.accuracy(0.9)}, method="random")
+  section = performance.build([*_records(), cell], {})
+  table = section["tables"][0]
+  for own, random, gain in zip(
+    *(_column(table, name) for name in ("accuracy", "random subset", "gain over it"))
+  ):
+    assert own["value"] - random["value"] == pytest.approx(gain["value"])
+  dots = next(one for one in section["figures"] if one["kind"] == "dots")
+  assert dots["data"]["marks"][0]["beside"]["random subset"]["value"] == pytest.approx(0.6)
+
+
+def test_other_baselines_come_from_cells_first():
   (one,) = of.conditions([_records()[0]], "method")
   cells = of.conditions(
-    [made.record("baseline", {"accuracy": made.accuracy(0.61)}, method="random")], "baseline"
-  )
-  assert performance.level(one, "random", cells, "accuracy", "")["value"] == pytest.approx(0.61)
-  assert performance.level(one, "random", [], "accuracy", "")["value"] == pytest.approx(0.601)
+    [
+      made.record("full", {"accuracy": made.accuracy(0.61)}),
+      made.record("baseline", {"accuracy": made.accuracy(0.5)}, method="random", ipc=7),
+    ],
+    "full", "baseline",
+  )  # fmt: skip
+  assert performance.level(one, "full set", cells, "accuracy", "")["value"] == pytest.approx(0.61)
+  assert performance.level(one, "full set", [], "accuracy", "")["value"] == pytest.approx(0.95)
+  bare = made.record(reports={"accuracy": made.accuracy(0.8)}, ipc=7)
+  (bare,) = of.conditions([bare], "method")
+  assert performance.level(bare, "random", cells, "accuracy", "")["value"] == pytest.approx(0.5)

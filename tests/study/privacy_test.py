@@ -43,5 +43,28 @@ def test_a_leak_that_is_none_is_not_shown():
   assert found[0] > 0.05 and found[1] < 0.001
 
 
+def test_the_predictor_is_a_column_and_a_note():
+  records = [_record(0.9, method="kip"), _record(0.6)]
+  for one, name in zip(records, ("kernel regression", "convnet(depth=2)")):
+    one.report["reports"]["privacy"]["settings"]["predictor"] = name
+  section = privacy.build(records, {})
+  table = section["tables"][0]
+  place = [column["name"] for column in table["columns"]].index("predictor")
+  assert [row[place] for row in table["rows"]] == ["kernel regression", "convnet(depth=2)"]
+  assert section["notes"][-1] == (
+    "Figures are not all of one predictor, and compare predictors too: kernel regression of KIP; "
+    "convnet(depth=2) of DM."
+  )
+  assert "KIP (1 image a class) through kernel regression, AUC 0.900" in section["answer"]
+
+
+def test_pairs_of_both_predictors_are_told():
+  records = [_record(0.6 + ipc / 100, method=m, ipc=ipc) for m in ("kip", "dm") for ipc in (1, 10)]
+  assert "included" not in privacy.build(records, {})["answer"]
+  for one in records[:2]:
+    one.report["reports"]["privacy"]["settings"]["predictor"] = "kernel regression"
+  assert "(2 pairs), pairs of kernel regression included;" in privacy.build(records, {})["answer"]
+
+
 def test_nothing_measured():
   assert privacy.build([made.record(reports={})], {})["answer"] == page.NOTHING

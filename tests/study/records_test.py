@@ -28,12 +28,15 @@ def folder(tmp_path):
 
 
 CELL = made.cell(made.record(name="one"))
-DONE = {"one": {"state": "done", "error": None, "seconds": 3.0, "device": "CPU"}}
+DONE = {
+  "one": {"state": "done", "error": None, "seconds": 3.0, "device": "CPU", "code": "0.1.0+abc"}
+}
 
 
 def test_a_finished_cell(folder):
   (found,) = records.read_records(folder, [CELL], DONE)
   assert (found.state, found.error, found.seconds, found.device) == ("done", None, 3.0, "CPU")
+  assert found.code == "0.1.0+abc"
   assert found.report["reports"]["privacy"]["scalars"]["lira_auc"] == 0.6
   assert sorted(found.scores) == ["distilled/lira", "is_member"]
   assert found.factors["method"] == "dm"
@@ -81,6 +84,15 @@ def test_damaged_scores_leave_the_report(folder, damage):
   (found,) = records.read_records(folder, [CELL], DONE)
   assert found.state == "done" and found.report is not None and found.scores is None
   assert "scores cannot be read" in found.error
+
+
+def test_experts_are_read_for_their_cost_and_do_without(folder):
+  experts = made.cell(made.record("experts", name="one", method="experts"))
+  (found,) = records.read_records(folder, [experts], DONE)
+  assert found.report["run"]["estimates"]["flops"]["distill"] == 1e12
+  (folder / "cells" / "one" / "report.json").unlink()
+  (found,) = records.read_records(folder, [experts], DONE)
+  assert found.state == "done" and found.report is None and "cannot be read" in found.error
 
 
 def test_large_settings_are_left_out(folder):

@@ -23,10 +23,10 @@ def _records(seeds=(0, 1, 2)):
 def test_the_answer_in_words():
   answer = page.numbered([robustness.build(_records(), {})])[0]["answer"]
   assert answer == (
-    "Networks trained on KIP (1 image a class) bear the most: fooling them takes 0.281 [0.279, "
-    "0.283] of the size of an image (3 seeds); against random subsets, 0 of 2 kinds of set are "
-    "shown to bear less and 1 to bear more (Holm); against the full set, 2 of 2 kinds of set are "
-    "shown to bear less and 0 to bear more (Holm) (Table 1, Figure 1)."
+    "Networks trained on KIP (1 image a class) withstand the most: fooling them takes 0.281 "
+    "[0.279, 0.283] of the size of an image (3 seeds); against random subsets, 0 of 2 kinds of set "
+    "are shown to withstand less and 1 more (Holm); against the full set, 2 of 2 kinds of set are "
+    "shown to withstand less and 0 more (Holm) (Table 1, Figure 1)."
   )
 
 
@@ -38,6 +38,18 @@ def test_the_table():
   assert row["relative perturbation"]["value"] == pytest.approx(0.281)
   assert row["against random"]["value"] == pytest.approx(0.081)
   assert row["against the full set"]["value"] == pytest.approx(-0.019)
+
+
+def test_the_worst_case_stands_in_for_autoattack():
+  records = _records(seeds=(0,))
+  for one in records:
+    scalars = one.report["reports"]["robustness"]["scalars"]
+    scalars |= {"autoattack_linf_8_255": None, "worst_case_linf_8_255": 0.6, "pgd_l2_1_255": 0.7}
+  table = robustness.build(records, {})["tables"][0]
+  names = [column["name"] for column in table["columns"]]
+  assert names[2:7] == [
+    "clean", "PGD l∞ 8/255", "PGD l2 1/255", "worst case l∞ 8/255", "corruption mean",
+  ]  # fmt: skip
 
 
 def test_curves_have_the_random_subset_and_the_full_set():
@@ -55,6 +67,17 @@ def test_reference_is_from_real_images():
   ] + [made.record(reports={"robustness": made.robustness(0.2)}, method="kip", init="noise")]
   found = robustness.reference(of.conditions(records, "method"))
   assert [(one.method, one.factors["init"]) for one in found] == [("KIP", "noise"), ("DM", "real")]
+
+
+def test_figures_of_a_kernel_are_no_corruptions():
+  records = _records(seeds=(0,))
+  report = records[0].report["reports"]["robustness"]
+  report["settings"]["architectures"] = ["convnet", "kernel"]
+  report["scalars"]["corruption_blur_kernel"] = 0.1
+  section = robustness.build(records, {})
+  names = [column["name"] for column in section["tables"][1]["columns"]]
+  assert names[2:] == ["blur", "JPEG"]
+  assert section["figures"][1]["data"]["columns"] == ["blur", "JPEG"]
 
 
 def test_without_deepfool_it_says_so():

@@ -19,10 +19,32 @@ def test_counts_and_progress():
   assert study["counts"] == {"done": 33, "waiting": 1, "failed": 1, "too dear": 1}
   assert study["progress"] == (
     "33 of 36 cells are done (1 waiting, 1 failed, 1 too dear). The cells took 55 min 00 s of "
-    "computing. What is left is estimated at 2 min 00 s."
+    "computing. What is left is estimated at 2 min 00 s of computing."
   )
   assert study["title"] == "A study of dataset distillation on digits, preset made"
   assert study["format"] == 1 and study["hardware"] == ["CPU, 2 cores (33 cells)"]
+
+
+def test_what_is_left_is_told_by_cells_that_differ_in_the_seed():
+  done = made.record(reports={}, seed=0)  # took 100 s
+  waiting = [
+    made.record(state="waiting", seed=1)._replace(estimate_seconds=1.0),
+    made.record(state="waiting", ipc=10)._replace(estimate_seconds=7.0),
+    made.record(state="running", ipc=50)._replace(estimate_seconds=None),
+    made.record(state="waiting", method="kip")._replace(estimate_seconds=None),
+  ]
+  assert summary.progress([done, *waiting]).endswith(
+    "What is left is estimated at 3 min 27 s of computing, without 1 that have no estimate."
+  )
+
+
+def test_which_code_made_which_cell():
+  records = [
+    made.record(reports={}, seed=seed)._replace(code=f"1.0+{seed // 2}") for seed in (0, 1, 2)
+  ]
+  study = summary.summarise(records, made.CONFIG)
+  assert study["codes"] == ["1.0+0 (2 cells)", "1.0+1 (1 cell)"]
+  assert [cell["code"] for cell in study["cells"]] == ["1.0+0", "1.0+0", "1.0+1"]
 
 
 def test_no_cells_at_all():
@@ -69,6 +91,43 @@ def test_any_part_of_a_study_can_be_shown(number):
   study = summary.summarise(unfinished, made.CONFIG)
   assert len(study["sections"]) == 6
   assert "could not be made" not in json.dumps(study["sections"])
+
+
+def _two_kinds():
+  """KIP whitens, the others do not; what methods are held against comes once a kind."""
+  made_once = made.study(ipcs=(1,), inits=("real",))
+  records = []
+  for kind in ("standardise", "zca"):
+    for one in made_once:
+      if one.role == "method" and (one.factors["method"] == "kip") != (kind == "zca"):
+        continue
+      factors = one.factors | {"preprocessing": kind}
+      report = one.report
+      if kind == "zca" and one.role in ("full", "curve", "steps") and report:
+        report = report | {"reports": {"accuracy": made.accuracy(0.2)}}  # told apart by this
+      records.append(one._replace(factors=factors, name=f"{one.name}-{kind}", report=report))
+  return records
+
+
+def test_two_kinds_of_preprocessing_stand_apart():
+  study = summary.summarise(_two_kinds(), made.CONFIG)
+  assert "could not be made" not in json.dumps(study["sections"])
+  performance = next(one for one in study["sections"] if one["name"] == "performance")
+  table = performance["tables"][0]
+  names = [column["name"] for column in table["columns"]]
+  kinds = {row[0]: row[names.index("preprocessing")] for row in table["rows"]}
+  assert kinds == {"KIP": "zca", "DC": "standardise", "DM": "standardise", "MTT": "standardise"}
+  full = {row[0]: row[names.index("full set")]["value"] for row in table["rows"]}
+  assert full["KIP"] == pytest.approx(0.2) and full["DC"] == pytest.approx(0.97)
+  worth = next(one for one in performance["tables"] if one["name"] == "worth")
+  places = [column["name"] for column in worth["columns"]]
+  steps = {row[0]: row[places.index("worth steps on real data")] for row in worth["rows"]}
+  assert steps["KIP"]["value"] == "more than 1,000" and steps["DC"]["value"] < 100
+
+
+def test_one_kind_of_preprocessing_is_not_named():
+  study = summary.summarise(made.study(seeds=(0,)), made.CONFIG)
+  assert "preprocessing" not in json.dumps(study["sections"])
 
 
 @pytest.mark.parametrize("axis", ["accuracy", "privacy", "robustness", "fairness"])

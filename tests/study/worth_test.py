@@ -26,10 +26,16 @@ def _curve(seeds=(0, 1, 2)):
   return records
 
 
+_OWN = (0.005, -0.005, 0.0)
+"""What the sets of a seed have beside what its random subsets have too."""
+
+
 def _worth(level, seeds=(0, 1, 2), **factors):
   records = _curve() + [
     made.record(
-      reports={"accuracy": made.accuracy(level + 0.01 * (seed - 1))}, seed=seed, **factors
+      reports={"accuracy": made.accuracy(level + _OWN[seed] + 0.01 * (seed - 1))},
+      seed=seed,
+      **factors,
     )
     for seed in seeds
   ]
@@ -67,17 +73,49 @@ def test_an_interval_may_end_outside():
 def test_the_sentence():
   text = worth.sentence(_worth(0.3 + 0.2 * math.log10(5)))
   assert text.startswith("Does it pay? The 10 images of DM (1 a class) are worth 50 [")
-  assert "1 of 1 sets is worth more real images than they have" in text
+  assert "1 of 1 sets is shown to be worth more real images than they have (Holm)" in text
 
 
 def test_a_set_no_better_than_random_is_not_worth_more():
   found = _worth(0.3)
-  assert "0 of 1 sets are worth more" in worth.sentence(found)
+  assert "0 of 1 sets are shown to be worth more" in worth.sentence(found)
+
+
+def test_the_count_is_corrected_over_all_sets():
+  records = _curve() + [
+    made.record(
+      reports={"accuracy": made.accuracy(0.322 + _OWN[seed] + 0.01 * (seed - 1))},
+      seed=seed, method=f"method {number}",
+    )
+    for seed in range(3)
+    for number in range(12)
+  ]  # fmt: skip
+  alone = [one for one in records if one.factors["method"] in ("random", "full set", "method 0")]
+  (one,) = worth.build(alone, of.conditions(alone, "method"))
+  assert one.p < 0.05 and one.is_more and one.excess == pytest.approx(0.022)
+  found = worth.build(records, of.conditions(records, "method"))
+  assert found[0].p == pytest.approx(12 * one.p) and not any(one.is_more for one in found)
+  assert "0 of 12 sets are shown to be worth more" in worth.sentence(found)
+
+
+def test_an_interval_that_is_open_at_both_ends_shows_nothing():
+  (one,) = _worth(0.4)
+  size = Size(math.inf, -math.inf, math.inf, 10, 200)
+  open_ended = one._replace(images=size, p=1.0)
+  assert worth.in_words(size) == "not shown"
+  text = worth.sentence([open_ended])
+  assert "is not shown: all intervals are open at both ends; 0 of 1 sets" in text
+  assert "are worth" not in worth.sentence([open_ended]) and "are worth" in (
+    worth.sentence([open_ended, one])
+  )
+  (row,) = worth.table([open_ended], ["ipc"])["rows"]
+  assert row[4]["value"] == row[5] == "not shown" and row[4]["low"] is None
 
 
 def test_other_data_have_another_curve():
   assert _worth(0.4, dataset="mnist") == []
   assert _worth(0.4, num_classes=5) == []
+  assert _worth(0.4, preprocessing="zca") == []
 
 
 def test_without_a_curve_there_is_no_answer():
