@@ -56,12 +56,12 @@ PRESETS = {
       networks=("convnet(depth=2)",), width=32, protocol="dc", num_epochs=300, full_epochs=50
     ),
     fields=dict(
-      exclude=("method=dc,ipc=10,init=noise",),  # a quarter of an hour each
       subset_ipcs=(2, 5, 20, 50),
       real_steps=(5, 10, 20, 50, 100, 200, 500),
     ),
     attacks=_ATTACKS,
     splits=16,
+    num_steps={"dc-digits-ipc10": 100},  # of 400, which take a quarter of an hour
   ),
   "mnist": dict(  # narrow networks
     methods=_METHODS,
@@ -110,6 +110,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     return privacy.get_config(f"digits,splits={splits or 64}")
   chosen = dict(look_up(PRESETS | dict(kernels=None, privacy=None), name, "preset"))
   fields, attacks = chosen.pop("fields"), chosen.pop("attacks", None)
+  lengths = chosen.pop("num_steps", {})
   own_seeds, own_splits = chosen.pop("seeds"), chosen.pop("splits", 0)
   if args["methods"]:
     chosen["methods"] = tuple(args["methods"].split("+"))
@@ -119,6 +120,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     chosen["ipc"] = tuple(int(count) for count in args["ipc"].split("+"))
   config = make_study(name, folder=_FOLDER, seed=tuple(range(seeds or own_seeds)), **chosen)
   config.update(fields)
+  for plan in lengths.keys() & config.plans.keys():
+    config.plans[plan].outer.num_steps = lengths[plan]
   if attacks:
     config.robustness.attacks = attacks
   if splits or own_splits:
