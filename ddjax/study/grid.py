@@ -284,6 +284,8 @@ def _real_curves(config: ConfigDict, made: Mapping[str, Cell]) -> list[Cell]:
     for cell in made.values()
     if cell.role in ("method", "baseline")
   )
+  if any(num_classes is None for _, num_classes, *_ in groups):  # of fewer classes it is not asked
+    groups = [group for group in groups if group[1] is None]
   for group in groups:
     factors = dict.fromkeys(next(iter(made.values())).factors) | dict(zip(kept, group, strict=True))
     needed = _data(config, factors)

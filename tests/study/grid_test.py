@@ -91,6 +91,12 @@ def test_random_subsets_of_further_sizes_and_trainings_of_so_many_steps(config):
   assert [cell.factors["steps"] for cell in steps] == [10, 100]
 
 
+def test_fewer_classes_have_no_curves_of_their_own_beside_all_classes(config):
+  config.axes.num_classes = (0, 5)
+  of_five = [cell.role for cell in grid.cells_of(config) if cell.factors["num_classes"] == 5]
+  assert set(of_five) == {"full", "method", "baseline"}
+
+
 def test_experts_are_one_cell_for_all_that_follow_them():
   config = get_config("configs/study.py:digits,seeds=1")
   config.axes.method = ("mtt",)
