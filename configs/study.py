@@ -24,7 +24,7 @@ from ddjax.wording import look_up
 
 _FOLDER = pathlib.Path(__file__).parent
 _METHODS = ("kip", "dc", "dsa", "dm", "idc", "mtt", "random", "herding", "k_means")
-# Fewer classes for KIP and DM at one image a class, from real images: a claim on privacy needs them.
+# Fewer classes for KIP and DM, one image a class, real images: a claim on privacy needs them.
 _NOT_OF_FEWER_CLASSES = (
   *(f"method={name},num_classes=5" for name in _METHODS if name not in ("kip", "dm")),
   "ipc=10,num_classes=5",
