@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ddjax.backend import traits
 from ddjax.kernels.arccosine import kappa_0, kappa_1
 from ddjax.types import Array
 
@@ -76,21 +77,48 @@ def conv_relu(affine, rows, deviation1: Array, deviation2: Array, step: int, own
   Returns:
     kernels f[... w n].
   """
-  width, num = deviation1.shape[-1], deviation2.shape[0]
 
   def window(index: int) -> Array:
-    shifted = (
-      rows[i][index][..., j : j + width, i * step + j : i * step + j + num]
-      for i in range(3)
-      for j in range(3)
-    )
-    return sum(shifted) * (affine.weight / 9) + affine.bias
+    return _window_sum(step, *(row[index] for row in rows)) * (affine.weight / 9) + affine.bias
 
   scale = deviation1[..., None] * deviation2
   # A division, which XLA does not compute twice, keeps it from summing the shifts anew below.
   cosine = window(0) / scale
   tangent = window(1) if len(rows[0]) > 1 else None
   return _relu(cosine, scale, tangent, own)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _window_sum(step: int, above: Array, middle: Array, below: Array) -> Array:
+  """The sum over 3x3 equal shifts in both images, rows f[... w+2 l] to f[... w n]."""
+  width, num = above.shape[-2] - 2, above.shape[-1] - 2 * step - 2
+  return sum(
+    row[..., j : j + width, i * step + j : i * step + j + num]
+    for i, row in enumerate((above, middle, below))
+    for j in range(3)
+  )
+
+
+def _window_sum_forward(step: int, *rows: Array):
+  return _window_sum(step, *rows), None
+
+
+def _window_sum_backward(step: int, _, cotangent: Array) -> tuple[Array, ...]:
+  """The same sums over the cotangent with zeros around it, as slices."""
+  width, num = cotangent.shape[-2] + 2, cotangent.shape[-1] + 2 * step + 2
+  far = 2 * step + 2
+  padding = [(0, 0)] * (cotangent.ndim - 2) + [(2, 2), (far, far)]
+  padded = jnp.pad(cotangent, padding)
+  return tuple(
+    sum(
+      padded[..., 2 - j : 2 - j + width, far - i * step - j : far - i * step - j + num]
+      for j in range(3)
+    )
+    for i in range(3)
+  )
+
+
+_window_sum.defvjp(_window_sum_forward, _window_sum_backward)
 
 
 def _relu(cosine: Array, scale: Array, tangent: Array | None, own: Array | None) -> Kernels:
@@ -147,8 +175,8 @@ def _backward(form: Form, sides: tuple[Side, Side], cotangents: Kernels):
     earlier, (rows, marks), pooled = inputs
     carried = _no_rows(form, marks, whole)
     for each in earlier:
-      carried = _step(form, carried, *each, whole)[0]
-    pull = jax.vjp(lambda *args: _step(form, args[0], args[1], marks, args[2]), carried, rows, whole)
+      carried = _step(form, carried, *each, whole, is_anew=True)[0]
+    pull = jax.vjp(lambda *args: _step(form, *args[:2], marks, args[2], is_anew=True), carried, rows, whole)
     earlier_rows, own, more = pull[1]((later_rows, pooled))
     return (earlier_rows, jax.tree.map(jnp.add, total, more)), own
 
@@ -170,10 +198,17 @@ class _Rows(NamedTuple):
 
 
 class _Marks(NamedTuple):
-  """The numbers of the rows' pixels before the first and the later ReLUs, below 0 outside."""
+  """Of the same rows, what has no gradient.
+
+  Attributes:
+    first: numbers of the pixels before the first ReLU, below 0 outside the image.
+    later: the same before each later ReLU.
+    transposed: the patches again, f[... d w].
+  """
 
   first: Array
   later: tuple[Array, ...]
+  transposed: Array
 
 
 class _Whole(NamedTuple):
@@ -230,7 +265,8 @@ def _marks(side: Side, num_more: int = 0) -> _Marks:
   height, width = side[1][0].shape
   pixels = jnp.arange(height * width).reshape(height, width)
   later = (take(pixels, layer + 1) for layer in range(len(side[1]) - 1))
-  return _Marks(take(_columns(pixels, _margin(side), -2), 0), tuple(later))
+  transposed = _rows(side, num_more).patches.swapaxes(-1, -2)
+  return _Marks(take(_columns(pixels, _margin(side), -2), 0), tuple(later), transposed)
 
 
 def _whole(side: Side) -> _Whole:
@@ -253,7 +289,9 @@ def _no_rows(form: Form, marks: _Marks, whole: _Whole):
   return ((row, row),) * len(whole.deviations)
 
 
-def _step(form: Form, carried, rows: _Rows, marks: _Marks, whole: _Whole):
+def _step(
+  form: Form, carried, rows: _Rows, marks: _Marks, whole: _Whole, is_anew: bool = False
+):
   """Two rows more of each layer, from the last two of the layer before it; and a pooled row."""
   margin = 1 if whole.deviations else 0
   width = marks.first.shape[-1] - 2 * margin
@@ -265,13 +303,15 @@ def _step(form: Form, carried, rows: _Rows, marks: _Marks, whole: _Whole):
   numbers = flat(jnp.pad(pixels, 1, constant_values=-1)) if margin else pixels.reshape(-1)
   pair = []
   for row in range(2):
-    cosine = rows.patches[row] @ whole.patches
+    cosine = _product(rows.patches[row], marks.transposed[row], whole.patches)
     if form.is_same:
       cosine = jnp.where(same_pixel(marks.first[row], numbers), 1.0, cosine)
     scale = rows.scale[row][:, None] * whole.scale
     pair.append(_relu(cosine, scale, scale * cosine if form.has_tangent else None, None))
 
   for layer, deviation2 in enumerate(whole.deviations):
+    if is_anew:
+      pair = [_written(kernels, marks) for kernels in pair]
     found.append(tuple(pair))
     four, pair = (*carried[layer], *pair), []
     for row in range(2):
@@ -285,6 +325,37 @@ def _step(form: Form, carried, rows: _Rows, marks: _Marks, whole: _Whole):
       pair.append(kernels)
   pooled = zip(*pair)
   return tuple(found), tuple(_pool_rows(rows, height, width, step) for rows in pooled)
+
+
+def _written(kernels: Kernels, marks: _Marks) -> Kernels:
+  """The same kernels, in memory where the backend would compute them anew for each shift.
+
+  A branch that cannot be foreseen keeps them apart from what follows; a barrier does not.
+  """
+  if not traits().recomputes_shifts:
+    return kernels
+  is_true = marks.first[0, 0] < jnp.iinfo(jnp.int32).max
+  return jax.lax.cond(is_true, lambda x: x, lambda x: jax.tree.map(jnp.zeros_like, x), kernels)
+
+
+@jax.custom_vjp
+def _product(left: Array, transposed: Array, right: Array) -> Array:
+  """left @ right, whose gradient has no product with a transposed left side: XLA's CPU backend
+  takes those few values by a loop that is 20 times slower.
+  """
+  return left @ right
+
+
+def _product_forward(left: Array, transposed: Array, right: Array):
+  return left @ right, (transposed, right)
+
+
+def _product_backward(known, cotangent: Array):
+  transposed, right = known
+  return cotangent @ right.T, jnp.zeros_like(transposed), transposed @ cotangent
+
+
+_product.defvjp(_product_forward, _product_backward)
 
 
 def _with_margin(kernel: Array, height: int, width: int) -> Array:
