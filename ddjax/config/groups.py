@@ -146,7 +146,8 @@ def kernel(family: str = "fc", depth: int = 1, kind: str = "ntk") -> ConfigDict:
       family=family,  # fc, conv, convnet, myrtle, rbf, laplace, linear, arccos, random_feature
       depth=depth,  # fc, conv: hidden layers; convnet: blocks; myrtle: 5, 7 or 10; arccos: layers
       kind=kind,  # ntk or nngp, for the infinite networks
-      engine="neural_tangents",  # or closed_form: our own recursion, the same numbers to rounding
+      engine="auto",  # or neural_tangents, closed_form, pooled (networks with pooling): the same
+      # numbers to rounding; auto takes the fastest
       weight_std=2.0**0.5,
       bias_std=0.1,  # released settings of KIP; the paper says sigma_b^2 = 1e-4, i.e. 0.01
       readout_weight_std=2.0**0.5,  # the readout layer has its own pair

@@ -39,7 +39,10 @@ def map_pairs(fn: Callable, images1: Any, images2: Any, num_pixels: int) -> Arra
   if num1 > num2:  # the inner loop over the longer side
     return map_pairs(lambda a, b: fn(b, a), images2, images1, num_pixels).T
   rows_at_once = max(1, num_at_once // num2)
-  row = lambda image1: _map(lambda image2: fn(image1, image2), images2, num_at_once)
+
+  def row(image1: Any) -> Array:
+    return _map(lambda image2: fn(image1, image2), images2, num_at_once)
+
   return _map(row, images1, rows_at_once)
 
 

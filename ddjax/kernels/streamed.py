@@ -61,7 +61,12 @@ def wide(grid: Array, fill: float) -> Array:
 
 def same_pixel(pixels1: Array, pixels2: Array) -> Array:
   """bool[... n], where the numbers of the pixels agree."""
-  return pixels1[..., None] == pixels2
+  return pixels1[..., None] == jnp.expand_dims(pixels2, range(pixels1.ndim))
+
+
+def _outer(first: Array, second: Array) -> Array:
+  """f[...] and f[n] as f[... n]."""
+  return first[..., None] * jnp.expand_dims(second, range(first.ndim))
 
 
 def conv_relu(affine, rows, deviation1: Array, deviation2: Array, step: int, own) -> Kernels:
@@ -81,7 +86,7 @@ def conv_relu(affine, rows, deviation1: Array, deviation2: Array, step: int, own
   def window(index: int) -> Array:
     return _window_sum(step, *(row[index] for row in rows)) * (affine.weight / 9) + affine.bias
 
-  scale = deviation1[..., None] * deviation2
+  scale = _outer(deviation1, deviation2)
   # A division, which XLA does not compute twice, keeps it from summing the shifts anew below.
   cosine = window(0) / scale
   tangent = window(1) if len(rows[0]) > 1 else None
@@ -176,7 +181,9 @@ def _backward(form: Form, sides: tuple[Side, Side], cotangents: Kernels):
     carried = _no_rows(form, marks, whole)
     for each in earlier:
       carried = _step(form, carried, *each, whole, is_anew=True)[0]
-    pull = jax.vjp(lambda *args: _step(form, *args[:2], marks, args[2], is_anew=True), carried, rows, whole)
+    pull = jax.vjp(
+      lambda *args: _step(form, *args[:2], marks, args[2], is_anew=True), carried, rows, whole
+    )
     earlier_rows, own, more = pull[1]((later_rows, pooled))
     return (earlier_rows, jax.tree.map(jnp.add, total, more)), own
 
@@ -289,9 +296,7 @@ def _no_rows(form: Form, marks: _Marks, whole: _Whole):
   return ((row, row),) * len(whole.deviations)
 
 
-def _step(
-  form: Form, carried, rows: _Rows, marks: _Marks, whole: _Whole, is_anew: bool = False
-):
+def _step(form: Form, carried, rows: _Rows, marks: _Marks, whole: _Whole, is_anew: bool = False):
   """Two rows more of each layer, from the last two of the layer before it; and a pooled row."""
   margin = 1 if whole.deviations else 0
   width = marks.first.shape[-1] - 2 * margin
@@ -306,7 +311,7 @@ def _step(
     cosine = _product(rows.patches[row], marks.transposed[row], whole.patches)
     if form.is_same:
       cosine = jnp.where(same_pixel(marks.first[row], numbers), 1.0, cosine)
-    scale = rows.scale[row][:, None] * whole.scale
+    scale = _outer(rows.scale[row], whole.scale)
     pair.append(_relu(cosine, scale, scale * cosine if form.has_tangent else None, None))
 
   for layer, deviation2 in enumerate(whole.deviations):

@@ -44,6 +44,7 @@ _KERNELS = [
     for family in make.NETWORKS
     for kind in make.KINDS
     for engine in make._ENGINES
+    if engine != "pooled" or family in ("convnet", "myrtle")
   ),
   *(
     pytest.param(family, "ntk", "closed_form", id=family)
