@@ -72,7 +72,7 @@ def make_kernel(
     layers = hidden_layers(family, depth, image_shape)
     name = f"{family}{depth}-{kind}"
     engine = choose_engine(config.engine, layers, image_shape)
-    kernel_fn = _ENGINES[engine](
+    kernel_fn = ENGINES[engine](
       layers,
       kind,
       config.weight_std,
@@ -91,7 +91,7 @@ def make_kernel(
   return Kernel(name, kernel_fn, layers, engine, precision, values_per_image)
 
 
-_ENGINES = {
+ENGINES = {
   "neural_tangents": stax_kernel,
   "closed_form": network_kernel,
   "pooled": pooled_kernel,
@@ -136,7 +136,7 @@ def _check(config: ConfigDict, precision: str) -> None:
   for field, value, known in (
     ("kernel.family", config.family, families),
     ("kernel.kind", config.kind, KINDS),
-    ("kernel.engine", config.engine, ("auto", *_ENGINES)),
+    ("kernel.engine", config.engine, ("auto", *ENGINES)),
     ("precision", precision, PRECISIONS),
   ):
     if value not in known:

@@ -10,7 +10,7 @@ from ddjax.backend import traits
 from ddjax.types import Array
 
 
-def _num_at_once(num_pixels: int) -> int:
+def num_at_once(num_pixels: int) -> int:
   """Pairs of images that one step takes together."""
   return max(1, traits().kernel_pixels // num_pixels)
 
@@ -23,7 +23,7 @@ def map_images(fn: Callable, x: Any, num_pixels: int) -> Any:
     x: a tree with a leading axis of images.
     num_pixels: of an image.
   """
-  return _map(fn, x, _num_at_once(num_pixels))
+  return _map(fn, x, num_at_once(num_pixels))
 
 
 def map_pairs(fn: Callable, images1: Any, images2: Any, num_pixels: int) -> Array:
@@ -34,14 +34,14 @@ def map_pairs(fn: Callable, images1: Any, images2: Any, num_pixels: int) -> Arra
     images1, images2: trees with a leading axis of images.
     num_pixels: of an image.
   """
-  num_at_once = _num_at_once(num_pixels)
+  at_once = num_at_once(num_pixels)
   num1, num2 = (jax.tree.leaves(images)[0].shape[0] for images in (images1, images2))
   if num1 > num2:  # the inner loop over the longer side
     return map_pairs(lambda a, b: fn(b, a), images2, images1, num_pixels).T
-  rows_at_once = max(1, num_at_once // num2)
+  rows_at_once = max(1, at_once // num2)
 
   def row(image1: Any) -> Array:
-    return _map(lambda image2: fn(image1, image2), images2, num_at_once)
+    return _map(lambda image2: fn(image1, image2), images2, at_once)
 
   return _map(row, images1, rows_at_once)
 
@@ -58,14 +58,14 @@ def map_symmetric_pairs(fn: Callable, images: Any, diagonal: Array, num_pixels: 
   num = diagonal.shape[0]
   if num == 1:
     return diagonal[:, None]
-  num_at_once = _num_at_once(num_pixels)
+  at_once = num_at_once(num_pixels)
 
   def at_distance(distance: Array) -> Array:
     """Of the images i and i + distance, counted around, f[n]."""
     partners = jax.tree.map(lambda leaf: jnp.roll(leaf, -distance, axis=0), images)
-    return _map(lambda pair: fn(*pair), (images, partners), num_at_once)
+    return _map(lambda pair: fn(*pair), (images, partners), at_once)
 
-  found = _map(at_distance, jnp.arange(1, num // 2 + 1), max(1, num_at_once // num))
+  found = _map(at_distance, jnp.arange(1, num // 2 + 1), max(1, at_once // num))
   first, second = np.sort(np.indices((num, num)), axis=0)
   distance = second - first
   is_short = distance <= num // 2

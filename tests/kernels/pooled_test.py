@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ddjax.config import groups
+from ddjax.kernels import cost
 from ddjax.kernels.architectures import hidden_layers, stax_kernel
 from ddjax.kernels.blocked import rows_in_blocks
 from ddjax.kernels.make import make_kernel
@@ -108,7 +109,9 @@ def test_in_blocks_and_vmapped():
   config, shape = groups.kernel("convnet", 1), (4, 4, 1)
   config.engine = "pooled"
   kernel = make_kernel(config, shape)
-  blocked = rows_in_blocks(kernel, shape, 1 << 17)
+  memory = cost.memory(kernel, shape)
+  budget = memory.fixed + 6 * memory.per_pair + 5 * memory.per_image
+  blocked = rows_in_blocks(kernel, shape, budget)
   x1, x2 = images(0, 5, shape), images(1, 4, shape)
   value = jax.jit(kernel.kernel_fn)(x1, x2)
   np.testing.assert_allclose(jax.jit(blocked)(x1, x2), value, rtol=1e-6)
