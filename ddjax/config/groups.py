@@ -28,7 +28,7 @@ def base(method: str, dataset: str) -> ConfigDict:
       member_fraction=1.0,  # of each class; below 1 every replica distils a random part of its own
       num_devices=0,  # 0: all there are
       resume_from=placeholder(str),  # a run folder whose last checkpoint starts this run
-      precision="float32",  # or float64, for kernels without pooling; or bfloat16, in which the
+      precision="float32",  # or float64, for kernels; or bfloat16, in which the
       # networks of the method compute: faster on accelerators only
       memory_budget_gb=0.0,  # of a blocked kernel call, of classes at once, of what MTT keeps;
       # 0: a quarter of what JAX may take of the device, on CPUs 4
