@@ -22,6 +22,15 @@ NETWORKS = {
   "myrtle10": (hidden_layers("myrtle", 10, (4, 5, 1)), (4, 5, 1)),
 }
 SLOW = {"myrtle10"}
+# Nine ReLUs leave correlations of almost one, where float32 has few digits of the angle left.
+SINGLE = {"value": 1e-6, "gradient": 1e-5}
+DEEP = {"value": 3e-6, "gradient": 3e-4}
+
+
+def single(layers):
+  return DEEP if layers.count("relu") > 8 else SINGLE
+
+
 CASES = [
   pytest.param(*case, id=name, marks=pytest.mark.slow if name in SLOW else ())
   for name, case in NETWORKS.items()
@@ -51,7 +60,7 @@ def test_equals_the_closed_form(layers, shape, kind):
         np.testing.assert_allclose(mine, value, rtol=1e-12)
   for mine, value in zip(both_ways(ours, x1, x2), exact):
     assert mine.dtype == jnp.float32
-    np.testing.assert_allclose(mine, value, rtol=1e-6)
+    np.testing.assert_allclose(mine, value, rtol=single(layers)["value"])
 
 
 @pytest.mark.parametrize(("layers", "shape"), CASES)
@@ -71,7 +80,8 @@ def test_gradient_against_the_closed_form_and_finite_differences(layers, shape):
   slope = jax.jit(jax.value_and_grad(total, (1, 2)), static_argnums=0)
   x, target = images(0, 3, shape), images(1, 2, shape)
   for mine, value in zip(slope(ours, x, target)[1], slope(theirs, x, target)[1]):
-    np.testing.assert_allclose(mine, value, atol=1e-5 * np.max(np.abs(value)))
+    atol = single(layers)["gradient"] * np.max(np.abs(value))
+    np.testing.assert_allclose(mine, value, rtol=0, atol=atol)
   with jax.enable_x64(True):
     x, target, direction = (
       images(seed, num, shape, jnp.float64) for seed, num in ((0, 3), (1, 2), (2, 3))
