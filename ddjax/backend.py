@@ -40,6 +40,9 @@ class Traits(NamedTuple):
       the cache; None takes a batch whole.
     group_bytes: most activations of classes that are taken together, whatever the memory.
     kernel_block_bytes: most temporary memory of a block of a kernel over pixels.
+    kernel_pixels: that a step of a kernel with pooling takes at once, of one image of each pair.
+    recomputes_shifts: what is read at several shifts is computed for each of them, unless a branch
+      comes before.
     vmapped_bytes: networks are vmapped while the largest activation of each is smaller.
     networks_at_once: the most vmapped networks a device.
     attacked_at_once: networks that one call attacks; None for all. A CPU is filled by one.
@@ -65,6 +68,8 @@ class Traits(NamedTuple):
   piece_bytes: int | None
   group_bytes: float
   kernel_block_bytes: float
+  kernel_pixels: int
+  recomputes_shifts: bool
   vmapped_bytes: float
   networks_at_once: int
   attacked_at_once: int | None
@@ -90,6 +95,8 @@ _CPU = Traits(
   piece_bytes=6 << 20,
   group_bytes=32 << 20,
   kernel_block_bytes=16 << 20,
+  kernel_pixels=1 << 10,
+  recomputes_shifts=True,
   vmapped_bytes=1 << 20,
   networks_at_once=8,
   attacked_at_once=1,
@@ -114,6 +121,8 @@ _ACCELERATOR = Traits(
   piece_bytes=None,
   group_bytes=math.inf,
   kernel_block_bytes=math.inf,
+  kernel_pixels=1 << 17,
+  recomputes_shifts=False,
   vmapped_bytes=math.inf,
   networks_at_once=64,
   attacked_at_once=None,

@@ -28,7 +28,7 @@ def base(method: str, dataset: str) -> ConfigDict:
       member_fraction=1.0,  # of each class; below 1 every replica distils a random part of its own
       num_devices=0,  # 0: all there are
       resume_from=placeholder(str),  # a run folder whose last checkpoint starts this run
-      precision="float32",  # or float64, for kernels without pooling; or bfloat16, in which the
+      precision="float32",  # or float64, for kernels; or bfloat16, in which the
       # networks of the method compute: faster on accelerators only
       memory_budget_gb=0.0,  # of a blocked kernel call, of classes at once, of what MTT keeps;
       # 0: a quarter of what JAX may take of the device, on CPUs 4
@@ -146,7 +146,8 @@ def kernel(family: str = "fc", depth: int = 1, kind: str = "ntk") -> ConfigDict:
       family=family,  # fc, conv, convnet, myrtle, rbf, laplace, linear, arccos, random_feature
       depth=depth,  # fc, conv: hidden layers; convnet: blocks; myrtle: 5, 7 or 10; arccos: layers
       kind=kind,  # ntk or nngp, for the infinite networks
-      engine="neural_tangents",  # or closed_form: our own recursion, the same numbers to rounding
+      engine="auto",  # or neural_tangents, closed_form, pooled (networks with pooling): the same
+      # numbers to rounding; auto takes the fastest
       weight_std=2.0**0.5,
       bias_std=0.1,  # released settings of KIP; the paper says sigma_b^2 = 1e-4, i.e. 0.01
       readout_weight_std=2.0**0.5,  # the readout layer has its own pair

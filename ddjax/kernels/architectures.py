@@ -3,7 +3,7 @@
 The networks are those of Nguyen, Novak, Xiao, Lee, "Dataset Distillation with Infinitely Wide
 Convolutional Networks", 2021 (https://arxiv.org/abs/2107.13034): FC-d, Conv-d, ConvNet and Myrtle.
 `stax_kernel` has neural-tangents compute their kernels; `recursion.py` is our own closed form of
-the same ones, four times as fast with pooling on a CPU (`benchmarks/kernels.py`).
+the same ones, `pooled.py` the fast form of those with pooling (`benchmarks/kernels.py`).
 """
 
 from typing import Callable

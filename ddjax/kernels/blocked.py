@@ -48,19 +48,21 @@ def rows_in_blocks(
     ValueError: if not even one pair fits the budget.
   """
   memory = cost.memory(kernel, image_shape)
-  budget = memory_budget_bytes
+  budget = memory_budget_bytes - memory.fixed
   smallest = memory.per_pair + 2 * memory.per_image
   if budget < smallest:
     raise ValueError(
-      f"One pair of images needs {smallest / 2**20:.3g} MiB under the kernel {kernel.name}, more "
-      f"than the memory budget of {budget / 2**20:.3g} MiB."
+      f"One pair of images needs {(smallest + memory.fixed) / 2**20:.3g} MiB under the kernel "
+      f"{kernel.name}, more than the memory budget of {memory_budget_bytes / 2**20:.3g} MiB."
     )
   if kernel.has_pixels and not kernel.has_pooling:  # in a CPU's cache, twice as fast
     budget = min(budget, max(smallest, traits().kernel_block_bytes))
 
   def kernel_fn(x1: Array, x2: Array) -> Array:
     num_rows, num_columns = x1.shape[0], x2.shape[0]
-    columns = _even_block(num_columns, (budget - memory.per_image) // sum(memory))
+    columns = _even_block(
+      num_columns, (budget - memory.per_image) // (memory.per_pair + memory.per_image)
+    )
     row_bytes = columns * memory.per_pair + memory.per_image
     rows = _even_block(num_rows, (budget - columns * memory.per_image) // row_bytes)
     if (rows, columns) == (num_rows, num_columns):

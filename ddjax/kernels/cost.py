@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ddjax import costs
 from ddjax.backend import traits
 from ddjax.kernels.make import Kernel
+from ddjax.kernels.pairs import num_at_once
 
 _PROBE = 64  # images a side of the block whose operations are counted
 _LIVE_ARRAYS = 20  # covariances alive at the peak, gradient included, by the compiler's own figures
@@ -17,6 +18,9 @@ _LIVE_ARRAYS = 20  # covariances alive at the peak, gradient included, by the co
 # two CPU cores: of pixels one by one, and of all pairs of pixels; of whole images by backend.
 _EFFICIENCY = {"pixels": (0.01, 0.01), "pixel pairs": (0.008, 0.009)}
 _CLOSED_FORM_PIXELS = (0.05, 0.02)
+_POOLED = (0.35, 0.35)
+_PATCH_COPIES = 22  # of an image's patches at the peak of the pooled engine's gradient
+_ROWS = 30  # of one image against all of the other, alive at once in it
 
 
 class Cost(NamedTuple):
@@ -28,10 +32,11 @@ class Cost(NamedTuple):
 
 
 class Memory(NamedTuple):
-  """Bytes of the temporary arrays of a block: so many a pair and so many an image."""
+  """Bytes of the temporary arrays of a block: so many a pair, an image, and whatever its size."""
 
   per_pair: int
   per_image: int
+  fixed: int = 0
 
 
 def estimate(
@@ -55,8 +60,11 @@ def memory(kernel: Kernel, image_shape: tuple[int, int, int]) -> Memory:
   """Memory of a block's temporary arrays.
 
   A covariance holds 1, h*w or, with pooling, (h*w)^2 values a pair, and in the last case as many
-  for each image with itself; some 20 such arrays are alive at the peak.
+  for each image with itself; some 20 such arrays are alive at the peak. The pooled engine keeps the
+  covariances after the first pooling for its gradient, and patches of every image.
   """
+  if kernel.engine == "pooled":
+    return _pooled_memory(kernel, image_shape)
   num_pixels = image_shape[0] * image_shape[1]
   values = num_pixels**2 if kernel.has_pooling else num_pixels if kernel.has_pixels else 1
   itemsize = jnp.dtype(kernel.precision).itemsize
@@ -65,8 +73,20 @@ def memory(kernel: Kernel, image_shape: tuple[int, int, int]) -> Memory:
   return Memory(per_pair, own_values * itemsize + (per_pair if kernel.has_pooling else 0))
 
 
+def _pooled_memory(kernel: Kernel, image_shape: tuple[int, int, int]) -> Memory:
+  height, width, num_channels = image_shape
+  itemsize = jnp.dtype(kernel.precision).itemsize
+  pooled = 2 * ((height // 2) * (width // 2)) ** 2
+  patches = height * width * (9 * num_channels + 1)
+  row = (width + 2) * (height + 2) * (width + 2)
+  working = num_at_once(height * width) * _ROWS * row
+  return Memory(pooled * itemsize, _PATCH_COPIES * patches * itemsize, working * itemsize)
+
+
 def _efficiency(kernel: Kernel) -> tuple[float, float]:
   """Without and with the gradient."""
+  if kernel.engine == "pooled":
+    return _POOLED
   if kernel.has_pooling:
     return _EFFICIENCY["pixel pairs"]
   if kernel.has_pixels:

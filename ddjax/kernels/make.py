@@ -10,6 +10,7 @@ from ddjax.backend import traits
 from ddjax.kernels import classical
 from ddjax.kernels.architectures import FAMILIES as NETWORKS
 from ddjax.kernels.architectures import hidden_layers, stax_kernel
+from ddjax.kernels.pooled import pooled_kernel, pooled_stages
 from ddjax.kernels.random_feature import num_activations, random_feature_kernel
 from ddjax.kernels.recursion import network_kernel
 from ddjax.types import Array
@@ -25,8 +26,8 @@ class Kernel(NamedTuple):
   Attributes:
     name: short, such as "fc2-ntk".
     kernel_fn: (x1 f[n1 h w c], x2 f[n2 h w c]) -> f[n1 n2], pure, matrix products at the highest
-      precision. A float32 NTK between equal images is off by up to 2e-4; the engine closed_form
-      is exact there where x1 and x2 are one array (`x1 is x2`).
+      precision. A float32 NTK between equal images is off by up to 2e-4; the engines pooled and
+      closed_form are exact there where x1 and x2 are one array (`x1 is x2`).
     layers: of the network, or () where there is none.
     engine: what computes the network's kernel, or "" where there is none.
     precision: of the arrays that it is meant for.
@@ -70,8 +71,8 @@ def make_kernel(
   if family in NETWORKS:
     layers = hidden_layers(family, depth, image_shape)
     name = f"{family}{depth}-{kind}"
-    engine = config.engine
-    kernel_fn = _ENGINES[engine](
+    engine = choose_engine(config.engine, layers, image_shape)
+    kernel_fn = ENGINES[engine](
       layers,
       kind,
       config.weight_std,
@@ -90,7 +91,37 @@ def make_kernel(
   return Kernel(name, kernel_fn, layers, engine, precision, values_per_image)
 
 
-_ENGINES = {"neural_tangents": stax_kernel, "closed_form": network_kernel}
+ENGINES = {
+  "neural_tangents": stax_kernel,
+  "closed_form": network_kernel,
+  "pooled": pooled_kernel,
+}
+_LEAST_PIXELS = 8 * 8  # of images for which "pooled" was measured as the fastest on CPUs
+
+
+def choose_engine(wanted: str, layers: tuple[str, ...], image_shape: tuple[int, int, int]) -> str:
+  """Which engine computes a network's kernel.
+
+  Args:
+    wanted: an engine, or "auto" for the one that is fastest here: pooled for networks with pooling
+      on images that are not tiny, closed_form on tiny ones, neural_tangents without pooling.
+    layers: from `hidden_layers`.
+    image_shape: (h, w, c).
+  Raises:
+    ValueError: where the engine wanted does not have the network.
+  """
+  if wanted == "pooled" and pooled_stages(layers) is None:
+    raise ValueError(
+      "kernel.engine='pooled' computes networks with pooling, convnet and myrtle; "
+      "kernel.engine='auto' chooses by itself."
+    )
+  if wanted != "auto":
+    return wanted
+  if pooled_stages(layers) is None:
+    return "neural_tangents"
+  return "pooled" if image_shape[0] * image_shape[1] >= _LEAST_PIXELS else "closed_form"
+
+
 _CLASSICAL = {
   "rbf": lambda config: classical.rbf(config.bandwidth),
   "laplace": lambda config: classical.laplace(config.bandwidth),
@@ -105,7 +136,7 @@ def _check(config: ConfigDict, precision: str) -> None:
   for field, value, known in (
     ("kernel.family", config.family, families),
     ("kernel.kind", config.kind, KINDS),
-    ("kernel.engine", config.engine, _ENGINES),
+    ("kernel.engine", config.engine, ("auto", *ENGINES)),
     ("precision", precision, PRECISIONS),
   ):
     if value not in known:
@@ -116,7 +147,7 @@ def _check(config: ConfigDict, precision: str) -> None:
   if is_crashing and config.family in ("convnet", "myrtle") and traits().has_float64_crash:
     raise ValueError(
       f"kernel.family={config.family!r} in float64 on the CPU: neural-tangents' pooled kernels run "
-      "into a crash of XLA's float64 convolution there. Use kernel.engine='closed_form'."
+      "into a crash of XLA's float64 convolution there. Use kernel.engine='auto'."
     )
   if config.depth < 1:
     raise ValueError(f"kernel.depth={config.depth} must be at least 1.")

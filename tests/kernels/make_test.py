@@ -61,7 +61,17 @@ def test_engines_give_the_same_numbers():
   np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
-def test_pooling_in_float64_needs_the_closed_form():
+def test_auto_takes_the_fastest_engine():
+  engines = [
+    make_kernel(_config(family, engine="auto"), shape).engine
+    for family, shape in (("fc", SHAPE), ("convnet", SHAPE), ("convnet", (32, 32, 3)))
+  ]
+  assert engines == ["neural_tangents", "closed_form", "pooled"]
+  with pytest.raises(ValueError, match="kernel.engine='pooled' computes networks with pooling"):
+    make_kernel(_config("fc", engine="pooled"), SHAPE)
+
+
+def test_pooling_in_float64_needs_an_engine_of_ours():
   with jax.enable_x64(True):
     with pytest.raises(ValueError, match="'convnet' in float64"):
       make_kernel(_config("convnet", engine="neural_tangents"), SHAPE, precision="float64")
