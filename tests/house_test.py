@@ -22,6 +22,7 @@ _EXCEPTIONS: tuple[tuple[str, str], ...] = ()
 _TESTED_BY = {  # what has no test file of its own name: through what uses it
   "attacks/ensemble_test.py": ("attacks/search.py",),
   "attacks/minimal_test.py": ("attacks/carlini_wagner.py", "attacks/deepfool.py"),
+  "kernels/pooled_test.py": ("kernels/arccosine.py", "kernels/pairs.py", "kernels/streamed.py"),
   "bad_input_test.py": ("config/command_line.py", "errors.py", "main.py"),
   "config/arguments_test.py": ("config/tables.py",),
   "configs_test.py": (

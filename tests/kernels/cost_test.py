@@ -10,8 +10,10 @@ from ddjax.kernels import cost, make_kernel
 SHAPE = (8, 8, 3)
 
 
-def _estimate(family, depth=1, num_pairs=1000, with_gradient=False, shape=SHAPE):
-  kernel = make_kernel(groups.kernel(family, depth), shape)
+def _estimate(family, depth=1, num_pairs=1000, with_gradient=False, shape=SHAPE, engine="auto"):
+  config = groups.kernel(family, depth)
+  config.engine = engine
+  kernel = make_kernel(config, shape)
   return cost.estimate(kernel, num_pairs, shape, with_gradient)
 
 
@@ -26,8 +28,10 @@ def test_dense_products_are_counted():
 def test_kernels_are_ordered_by_what_they_compute():
   costs = [_estimate("fc"), _estimate("conv"), _estimate("conv", 2), _estimate("convnet")]
   assert all(a.flops < b.flops and a.seconds < b.seconds for a, b in zip(costs, costs[1:]))
-  assert costs[0].bytes < costs[1].bytes < costs[3].bytes
-  assert costs[3].bytes == 64 * costs[1].bytes
+  of_pixels = [_estimate(family, engine="closed_form") for family in ("conv", "convnet")]
+  assert costs[0].bytes < of_pixels[0].bytes
+  assert of_pixels[1].bytes == 64 * of_pixels[0].bytes  # a covariance for every pair of pixels
+  assert costs[3].bytes < of_pixels[1].bytes / 10  # which the pooled engine never holds
 
 
 def test_everything_grows_with_the_pairs():
