@@ -40,6 +40,8 @@ class Traits(NamedTuple):
       the cache; None takes a batch whole.
     group_bytes: most activations of classes that are taken together, whatever the memory.
     kernel_block_bytes: most temporary memory of a block of a kernel over pixels.
+    pooled_from_pixels: size of an image from which the pooled engine is the fastest for kernels
+      with pooling; on accelerators it was never timed, and the closed form was.
     kernel_pixels: that a step of a kernel with pooling takes at once, of one image of each pair.
     recomputes_shifts: what is read at several shifts is computed for each of them, unless a branch
       comes before.
@@ -68,6 +70,7 @@ class Traits(NamedTuple):
   piece_bytes: int | None
   group_bytes: float
   kernel_block_bytes: float
+  pooled_from_pixels: float
   kernel_pixels: int
   recomputes_shifts: bool
   vmapped_bytes: float
@@ -95,6 +98,7 @@ _CPU = Traits(
   piece_bytes=6 << 20,
   group_bytes=32 << 20,
   kernel_block_bytes=16 << 20,
+  pooled_from_pixels=64,
   kernel_pixels=1 << 10,
   recomputes_shifts=True,
   vmapped_bytes=1 << 20,
@@ -121,6 +125,7 @@ _ACCELERATOR = Traits(
   piece_bytes=None,
   group_bytes=math.inf,
   kernel_block_bytes=math.inf,
+  pooled_from_pixels=math.inf,
   kernel_pixels=1 << 17,
   recomputes_shifts=False,
   vmapped_bytes=math.inf,

@@ -96,7 +96,6 @@ ENGINES = {
   "closed_form": network_kernel,
   "pooled": pooled_kernel,
 }
-_LEAST_PIXELS = 8 * 8  # of images for which "pooled" was measured as the fastest on CPUs
 
 
 def choose_engine(wanted: str, layers: tuple[str, ...], image_shape: tuple[int, int, int]) -> str:
@@ -104,7 +103,8 @@ def choose_engine(wanted: str, layers: tuple[str, ...], image_shape: tuple[int, 
 
   Args:
     wanted: an engine, or "auto" for the one that is fastest here: pooled for networks with pooling
-      on images that are not tiny, closed_form on tiny ones, neural_tangents without pooling.
+      on images that are not tiny, closed_form on tiny ones and on accelerators, neural_tangents
+      without pooling.
     layers: from `hidden_layers`.
     image_shape: (h, w, c).
   Raises:
@@ -119,7 +119,8 @@ def choose_engine(wanted: str, layers: tuple[str, ...], image_shape: tuple[int, 
     return wanted
   if pooled_stages(layers) is None:
     return "neural_tangents"
-  return "pooled" if image_shape[0] * image_shape[1] >= _LEAST_PIXELS else "closed_form"
+  is_large = image_shape[0] * image_shape[1] >= traits().pooled_from_pixels
+  return "pooled" if is_large else "closed_form"
 
 
 _CLASSICAL = {

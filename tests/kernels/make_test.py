@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ddjax import backend
 from ddjax.config import groups
 from ddjax.kernels import make_kernel
+from ddjax.kernels.architectures import hidden_layers
+from ddjax.kernels.make import choose_engine
 
 SHAPE = (4, 4, 1)
 FAMILIES = {
@@ -104,3 +107,13 @@ def test_float32_and_float64_networks_agree():
   np.testing.assert_allclose(
     make_kernel(_config(), SHAPE).kernel_fn(single, single), exact, rtol=1e-4
   )
+
+
+def test_the_engine_that_is_fastest_is_chosen_by_backend_and_size():
+  layers = {family: hidden_layers(family, 1, (32, 32, 3)) for family in ("fc", "convnet")}
+  assert choose_engine("auto", layers["fc"], (32, 32, 3)) == "neural_tangents"
+  assert choose_engine("auto", layers["convnet"], (32, 32, 3)) == "pooled"
+  assert choose_engine("auto", layers["convnet"], (4, 4, 3)) == "closed_form"
+  with backend.changed_traits(pooled_from_pixels=backend.TRAITS["gpu"].pooled_from_pixels):
+    assert choose_engine("auto", layers["convnet"], (32, 32, 3)) == "closed_form"
+  assert choose_engine("neural_tangents", layers["convnet"], (32, 32, 3)) == "neural_tangents"
