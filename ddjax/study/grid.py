@@ -194,6 +194,8 @@ def _share(config: ConfigDict, cell: ConfigDict, factors: Mapping[str, Any]) -> 
   """Sets what all cells of a study have in common, the seed and the classes."""
   cell.seed = factors["seed"]
   cell.data.num_classes = factors["num_classes"]
+  if factors["num_classes"] is not None and cell.get("method") == "kip":
+    cell.outer.target_batch_size = 0  # as large as fewer classes allow
   if factors["preprocessing"] is not None:
     cell.data.preprocessing = factors["preprocessing"]
   cell.variant = "study"

@@ -22,7 +22,7 @@ from ddjax import backend
 from ddjax.files import atomic
 from ddjax.stages.run_folder import CONFIG_NAME, steps_done
 from ddjax.study.cell import Cell
-from ddjax.study.ledger import FINISHED, Lease, Ledger
+from ddjax.study.ledger import FINISHED, Lease, Ledger, StudyError
 from ddjax.training.processes import StopAskedError
 from ddjax.training.trainer import StoppedError, StopRequest
 from ddjax.wording import duration
@@ -62,6 +62,14 @@ class Limits(NamedTuple):
   retries_failed: bool = False
 
 
+def impossible(cell: Cell, reason: str) -> str:
+  """Why a study does not start: one of its cells could not either."""
+  return (
+    f"Cell {cell.name} cannot be run: {reason} Nothing was started. Change the setting, or leave "
+    "such cells out by `exclude`."
+  )
+
+
 class Worker:
   """One process at work in a study's folder."""
 
@@ -88,6 +96,7 @@ class Worker:
     self._code, self._on_change = code, on_change
     self._device = str(backend.hardware().get("device", backend.name()))
     self._estimates: dict[str, float | None] = {}
+    self._impossible: dict[str, str] = {}
     self._is_timed_out = self._is_overtaken = False
     states = {name: ledger.state(name) or {} for name in self._cells}
     self._failed_before = {
@@ -265,8 +274,23 @@ class Worker:
       except Exception as error:  # an estimate only informs
         logging.warning("The cost of %s is not known (%s).", cell.name, error)
         known = None
+        if isinstance(error, self._runs.expected):
+          self._impossible[key] = str(error)
       self._estimates[key] = known
     return self._estimates[key]
+
+  def plan(self, cells: Sequence[Cell]) -> dict[str, float | None]:
+    """Seconds that cells take here, by name, before any of them is run.
+
+    Raises:
+      StudyError: for a cell whose settings cannot be run, naming it.
+    """
+    planned = {}
+    for cell in cells:
+      planned[cell.name] = self.estimate(cell)
+      if cell.cost_key in self._impossible:
+        raise StudyError(impossible(cell, self._impossible[cell.cost_key]))
+    return planned
 
   def _progress(self, name: str) -> int:
     """How far a cell is: steps of its last checkpoint, and finished parts of its evaluation."""

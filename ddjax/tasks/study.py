@@ -30,7 +30,7 @@ from ddjax.study import grid, launchers, live, page, records, summary
 from ddjax.study.cell import Cell
 from ddjax.study.code import code_digest
 from ddjax.study.ledger import FINISHED, Ledger, StudyError
-from ddjax.study.worker import Limits, Runs, Worker
+from ddjax.study.worker import Limits, Runs, Worker, impossible
 from ddjax.tasks.registry import RUNS
 from ddjax.tasks.task import Outcome
 from ddjax.wording import duration
@@ -39,7 +39,11 @@ _CLAIM = f".{CONFIG_NAME}."  # how files begin that workers make before one of t
 
 
 def estimate(config: ConfigDict) -> Estimate:
-  """What all cells cost on this machine, a line each, and their sum."""
+  """What all cells cost on this machine, a line each, and their sum.
+
+  Raises:
+    StudyError: for a cell whose settings cannot be run, naming it.
+  """
   check_numbers(config)
   cells = grid.cells_of(config)
   found, known = {}, {}
@@ -48,7 +52,10 @@ def estimate(config: ConfigDict) -> Estimate:
       found[cell.name] = Estimate({}, {}, None, "not estimated before its sets are made")
       continue
     if cell.cost_key not in known:
-      known[cell.cost_key] = RUNS[cell.task].estimate(cell.estimated_config)
+      try:
+        known[cell.cost_key] = RUNS[cell.task].estimate(cell.estimated_config)
+      except errors.EXPECTED as error:
+        raise StudyError(impossible(cell, str(error))) from error
     found[cell.name] = known[cell.cost_key]
   seconds = {name: one.total_seconds if one.seconds else None for name, one in found.items()}
   lines = [
@@ -93,15 +100,16 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   if config.watch and not (workdir / CONFIG_NAME).exists():
     raise StudyError(f"{workdir} holds no study to watch.")
   ledger = Ledger(workdir, patience_seconds=config.patience_seconds)
-  if overwrite:
-    _clear(workdir, ledger, [cell.name for cell in everything])
-  claim(config, workdir)
   writer = _Writer(config, workdir, everything)
   if config.watch:
+    claim(config, workdir)
     live.watch(cells, ledger)
     return writer.outcome(ledger)
-  if config.launcher != "none":
-    return Outcome(workdir, None, launchers.submit(run, config, workdir))
+  names = [cell.name for cell in everything]
+  if overwrite:
+    _check_clear(workdir, ledger, names)
+  elif (workdir / CONFIG_NAME).exists() or _holds_something_else(workdir):
+    claim(config, workdir)
   worker = Worker(
     cells,
     ledger,
@@ -111,8 +119,14 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     on_change=writer.on_change,
   )
   states = ledger.states([cell.name for cell in cells])
-  left = [cell for cell in cells if states[cell.name]["state"] not in FINISHED]
-  writer.planned = {cell.name: worker.estimate(cell) for cell in left}
+  left = [cell for cell in cells if overwrite or states[cell.name]["state"] not in FINISHED]
+  if config.launcher == "none":  # elsewhere the machine is another one
+    writer.planned = worker.plan(left)  # before anything is written or deleted
+  if overwrite:
+    _clear(workdir, ledger, names)
+  claim(config, workdir)
+  if config.launcher != "none":
+    return Outcome(workdir, None, launchers.submit(run, config, workdir))
   if left:
     logging.info("Estimate: %s", _total_text(config, writer.planned))
   with live.shown(cells, ledger):
@@ -187,6 +201,13 @@ def _binding(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _clear(workdir: pathlib.Path, ledger: Ledger, names: list[str]) -> None:
   """Deletes a study that nobody works on."""
+  _check_clear(workdir, ledger, names)
+  for entry in sorted(workdir.glob("*"), key=lambda entry: entry.name == CONFIG_NAME):
+    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _check_clear(workdir: pathlib.Path, ledger: Ledger, names: list[str]) -> None:
+  """Refuses to delete what is no study, and what somebody works on."""
   content = list(workdir.iterdir()) if workdir.exists() else []
   if content and not (workdir / CONFIG_NAME).exists():
     raise StudyError(
@@ -199,8 +220,6 @@ def _clear(workdir: pathlib.Path, ledger: Ledger, names: list[str]) -> None:
       f"nothing was deleted. Stop them first; of workers that died elsewhere delete the folder "
       f"{workdir / 'leases'}."
     )
-  for entry in sorted(content, key=lambda entry: entry.name == CONFIG_NAME):
-    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _run(task: str, config: ConfigDict, folder: pathlib.Path, overwrite: bool) -> None:

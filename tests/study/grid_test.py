@@ -97,6 +97,17 @@ def test_fewer_classes_have_no_curves_of_their_own_beside_all_classes(config):
   assert set(of_five) == {"full", "method", "baseline"}
 
 
+def test_target_batches_of_fewer_classes_are_as_large_as_these_allow(config):
+  """KIP's 1000 of digits are more than the train examples of five of its classes."""
+  config.axes.num_classes = (0, 5)
+  found = {
+    cell.factors["num_classes"]: cell.config.outer.target_batch_size
+    for cell in grid.cells_of(config)
+    if cell.factors["method"] == "kip" and cell.role == "method"
+  }
+  assert found == {None: 1000, 5: 0}
+
+
 def test_experts_are_one_cell_for_all_that_follow_them():
   config = get_config("configs/study.py:digits,seeds=1")
   config.axes.method = ("mtt",)

@@ -12,7 +12,7 @@ import pytest
 from ddjax.files import atomic
 from ddjax.study import worker as worker_lib
 from ddjax.study.cell import Cell
-from ddjax.study.ledger import Ledger
+from ddjax.study.ledger import Ledger, StudyError
 from ddjax.study.worker import Limits, Runs, Worker
 from ddjax.training.trainer import PreemptedError, StopRequest
 
@@ -97,6 +97,24 @@ def test_a_cell_above_the_limit_is_too_dear_until_the_limit_is_higher(tmp_path):
   assert not runs.calls
   states = _work([_cell("a")], tmp_path, runs, Limits(max_cell_minutes=3.0))
   assert states["a"]["state"] == "done"
+
+
+def test_a_plan_refuses_a_cell_that_cannot_be_run_by_name(tmp_path):
+  def estimate(task, config):
+    raise ValueError("ipc=0 must be at least 1.")
+
+  runs = _Runs().as_runs()._replace(estimate=estimate)
+  worker = Worker([_cell("a")], Ledger(tmp_path), runs)
+  with pytest.raises(StudyError, match="Cell a cannot be run: ipc=0 must be at least 1. Nothing"):
+    worker.plan([_cell("a")])
+
+
+def test_a_cost_that_is_not_known_stops_no_plan(tmp_path):
+  def estimate(task, config):
+    raise KeyError("flops")
+
+  runs = _Runs().as_runs()._replace(estimate=estimate)
+  assert Worker([_cell("a")], Ledger(tmp_path), runs).plan([_cell("a")]) == {"a": None}
 
 
 def test_a_cell_in_which_workers_die_fails_at_last(tmp_path):

@@ -194,6 +194,24 @@ def test_a_grid_without_cells_is_refused_before_anything_is_written(tmp_path):
   assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_cell_that_cannot_be_run_is_refused_by_name_and_nothing_is_touched(tmp_path, overwrite):
+  config = small_study()
+  config.plans["kip-fake-ipc1"].outer.target_batch_size = 4000
+  folder = tmp_path / "study"
+  if overwrite:
+    study.claim(small_study(), folder)
+    (folder / "study.html").write_text("earlier")
+  sentence = "Cell kip-fake-ipc1-real-seed0 cannot be run: outer.target_batch_size=4000"
+  with pytest.raises(errors.EXPECTED, match=sentence):
+    study.run(config, folder, overwrite=overwrite)
+  with pytest.raises(errors.EXPECTED, match=sentence):
+    study.estimate(config)
+  assert folder.exists() == overwrite
+  if overwrite:
+    assert (folder / "study.html").read_text() == "earlier"
+
+
 def test_submitits_local_executor_runs_two_workers(tmp_path, monkeypatch):
   monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
   config = small_study(launcher="local")
