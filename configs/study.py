@@ -17,8 +17,8 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from configs import kernel_ablation, privacy
 from ddjax.config import arguments
+from ddjax.config.read import get_config as read_config
 from ddjax.config.study import make_study
 from ddjax.wording import look_up
 
@@ -113,9 +113,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
   )
   name, seeds, splits = args["dataset"], args["seeds"], args["splits"]
   if name == "kernels":
-    return kernel_ablation.get_config(f"digits,seeds={seeds or 1}")
+    return read_config(f"{_FOLDER / 'kernel_ablation.py'}:digits,seeds={seeds or 1}")
   if name == "privacy":
-    return privacy.get_config(f"digits,splits={splits or 64}")
+    return read_config(f"{_FOLDER / 'privacy.py'}:digits,splits={splits or 64}")
   chosen = dict(look_up(PRESETS | dict(kernels=None, privacy=None), name, "preset"))
   fields, attacks = chosen.pop("fields"), chosen.pop("attacks", None)
   lengths = chosen.pop("num_steps", {})

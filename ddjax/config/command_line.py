@@ -1,12 +1,12 @@
 """Parsing the command line so that a wrong word is one sentence, not a traceback."""
 
 import contextlib
-import pathlib
 import re
 import sys
 
 from absl import flags, logging
 
+from ddjax.config.find import find_config
 from ddjax.wording import nearest
 
 
@@ -18,10 +18,9 @@ def parse(argv: list[str]) -> list[str]:
   Returns:
     What is left that is no flag, the program's name first.
   """
-  path = _config_path(argv)
+  path = ""
   try:
-    if path and not pathlib.Path(path.partition(":")[0]).is_file():
-      raise OSError(f"No config file {path.partition(':')[0]!r}.")
+    argv, path = _with_config_path(argv)
     with _log_held_back():
       return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
@@ -51,13 +50,25 @@ def _log_held_back():
         handler.handle(record)
 
 
-def _config_path(argv: list[str]) -> str:
-  """What follows `--config`, with `=` or a space; empty where it is missing."""
+def _with_config_path(argv: list[str]) -> tuple[list[str], str]:
+  """The arguments with `--config=kip` as the path of that file, and what `--config` then holds.
+
+  Raises:
+    FileNotFoundError, ValueError: see `find_config`.
+  """
+  argv = list(argv)
   for place, argument in enumerate(argv):
     name, has_value, value = argument.partition("=")
-    if name.lstrip("-") == "config" and name.startswith("-"):
-      return value if has_value else "".join(argv[place + 1 : place + 2])
-  return ""
+    if name not in ("-config", "--config"):
+      continue
+    if has_value:
+      path = find_config(value)
+      argv[place] = f"{name}={path}"
+      return argv, path
+    if place + 1 < len(argv):
+      argv[place + 1] = find_config(argv[place + 1])
+      return argv, argv[place + 1]
+  return argv, ""
 
 
 def _fields(path: str) -> set[str]:
