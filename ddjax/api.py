@@ -25,16 +25,18 @@ def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = Fal
     ValueError: for an unknown task; and the errors of `ddjax.errors`.
   """
   from ddjax.config import compare
+  from ddjax.overview.page import listed
   from ddjax.stages.mirror import mirrored
   from ddjax.stages.run_folder import default_workdir
   from ddjax.tasks.start import TASKS
+  from ddjax.training.parallel import is_main_process
   from ddjax.wording import look_up
 
   _begin()
   task = look_up(TASKS, config.task, "task")
   if workdir is None:
     workdir = default_workdir(config, compare.trajectory_fields(compare.plain(config)))
-  with mirrored(workdir) as path:
+  with mirrored(workdir) as path, listed(path, is_main_process()):
     return task.run(config, path, overwrite=overwrite)
 
 

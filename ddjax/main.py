@@ -1,6 +1,12 @@
 """Command line: flags -> config -> task.
 
-python -m ddjax.main --config=configs/kip.py:cifar10,ipc=10 --config.seed=1
+ddjax --config=kip:cifar10,ipc=10 --config.seed=1    runs a config that ddjax carries
+ddjax --config=my_config.py                          runs one of your own
+ddjax list                                           what there is to run; `ddjax list --help`
+ddjax show runs/NAME                                 what a run folder holds
+ddjax completion bash                                completion for a shell
+
+In a checkout `python -m ddjax.main` is the same as `ddjax`.
 """
 
 import os
@@ -9,6 +15,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from ddjax import commands
 from ddjax.config.command_line import parse
 from ddjax.training import hosts
 
@@ -30,7 +37,10 @@ def main(argv: list[str]) -> int:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}; settings are given as flags.")
   if _CONFIG.value is None:
-    raise app.UsageError("--config is missing, for example --config=configs/kip.py.")
+    raise app.UsageError(
+      "--config is missing, for example --config=kip or --config=configs/kip.py. `ddjax list` "
+      "shows what there is."
+    )
   from ddjax import (
     backend,
     compilation,
@@ -68,6 +78,9 @@ def main(argv: list[str]) -> int:
 
 def console() -> None:
   """Entry point of the `ddjax` command."""
+  words = sys.argv[1:]
+  if words and not words[0].startswith("-") or words == ["--version"]:
+    sys.exit(commands.run(words))
   logging.set_verbosity(logging.INFO)  # before the flags: configs log too, and --verbosity wins
   logging.get_absl_handler().addFilter(lambda record: record.pathname.startswith(_PACKAGE))
   app.run(main, flags_parser=parse)

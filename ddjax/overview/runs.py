@@ -30,7 +30,7 @@ class Run(NamedTuple):
 
   Attributes:
     path: its folder.
-    title: what it is of, in words.
+    title: what it is of, in words; empty where it is damaged.
     task: distill, evaluate, study, ...; empty where that is not known.
     method, dataset: names, or empty.
     ipc, seed: or None.
@@ -106,12 +106,17 @@ def read_run(folder: str | os.PathLike) -> Run:
   try:
     return _read(folder)
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return Run(folder, folder.name, state="damaged", detail=reason, date=_date(folder))
+    is_named = isinstance(error, _DamagedError)
+    reason = str(error) if is_named else f"{type(error).__name__}: {error}"
+    return Run(folder, "", state="damaged", detail=" ".join(reason.split()), date=_date(folder))
+
+
+class _DamagedError(ValueError):
+  """A file of the run cannot be read; says which and why."""
 
 
 def _read(folder: Path) -> Run:
-  config = _json(folder / CONFIG_NAME)["config"]
+  config = read_json(folder / CONFIG_NAME)["config"]
   run = Run(
     folder,
     title="",
@@ -127,7 +132,7 @@ def _read(folder: Path) -> Run:
     return _of_study(run)
   is_running = locks.is_held(folder / LOCK_NAME)
   if (folder / REPORT_NAME).exists():
-    report = _json(folder / REPORT_NAME)
+    report = read_json(folder / REPORT_NAME)
     facts = report["run"]
     run = run._replace(
       title=run_title(facts),
@@ -143,7 +148,7 @@ def _read(folder: Path) -> Run:
   title = run_title(run._asdict() | {"num_steps": length, "num_replicas": None})
   steps, detail = steps_done(folder), ""
   if run.task == "distill" and length:
-    detail = f"step {steps} of {length}"
+    detail = f"step {steps} of {length}" + ", no report yet" * (steps >= length)
   state = "running" if is_running else "unfinished"
   return run._replace(title=title, state=state, detail=detail)
 
@@ -178,7 +183,7 @@ def _of_study(run: Run) -> Run:
   is_running = _is_worked_on(run.path)
   if not (run.path / _STUDY_NAME).exists():
     return run._replace(state="running" if is_running else "unfinished", detail="no cell is done")
-  study = _json(run.path / _STUDY_NAME)
+  study = read_json(run.path / _STUDY_NAME)
   counts = {str(state): int(count) for state, count in study["counts"].items()}
   is_done = not any(counts.get(state) for state in _AT_WORK)
   return run._replace(
@@ -212,5 +217,13 @@ def _modified(path: Path) -> float:
     return 0.0
 
 
-def _json(path: Path) -> dict[str, Any]:
-  return json.loads(path.read_text())
+def read_json(path: Path) -> dict[str, Any]:
+  """The content of a JSON file of a run.
+
+  Raises:
+    ValueError: naming the file, where it is damaged.
+  """
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise _DamagedError(f"{path.name} cannot be read: {error}") from error

@@ -5,6 +5,7 @@ from typing import Iterable
 from ml_collections import ConfigDict
 
 from ddjax.files.remote import RemoteError, is_address
+from ddjax.overview.page import listed
 from ddjax.stages.mirror import mirrored
 from ddjax.stages.run_folder import default_workdir
 from ddjax.tasks import study
@@ -50,7 +51,7 @@ def start(
     )
 
   def run():
-    with mirrored(workdir) as path:
+    with mirrored(workdir) as path, listed(path, is_main_process()):
       return task.run(config, path, overwrite=overwrite)
 
   outcome = run() if config.task in _OF_ALL_HOSTS else on_main_process(run)
