@@ -10,10 +10,12 @@ exists is extended, by epochs and by experts; `configs/mtt.py` finds it where da
 training agree. 100 experts of 50 epochs of CIFAR-10 at width 128 take 6.5 GB of disk.
 """
 
+import pathlib
+
 from ml_collections import ConfigDict
 
-from configs import mtt
 from ddjax.config import arguments, matching, tables
+from ddjax.config.read import load_file
 
 _ARGUMENTS = matching.ARGUMENTS | dict(experts=0, epochs=0)
 
@@ -21,5 +23,6 @@ _ARGUMENTS = matching.ARGUMENTS | dict(experts=0, epochs=0)
 def get_config(arg: str | None = None) -> ConfigDict:
   """Builds the config for `arg`, such as `cifar10,experts=10,epochs=3`."""
   args = arguments.parse_argument(arg, _ARGUMENTS, flags=("smoke",))
-  recipe = tables.settings_for(mtt.RECIPES, args["dataset"], args["ipc"])
+  recipes = load_file(pathlib.Path(__file__).parent / "mtt.py").RECIPES
+  recipe = tables.settings_for(recipes, args["dataset"], args["ipc"])
   return matching.make_experts_config(args, recipe)

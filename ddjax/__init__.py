@@ -7,10 +7,30 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __version__ = "0.1.0"
-__all__ = ["distill", "evaluate", "get_config", "load", "run"]
+__all__ = [
+  "DistilledSet",
+  "Report",
+  "Reports",
+  "Result",
+  "distill",
+  "evaluate",
+  "get_config",
+  "load",
+  "run",
+]
 
 if TYPE_CHECKING:
-  from ddjax.api import distill, evaluate, get_config, load, run
+  from ddjax.api import (
+    DistilledSet,
+    Report,
+    Reports,
+    Result,
+    distill,
+    evaluate,
+    get_config,
+    load,
+    run,
+  )
 
 
 def __getattr__(name: str):

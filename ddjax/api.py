@@ -1,17 +1,26 @@
 """The same as the command line, from Python: `ddjax.run`, `distill`, `evaluate`, `load`."""
 
 import pathlib
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from ddjax.config.read import get_config
-from ddjax.types import DistilledSet
+from ddjax.results import DistilledSet, Report, Reports, Result
 
-__all__ = ["distill", "evaluate", "get_config", "load", "run"]
+__all__ = [
+  "DistilledSet",
+  "Report",
+  "Reports",
+  "Result",
+  "distill",
+  "evaluate",
+  "get_config",
+  "load",
+  "run",
+]
 
 
-def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = False):
+def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = False) -> Result:
   """Runs a config of any task, or goes on where an earlier call left it.
 
   Args:
@@ -20,7 +29,7 @@ def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = Fal
       `runs/METHOD-DATASET-ipcN-seedS-HASH` with a hash of all fields that alter the result.
     overwrite: whether to delete an earlier run in the folder.
   Returns:
-    `ddjax.tasks.task.Outcome`: workdir, report and summary.
+    its folder, its report and a summary; a notebook shows the figures.
   Raises:
     ValueError: for an unknown task; and the errors of `ddjax.errors`.
   """
@@ -37,10 +46,10 @@ def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = Fal
   if workdir is None:
     workdir = default_workdir(config, compare.trajectory_fields(compare.plain(config)))
   with mirrored(workdir) as path, listed(path, is_main_process()):
-    return task.run(config, path, overwrite=overwrite)
+    return Result(*task.run(config, path, overwrite=overwrite))
 
 
-def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = False):
+def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = False) -> Result:
   """`run` for a config that distils.
 
   Raises:
@@ -51,7 +60,7 @@ def distill(config: ConfigDict, workdir: str | None = None, *, overwrite: bool =
   return run(config, workdir, overwrite=overwrite)
 
 
-def evaluate(path: str, config: ConfigDict | None = None) -> dict[str, Any]:
+def evaluate(path: str, config: ConfigDict | None = None) -> Reports:
   """Evaluates a saved distilled set with the evaluators of a config.
 
   Args:
@@ -64,15 +73,17 @@ def evaluate(path: str, config: ConfigDict | None = None) -> dict[str, Any]:
   """
   from ddjax.data.load import load_real_data
   from ddjax.fitting.host import Watch
+  from ddjax.io.distilled import load_distilled
   from ddjax.stages.evaluate import evaluate_saved
   from ddjax.stages.prepare import numerics, prepare_saved
 
   _begin()
-  distilled = load(path)
+  distilled = load_distilled(path)
   config = ConfigDict(distilled.info["config"]) if config is None else config
   with numerics(config):
     job = prepare_saved(config, pathlib.Path(), load_real_data(config.data), distilled)
-    return evaluate_saved(job, distilled, Watch(is_shown=True))[0]
+    reports = evaluate_saved(job, distilled, Watch(is_shown=True))[0]
+  return Reports({name: Report(*report) for name, report in reports.items()})
 
 
 def _begin() -> None:
@@ -91,4 +102,5 @@ def load(path: str) -> DistilledSet:
   """
   from ddjax.io.distilled import load_distilled
 
-  return load_distilled(path)
+  found = load_distilled(path)
+  return DistilledSet(found.images, found.labels, found.info, found.learning_rate)

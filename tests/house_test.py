@@ -9,10 +9,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 _MOST_LINES = 400
 
 _ROOMS = (
-  "__init__", "main", "api", "tasks", "errors", "study", "stages", "registry", "distillers",
-  "evaluators", "experts", "fitting", "kernels", "models", "config", "attacks", "augment",
-  "statistics", "training", "io", "compilation", "data", "plots", "files", "memory",
-  "random_streams", "backend", "costs", "wording", "types",
+  "__init__", "main", "commands", "api", "results", "tasks", "errors", "study", "overview",
+  "stages", "registry", "distillers", "evaluators", "experts", "fitting", "kernels", "models",
+  "config", "attacks", "augment", "statistics", "training", "io", "compilation", "data", "plots",
+  "files", "memory", "random_streams", "backend", "costs", "wording", "types",
 )  # fmt: skip
 """Folders and single files of ddjax/: each imports from those after it alone."""
 
@@ -71,7 +71,9 @@ _TESTED_BY = {  # what has no test file of its own name: through what uses it
   "models/precision_test.py": ("config/precision.py",),
   "plots/confusion_test.py": ("plots/matrices.py",),
   "plots/curves_test.py": ("plots/figures.py",),
+  "plots/levels_test.py": ("plots/picture.py",),
   "plots/study_test.py": ("plots/study_curves.py", "plots/study_marks.py"),
+  "results_test.py": ("io/notebook.py",),
   "stages/curve_test.py": ("evaluators/kernel.py", "fitting/predictions.py"),
   "stages/shadows_test.py": ("data/pool.py",),
   "study/performance_test.py": ("study/published.py",),

@@ -9,6 +9,7 @@ import pathlib
 from typing import Callable, Mapping
 
 from ddjax.config.find import carried, first_line
+from ddjax.config.read import load_file
 from ddjax.data.facts import FACTS, Facts
 from ddjax.wording import look_up
 
@@ -59,7 +60,7 @@ def evaluators() -> dict[str, str]:
 
 def studies() -> dict[str, str]:
   """{preset of the config file `study`: its methods and data}."""
-  presets = _module(carried()["study"]).PRESETS
+  presets = load_file(carried()["study"]).PRESETS
   lines = {name: _study_line(preset) for name, preset in presets.items()}
   return lines | {
     "kernels": first_line(carried()["kernel_ablation"]),
@@ -70,14 +71,6 @@ def studies() -> dict[str, str]:
 def _study_line(preset: Mapping) -> str:
   ipc = ", ".join(map(str, preset["ipc"]))
   return f"{preset['dataset']}; images a class: {ipc}; methods: {', '.join(preset['methods'])}"
-
-
-def _module(path: pathlib.Path):
-  spec = importlib.util.spec_from_file_location("config_file", path)
-  assert spec is not None and spec.loader is not None  # a .py file has both
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
 
 
 SECTIONS: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {

@@ -33,7 +33,9 @@ _ddjax() {{
       esac ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
-  if [[ "${{COMPREPLY[0]}}" == *= ]] || [[ "$words" == "{configs}" ]]; then compopt -o nospace; fi
+  if [[ "${{COMPREPLY[0]}}" == *= || "$words" == "{configs}" ]]; then
+    compopt -o nospace 2>/dev/null
+  fi
 }}
 complete -o default -F _ddjax ddjax"""
 

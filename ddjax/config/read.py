@@ -1,6 +1,8 @@
 """Config files, read as the command line reads them."""
 
 import importlib.util
+import os
+from types import ModuleType
 
 from ml_collections import ConfigDict
 
@@ -17,7 +19,13 @@ def get_config(path: str) -> ConfigDict:
     ValueError: for an unknown name, or an argument that the file does not know.
   """
   file, _, argument = find_config(path).partition(":")
-  spec = importlib.util.spec_from_file_location("config_file", file)
+  return load_file(file).get_config(argument or None)
+
+
+def load_file(path: str | os.PathLike) -> ModuleType:
+  """Runs a config file and returns its module; config files use it to read one another."""
+  spec = importlib.util.spec_from_file_location("config_file", path)
+  assert spec is not None and spec.loader is not None  # a .py file has both
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  return module.get_config(argument or None)
+  return module

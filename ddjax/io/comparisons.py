@@ -28,6 +28,8 @@ _GAINS = {
   "gain_over_k_center_": "k-centre",
   "gain_over_k_means_": "k-means",
 }
+NUM_HEADLINES = 3
+"""How many figures of a report stand for it, where the report itself names none."""
 _IN_255 = re.compile(r"([0-9.]+)_255(?![0-9])")
 _SPELLING = {
   "convnet": "ConvNet",
@@ -81,6 +83,17 @@ def comparisons(reports: Mapping[str, Mapping[str, Any]]) -> list[Comparison]:
     for key in report["scalars"]
     if not key.startswith((*_BASELINES, "gain_over_"))
   ]
+
+
+def headlines(reports: Mapping[str, Mapping[str, Any]]) -> list[Comparison]:
+  """The figures that stand for each report: those that it names as its headline, or the first."""
+  rows = comparisons(reports)
+
+  def is_headline(row: Comparison) -> bool:
+    keys = [other.key for other in rows if other.report == row.report]
+    return row.key in reports[row.report]["settings"].get("headline", keys[:NUM_HEADLINES])
+
+  return [row for row in rows if is_headline(row)]
 
 
 def gain_in_words(gain: Level) -> str:

@@ -39,7 +39,6 @@ _CAPTIONS = {
   "features": "Real, distilled and random images in the features of a network",
   "confusion": "What the test images of each class were taken for, by the kernel predictor",
 }
-_NUM_CARDS = 3
 _MAX_SETTING = 280  # characters; longer ones stand in report.json alone
 _FIELDS_ELSEWHERE = (
   "config", "versions", "seconds", "estimates", "compilation", "class_names"
@@ -73,11 +72,10 @@ def render(report_json: Mapping[str, Any], figures: Mapping[str, str | os.PathLi
     "plain": _plain,
   }
   run, reports = report_json["run"], report_json["reports"]
-  rows = compare.comparisons(reports)
   return environment.get_template("report.html.j2").render(
     title=compare.run_title(run),
     run={key: value for key, value in run.items() if key not in _FIELDS_ELSEWHERE},
-    cards=[_card(row) for row in rows if _has_card(row, rows, reports)],
+    cards=[_card(row) for row in compare.headlines(reports)],
     sections=[
       _section(name, report, run, _of_others(report_json, name)) for name, report in reports.items()
     ],
@@ -102,12 +100,6 @@ def _of_others(report_json: Mapping[str, Any], name: str) -> dict[str, Mapping[s
     for one in report_json.get("sets", ())[1:]
     if name in one["reports"]
   }
-
-
-def _has_card(row: compare.Comparison, rows, reports) -> bool:
-  """Whether a figure is among those on top of the page."""
-  keys = [other.key for other in rows if other.report == row.report]
-  return row.key in reports[row.report]["settings"].get("headline", keys[:_NUM_CARDS])
 
 
 def _card(row: compare.Comparison) -> dict[str, Any]:

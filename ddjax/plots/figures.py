@@ -34,12 +34,12 @@ _MOST_SIGNS = 40
 def new_figure(width: float, height: float, *, fixed_aspect: bool = False) -> "Figure":
   """A blank white figure of `width` by `height` inches, laid out without overlaps.
 
-  With `fixed_aspect` panels of pictures move together.
+  With `fixed_aspect` panels of pictures move together. A notebook shows the figure.
   """
-  from matplotlib.figure import Figure
+  from ddjax.plots.picture import Picture
 
   layout = "compressed" if fixed_aspect else "constrained"
-  return Figure(figsize=(width, height), dpi=_DPI, layout=layout, facecolor="white")
+  return Picture(figsize=(width, height), dpi=_DPI, layout=layout, facecolor="white")
 
 
 def as_text(name: object) -> str:

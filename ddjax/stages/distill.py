@@ -129,6 +129,7 @@ def save(job: Job, distilled: DistilledSet, step: int, folder: pathlib.Path) -> 
       "learning_rate": None if rates is None else float(rates[replica]),
       "member_hash": member_hash(job.data.mask, replica),
       "real_data_hash": job.real.fingerprint,
+      "class_names": list(job.real.class_names),
       "config": config,
     }
     one = DistilledSet(distilled.images[replica], distilled.labels[replica])

@@ -1,5 +1,6 @@
 import errno
 import fcntl
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +35,25 @@ def test_what_else_goes_wrong_is_raised(tmp_path, monkeypatch):
   _fails_with(errno.EIO, monkeypatch)
   with (tmp_path / "lock").open("w") as file, pytest.raises(OSError, match="no locks here"):
     locks.try_to_lock(file)
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system has no table of locks")
+def test_a_lock_is_seen_without_being_taken(tmp_path):
+  path = tmp_path / "lock"
+  assert not locks.is_held(path)
+  with path.open("w") as file:
+    assert not locks.is_held(path)
+    assert locks.try_to_lock(file)
+    assert locks.is_held(path)
+    assert not locks.is_held(tmp_path)
+  assert not locks.is_held(path)
+
+
+def test_without_a_table_no_lock_is_seen(tmp_path, monkeypatch):
+  def missing(self, *_):
+    raise FileNotFoundError(self)
+
+  with (tmp_path / "lock").open("w") as file:
+    assert locks.try_to_lock(file)
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert not locks.is_held(tmp_path / "lock")
