@@ -43,9 +43,9 @@ def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = Fal
 
   _begin()
   task = look_up(TASKS, config.task, "task")
-  if workdir is None:
-    workdir = default_workdir(config, compare.trajectory_fields(compare.plain(config)))
-  with mirrored(workdir) as path, listed(path, is_main_process()):
+  fields = compare.trajectory_fields(compare.plain(config))
+  place = default_workdir(config, fields) if workdir is None else workdir
+  with mirrored(place) as path, listed(path, is_main_process()):
     return Result(*task.run(config, path, overwrite=overwrite))
 
 
@@ -79,7 +79,7 @@ def evaluate(path: str, config: ConfigDict | None = None) -> Reports:
 
   _begin()
   distilled = load_distilled(path)
-  config = ConfigDict(distilled.info["config"]) if config is None else config
+  config = ConfigDict((distilled.info or {})["config"]) if config is None else config
   with numerics(config):
     job = prepare_saved(config, pathlib.Path(), load_real_data(config.data), distilled)
     reports = evaluate_saved(job, distilled, Watch(is_shown=True))[0]

@@ -145,7 +145,7 @@ class DistilledSet(types.DistilledSet):
       ImportError: without pandas.
     """
     labels, names = np.asarray(self.labels), self.class_names()
-    columns = {"class": [names[index] for index in labels.argmax(axis=-1)]}
+    columns: dict[str, Any] = {"class": [names[index] for index in labels.argmax(axis=-1)]}
     for index in range(labels.shape[-1]):
       columns[f"label of {names[index]}"] = labels[:, index]
     frame = notebook.pandas().DataFrame(columns)
@@ -173,7 +173,7 @@ class DistilledSet(types.DistilledSet):
   def class_names(self) -> list[str]:
     """Those that the set was saved with; numbers for a set that has none."""
     num_classes = self.labels.shape[-1]
-    names = list((self.info or {}).get("class_names") or ())
+    names = [str(name) for name in (self.info or {}).get("class_names") or ()]
     return names if len(names) == num_classes else [str(index) for index in range(num_classes)]
 
   def _repr_html_(self) -> str:

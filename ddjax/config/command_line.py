@@ -24,7 +24,7 @@ def parse(argv: list[str]) -> list[str]:
     with _log_held_back():
       return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
-    name = re.search(r"\w+", str(error)).group()
+    name = "".join(re.findall(r"\w+", str(error))[:1])
     print(f"Error: unknown config field {name!r}. {nearest(name, _fields(path))}", file=sys.stderr)
   except (flags.Error, ValueError, TypeError, OSError, ImportError) as error:
     print(f"Error: {str(error).strip().splitlines()[-1].strip()}", file=sys.stderr)

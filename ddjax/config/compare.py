@@ -63,7 +63,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def trajectory_fields(config: Mapping[str, Any]) -> dict[str, Any]:
   """The flat fields, of a plain config, that alter what a distillation computes."""
   flat = flatten(config)
-  free = list(_FREE_FIELDS)
+  free: list[str] = [*_FREE_FIELDS]
   if flat.get("outer.schedule", "constant") == "constant":
     free.append("outer.num_steps")
   if flat.get("task") == "experts":  # a buffer is extended; what it is of, it knows itself

@@ -77,7 +77,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     if np.asarray(array).dtype.hasobject:
       raise ValueError(f"Array {name!r} holds Python objects, which an npz here never does.")
   buffer = io.BytesIO()
-  np.savez(buffer, **arrays)
+  np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]  # none has another's name
   return buffer.getvalue()
 
 

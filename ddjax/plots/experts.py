@@ -28,7 +28,7 @@ def loss_curves(losses: np.ndarray):
   )  # fmt: skip
   axes.set_xlabel("epoch", fontsize=9)
   axes.set_ylabel("training loss, last step of the epoch", fontsize=9)
-  axes.xaxis.get_major_locator().set_params(integer=True)
+  axes.xaxis.get_major_locator().set_params(integer=True)  # pyright: ignore[reportCallIssue]
   figures.tidy(axes)
   axes.legend(fontsize=8, frameon=False)
   return figure

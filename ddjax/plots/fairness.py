@@ -63,7 +63,8 @@ def _by_class(report: Report, class_names: Sequence[str]) -> "Figure":
       markersize=4.5 if len(order) <= _MOST_NAMED else 2,
     )  # fmt: skip
     if key in ("accuracy", "full_accuracy", "random_subset_accuracy"):
-      axes.axhline(np.nanmean(values[key]), color=colour, linewidth=0.8, linestyle=":", zorder=0)
+      mean = float(np.nanmean(values[key]))
+      axes.axhline(mean, color=colour, linewidth=0.8, linestyle=":", zorder=0)
   is_named = len(order) <= _MOST_NAMED
   names = [figures.as_text(class_names[label]) for label in order]
   axes.set_xticks(range(len(order)) if is_named else [], names if is_named else [])

@@ -77,7 +77,8 @@ def _panels(panels, classes, class_names, max_per_class: int, max_classes: int) 
     len(layout.rows) * row_inches + 0.75,
     fixed_aspect=True,
   )
-  figure.get_layout_engine().set(wspace=0.03)
+  if (layout_engine := figure.get_layout_engine()) is not None:
+    layout_engine.set(wspace=0.03)  # pyright: ignore[reportCallIssue]
   all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
   for axes, (title, pixels) in zip(all_axes, panels):
     axes.imshow(_mosaic(pixels, layout.rows, layout.gap), interpolation="nearest")

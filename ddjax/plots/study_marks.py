@@ -56,7 +56,7 @@ def dots(data: Mapping[str, Any]) -> "Figure":
       if name in mark["beside"]
     ]
     if points:
-      filled = {} if marker == "|" else {"markerfacecolor": "none"}
+      filled: dict[str, Any] = {} if marker == "|" else {"markerfacecolor": "none"}
       axes.plot(
         *zip(*points), marker, color=colour, markersize=5.5 if marker != "|" else 9, label=name,
         markeredgewidth=1.2, linestyle="none", **filled,

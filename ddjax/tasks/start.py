@@ -40,23 +40,23 @@ def start(
     the errors of `ddjax.errors`.
   """
   task = look_up(TASKS, config.task, "task")
-  workdir = workdir or default_workdir(config, overridden)
+  place = workdir or default_workdir(config, overridden)
   if dry_run:
     on_main_process(lambda: print(f"{_shown(config)}\nEstimate: {task.estimate(config).text}"))
     return
 
-  if config.task == "study" and is_address(workdir):
+  if config.task == "study" and is_address(place):
     raise RemoteError(
-      f"{workdir}: the workers of a study share its folder; give --workdir a folder that all see."
+      f"{place}: the workers of a study share its folder; give --workdir a folder that all see."
     )
 
   def run():
-    with mirrored(workdir) as path, listed(path, is_main_process()):
+    with mirrored(place) as path, listed(path, is_main_process()):
       return task.run(config, path, overwrite=overwrite)
 
   outcome = run() if config.task in _OF_ALL_HOSTS else on_main_process(run)
-  if is_main_process():
-    print(outcome.summary + (f"\nCopied to {workdir}" if is_address(workdir) else ""))
+  if outcome is not None and is_main_process():
+    print(outcome.summary + (f"\nCopied to {place}" if is_address(place) else ""))
 
 
 def _shown(config: ConfigDict) -> ConfigDict:
