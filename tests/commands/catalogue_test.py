@@ -4,6 +4,7 @@ import pytest
 
 from ddjax.commands import catalogue
 from ddjax.config.find import carried
+from ddjax.config.read import load_file
 from ddjax.data.facts import FACTS
 from ddjax.registry import DISTILLERS, EVALUATORS
 

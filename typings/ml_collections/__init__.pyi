@@ -2,7 +2,8 @@
 # types that the config gives them, which no checker can know.
 from typing import Any, Iterator, Mapping
 
-from ml_collections import config_dict as config_dict, config_flags as config_flags
+from ml_collections import config_dict as config_dict
+from ml_collections import config_flags as config_flags
 
 class ConfigDict:
   def __init__(
