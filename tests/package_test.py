@@ -4,6 +4,7 @@ import ast
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -94,3 +95,12 @@ def test_a_wheel_in_an_empty_environment_runs_from_another_folder(tmp_path):
   )
   assert "Estimate: " in _run(scripts / "ddjax", "--config=my_config.py", "--dry_run", **here)
   assert "task: study" in _run(scripts / "ddjax", "--config=study:smoke", "--dry_run", **here)
+
+
+@pytest.mark.slow
+def test_the_front_of_the_package_is_clean_under_pyright():
+  """What `include` of pyproject.toml names; `pip install 'pyright[nodejs]'` brings the program."""
+  program = shutil.which("pyright")
+  if program is None:
+    pytest.skip("pyright is not installed")
+  assert "0 errors, 0 warnings" in _run(program, "--pythonpath", sys.executable, cwd=ROOT)
