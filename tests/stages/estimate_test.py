@@ -6,13 +6,11 @@ import json
 import pathlib
 from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
 
-from ddjax import costs, registry
+from ddjax import backend, costs, registry
 from ddjax.api import get_config
-from ddjax.kernels import cost
 from ddjax.models.build import build
 from ddjax.stages import estimate
 from ddjax.types import DatasetInfo
@@ -78,12 +76,10 @@ def _job_of(command: str):
 
 
 @pytest.mark.parametrize("name", list(_H200["reproduce"]))
-def test_estimates_of_an_h200_are_within_half_again_of_what_it_took(name, monkeypatch):
+def test_estimates_of_an_h200_are_within_half_again_of_what_it_took(name):
   row = _H200["reproduce"][name]
-  speed = _H200["speed"]["peaks"]["cases"]["flops_highest"]
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  monkeypatch.setattr(cost, "matmul_flops_per_second", lambda: speed)
-  found = estimate.estimate(_job_of(row["command"]))
+  with backend.estimated_for("h200"):
+    found = estimate.estimate(_job_of(row["command"]))
   taken = sum(value for stage, value in row["stage_seconds"].items() if stage != "data")
   taken -= row["compilation"]["seconds"] + row["compilation"]["tracing_seconds"]
   assert set(found.seconds) - {"compilation"} <= set(row["stage_seconds"])  # one name for a stage
