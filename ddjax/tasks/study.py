@@ -10,6 +10,7 @@ The folder of a study:
     study.html, study.csv, study.json, figures/
 """
 
+import collections
 import contextlib
 import json
 import pathlib
@@ -68,23 +69,27 @@ def _estimate_cells(config: ConfigDict, cells: list[Cell], machine: str) -> Esti
     f"  {name}: {duration(value) if value is not None else found[name].text}"
     for name, value in seconds.items()
   ]
-  return joined(found)._replace(text="\n".join([_total_text(config, seconds, machine), *lines]))
+  most = collections.Counter()
+  for one in found.values():
+    most.update(one.most_seconds)
+  text = _total_text(seconds, machine)
+  text += "".join(
+    f" {name.capitalize()}: up to {duration(one)} more." for name, one in most.items()
+  )
+  return joined(found)._replace(text="\n".join([text, *lines]))
 
 
-def _total_text(config: ConfigDict, seconds: Mapping[str, float | None], machine: str = "") -> str:
+def _total_text(seconds: Mapping[str, float | None], machine: str = "") -> str:
   """The sum of what is known, in words."""
   known = [value for value in seconds.values() if value is not None]
   left = len(seconds) - len(known)
-  apart = ["compilation"]
-  apart += ["attacks"] * ("robustness" in config.evaluators)
-  apart += ["distillations of shadow runs"] * ("privacy" in config.evaluators)
   where = "one such machine"
   if machine:
     other = backend.MACHINES[machine]
     where = f"one {other.title} (by {other.source}; this machine computes on the CPU)"
   return (
     f"{len(seconds)} cells, about {duration(sum(known))} in all on {where}; "
-    f"{', '.join(apart)} not counted" + (f"; {left} cells are not estimated." if left else ".")
+    "compilation not counted" + (f"; {left} cells are not estimated." if left else ".")
   )
 
 
@@ -138,7 +143,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   if config.launcher != "none":
     return Outcome(workdir, None, launchers.submit(run, config, workdir))
   if left:
-    logging.info("Estimate: %s", _total_text(config, writer.planned))
+    others = "Attacks and distillations of splits come besides; --dry_run says their bounds."
+    has_others = {"privacy", "robustness"} & set(config.evaluators)
+    logging.info("Estimate: %s%s", _total_text(writer.planned), f" {others}" if has_others else "")
   with live.shown(cells, ledger):
     worker.work()
   return writer.outcome(ledger)
