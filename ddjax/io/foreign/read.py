@@ -85,7 +85,7 @@ def find_layout(path: Path) -> str:
     if named_files.list_pictures(path):
       return "png_flat"
     raise _unknown(
-      path, f"a folder without {', '.join(_IN_FOLDER)}, CLASS/*.png, *.png, *.jpg or parquet"
+      path, f"a folder without {', '.join(_IN_FOLDER)}, CLASS/*.png, *.png or parquet"
     )
   with path.open("rb") as file:
     head = file.read(9)
