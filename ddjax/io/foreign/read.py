@@ -84,9 +84,7 @@ def find_layout(path: Path) -> str:
       return "huggingface"
     if named_files.list_pictures(path):
       return "png_flat"
-    raise _unknown(
-      path, f"a folder without {', '.join(_IN_FOLDER)}, CLASS/*.png, *.png or parquet"
-    )
+    raise _unknown(path, f"a folder without {', '.join(_IN_FOLDER)}, CLASS/*.png, *.png or parquet")
   with path.open("rb") as file:
     head = file.read(9)
   if safetensors.is_safetensors(head, path.stat().st_size):  # whose length may look like a pickle
