@@ -18,6 +18,9 @@ source_suffix = {".md": "markdown"}
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+# Types in signatures are linked by their last name, which several modules may have.
+suppress_warnings = ["ref.python"]
+
 html_math_renderer = "mathml"
 
 html_theme = "furo"
@@ -34,12 +37,17 @@ def write_made_pages(app):
   """Pages of the reference that are made from the code; git does not hold them."""
   folder = pathlib.Path(app.srcdir) / "reference" / "made"
   folder.mkdir(parents=True, exist_ok=True)
-  for name, text in (reference.pages(ROOT) | fields.pages(ROOT)).items():
+  rooms = app.config.reference_rooms.split(",") if app.config.reference_rooms else reference.ROOMS
+  for name, text in (reference.pages(ROOT, rooms) | fields.pages(ROOT)).items():
     path = folder / f"{name}.md"
     if not path.exists() or path.read_text() != text:
       path.write_text(text)
 
 
 def setup(app):
-  """Makes those pages before anything is read."""
+  """Makes those pages before anything is read.
+
+  `-D reference_rooms=distillers,kernels` writes out these folders only, for a quick build.
+  """
+  app.add_config_value("reference_rooms", "", "env")
   app.connect("builder-inited", write_made_pages)

@@ -8,6 +8,7 @@ import ast
 import inspect
 import pathlib
 import re
+from typing import Collection
 
 _SECTIONS = ("Args", "Returns", "Raises", "Attributes")
 _SPECIAL = re.compile(r"([\\*_\[\]<>$|{}#~^])")
@@ -41,17 +42,19 @@ def version(root: pathlib.Path) -> str:
   return re.search(r'^__version__ = "([^"]+)"', (root / "ddjax/__init__.py").read_text(), re.M)[1]
 
 
-def pages(root: pathlib.Path) -> dict[str, str]:
+def pages(root: pathlib.Path, rooms: Collection[str] = ROOMS) -> dict[str, str]:
   """{name: Markdown} of every page.
 
   Args:
     root: of the repository.
+    rooms: folders whose modules are written; the pages of the others have only their title.
   """
   package = root / "ddjax"
   made = {}
   for room, what in ROOMS.items():
-    files = sorted(path for path in (package / room).rglob("*.py"))
+    files = sorted((package / room).rglob("*.py")) if room in rooms else []
     made[room] = _page(f"ddjax.{room}", what, files, package)
+  made["python"] = _page("From Python", "What `import ddjax` gives.", [package / "api.py"], package)
   singles = sorted(path for path in package.glob("*.py") if path.stem not in ("__init__", "api"))
   made["single"] = _page("Single modules", "Files of ddjax/ itself.", singles, package)
   return made
