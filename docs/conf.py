@@ -1,4 +1,4 @@
-"""The documentation site: `python -m sphinx -W --keep-going docs OUT` from the repository's root."""
+"""The documentation site: `python -m sphinx -W --keep-going docs OUT` from the checkout's root."""
 
 import pathlib
 import sys
@@ -13,7 +13,7 @@ author = "the authors of ddjax"
 copyright = "2026, the authors of ddjax"
 release = reference.version(ROOT)
 extensions = ["myst_parser", "docs.tools.mathml"]
-exclude_patterns = ["tools"]
+exclude_patterns = ["tools", "_build"]
 source_suffix = {".md": "markdown"}
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]

@@ -22,7 +22,7 @@ def made(name: str) -> str:
   kind, _, rest = name.partition(" ")
   if kind == "methods":
     return tables.markdown(methods.overview())
-  if kind == "method" and rest in {one["page"] for one in methods.methods()}:
+  if kind == "method" and rest in {one.get("page") for one in methods.methods()}:
     return tables.markdown(methods.of_page(rest))
   if kind == "h200" and rest in h200.TABLES:
     return tables.markdown(h200.TABLES[rest]())

@@ -57,7 +57,9 @@ def overview() -> tables.Table:
       tables.cell_text(ours[ipc][0], "number") if ipc in ours else "not run" for ipc in _IPCS
     ]
     hardware = " / ".join(dict.fromkeys(device for _, device in ours.values()))
-    link = f"[{one['name']}](docs/methods/{one['page']}.md)"
+    link = one["name"]
+    if "page" in one:
+      link = f"[{link}](docs/methods/{one['page']}.md)"
     note = f" ({one['note']})" if one.get("note") else ""
     made.append([f"{link}{note}", str(one.get("year", "")) or None, f"`{one['config']}`",
                  words, *cells, hardware or None])  # fmt: skip
@@ -68,7 +70,7 @@ def overview() -> tables.Table:
 
 def of_page(page: str) -> tables.Table:
   """Every measured accuracy of the methods of a page, beside the published one."""
-  names = [one for one in methods() if one["page"] == page]
+  names = [one for one in methods() if one.get("page") == page]
   made = []
   for one in names:
     for entry in one["measured"]:
@@ -99,7 +101,7 @@ def _cpu_rows(one: Mapping[str, Any], table: Mapping[str, Any]) -> list[list[Any
   made = []
   for row in tables.matching(table, {}):
     label = row.get("method") or row.get("choice")
-    if label not in one["rows"]:
+    if label not in one.get("rows", ()):
       continue
     accuracy = row.get("test accuracy") or row.get("accuracy") or row.get("mean")
     length = row.get("steps, time") or row.get("steps") or row.get("distillation")
