@@ -35,9 +35,7 @@ def test_every_method_has_an_entry():
   shown = {re.match(r"configs/(\w+)\.py", one["config"])[1] for one in methods.methods()}
   assert set(DISTILLERS) <= shown
   names = [one["name"] for one in methods.methods()]
-  assert len(names) == len(set(names)) and all(
-    f"[{name}]" in README or name in README for name in names
-  )
+  assert len(names) == len(set(names)) and all(name in README for name in names)
   for one in methods.methods():
     assert f"`{one['config']}`" in README
     if "page" in one:

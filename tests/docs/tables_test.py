@@ -128,10 +128,12 @@ def test_a_finished_study_is_shown_with_its_answers(tmp_path):
     "columns": [{"name": "method", "kind": "text"}, {"name": "accuracy", "kind": "number"}],
     "rows": [["DM", {"value": 0.9, "low": 0.85, "high": 0.95, "seeds": 3}], ["KIP", None]],
   }  # fmt: skip
-  section = dict(question="How accurate?", answer="Very (Table 1).", points=["one"], notes=["noted"],
-                 tables=[table], figures=[])  # fmt: skip
+  section = {"question": "How accurate?", "answer": "Very (Table 1).", "points": ["one"]}
+  section |= {"notes": ["noted"], "tables": [table], "figures": []}
   path.write_text(json.dumps({"title": "A study", "progress": "All done.", "sections": [section]}))
   text = study.text(path)
-  for part in ("A study. All done.", "### How accurate?", "Very (Table 1).", "- one", "noted",
-               "**Table 1.** How accurate.", "| DM | 0.900 [0.850, 0.950] |", "| KIP | – |"):  # fmt: skip
+  for part in (
+    "A study. All done.", "### How accurate?", "Very (Table 1).", "- one", "noted",
+    "**Table 1.** How accurate.", "| DM | 0.900 [0.850, 0.950] |", "| KIP | – |",
+  ):  # fmt: skip
     assert part in text, part
