@@ -65,13 +65,13 @@ def get_config(arg=None) -> ConfigDict:
 '''
 
 _METHODS_HEAD = "A method needs name, config, published, measured.\n"
-_METHOD_ENTRY = '''
+_METHOD_ENTRY = """
 [[method]]
 name = "Shrink"
 config = "configs/shrink.py:digits,ipc=1"
 published = {}
 measured = []
-'''
+"""
 
 _EVALUATOR = '''"""How bright the images of a set are."""
 
