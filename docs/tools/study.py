@@ -32,10 +32,16 @@ def text(path: pathlib.Path = h200.FOLDER / "study-digits" / "study.json") -> st
     "[The page](study-digits/study.html), [every figure](study-digits/study.csv).",
   ]
   for section in study["sections"]:
-    parts += [f"### {section['question']}", section["answer"], *_list(section["points"])]
+    parts += [f"## {section['question']}", section["answer"], *_list(section["points"])]
     parts += section["notes"]
     for table in section["tables"]:
       parts += [f"**{labels[table['name']]}.** {table['caption']}", _table(table, labels)]
+    for figure in section["figures"]:
+      if (path.parent / "figures" / f"{figure['name']}.png").exists():
+        parts += [
+          f"![{figure['alt']}](study-digits/figures/{figure['name']}.png)",
+          f"**{labels[figure['name']]}.** {figure['caption']}",
+        ]
   return "\n\n".join(parts)
 
 

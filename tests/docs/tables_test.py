@@ -130,10 +130,16 @@ def test_a_finished_study_is_shown_with_its_answers(tmp_path):
   }  # fmt: skip
   section = {"question": "How accurate?", "answer": "Very (Table 1).", "points": ["one"]}
   section |= {"notes": ["noted"], "tables": [table], "figures": []}
+  figures = [{"name": name, "alt": "dots", "caption": "Seen.", "label": name} for name in "ab"]
+  section["figures"] = figures
+  (tmp_path / "figures").mkdir()
+  (tmp_path / "figures/a.png").touch()
   path.write_text(json.dumps({"title": "A study", "progress": "All done.", "sections": [section]}))
   text = study.text(path)
   for part in (
-    "A study. All done.", "### How accurate?", "Very (Table 1).", "- one", "noted",
+    "A study. All done.", "## How accurate?", "Very (Table 1).", "- one", "noted",
     "**Table 1.** How accurate.", "| DM | 0.900 [0.850, 0.950] |", "| KIP | – |",
+    "![dots](study-digits/figures/a.png)", "**a.** Seen.",
   ):  # fmt: skip
     assert part in text, part
+  assert "b.png" not in text  # it could not be drawn
