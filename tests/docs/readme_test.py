@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from ddjax.registry import DISTILLERS
-from docs.tools import methods
+from docs.tools import blocks, methods
 from tests.docs import pages
 
+_MADE = ["h200 published", *(f"cpu {name}" for name in methods.cpu_tables())]
 README = (pages.ROOT / "README.md").read_text()
 
 
@@ -40,6 +41,13 @@ def test_every_method_has_an_entry():
     assert f"`{one['config']}`" in README
     if "page" in one:
       assert (pages.ROOT / f"docs/methods/{one['page']}.md").exists()
+
+
+def test_its_figures_stand_in_the_tables_of_results():
+  made = [blocks.made(name) for name in _MADE]
+  found = re.findall(r"−?\.\d{3} \[[^\]]+\]", README)
+  assert len(found) > 15
+  assert [figure for figure in found if not any(figure in table for table in made)] == []
 
 
 @pytest.mark.slow
