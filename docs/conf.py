@@ -37,7 +37,7 @@ def write_made_pages(app):
   """Pages of the reference that are made from the code; git does not hold them."""
   folder = pathlib.Path(app.srcdir) / "reference" / "made"
   folder.mkdir(parents=True, exist_ok=True)
-  rooms = app.config.reference_rooms.split(",") if app.config.reference_rooms else reference.ROOMS
+  rooms = app.config.reference_rooms.split(",") if app.config.reference_rooms else None
   for name, text in (reference.pages(ROOT, rooms) | fields.pages(ROOT)).items():
     path = folder / f"{name}.md"
     if not path.exists() or path.read_text() != text:

@@ -19,20 +19,15 @@ class Field(NamedTuple):
   comment: str
 
 
-GROUPS = (  # (file, function, prefix of its fields, title)
+GROUPS = (  # (file, function, prefix of its fields, title), in the order of the page
   ("ddjax/config/groups.py", "base", "", "Every distillation"),
   ("ddjax/config/groups.py", "evaluation", "", "Evaluations without a distillation"),
   ("ddjax/config/groups.py", "data", "data.", "Data"),
   ("ddjax/config/groups.py", "trainer", "trainer.", "The loop"),
   ("ddjax/config/groups.py", "curve", "curve.", "The running curve"),
   ("ddjax/config/groups.py", "kernel", "kernel.", "Kernel"),
-  ("ddjax/config/groups.py", "kernel_evaluation", "kernel_evaluation.", "Evaluation by a kernel"),
-  (
-    "ddjax/config/groups.py",
-    "accuracy_evaluation",
-    "accuracy_evaluation.",
-    "Evaluation by networks",
-  ),
+  ("ddjax/config/groups.py", "kernel_evaluation", "kernel_evaluation.", "By a kernel"),
+  ("ddjax/config/groups.py", "accuracy_evaluation", "accuracy_evaluation.", "By networks"),
   ("ddjax/config/groups.py", "kip", "", "KIP"),
   ("configs/label_solve.py", "get_config", "", "Label Solve"),
   ("ddjax/config/groups.py", "matching", "", "DC, DSA, DM and IDC"),
@@ -86,6 +81,10 @@ class _Reader:
           first += self.members(one.value, prefix)
         elif isinstance(target, ast.Name) and target.id in _PARTS:
           then += self.field(target.id, one.value, prefix, one.lineno, one.end_lineno)
+      elif isinstance(one, ast.Call) and ast.unparse(one.func).endswith(".update") and one.args:
+        place = ast.unparse(one.func).removesuffix(".update").removeprefix("config")
+        place = f"{place.removeprefix('.')}." if place else ""
+        then += self.members(one.args[0], f"{prefix}{place}")
       elif isinstance(one, ast.keyword) and one.arg in _PARTS and _as_dict(one.value) is not None:
         then += self.members(one.value, f"{prefix}{one.arg}.")
     return list({field.name: field for field in [*first, *then]}.values())
@@ -110,6 +109,8 @@ class _Reader:
     if isinstance(value, ast.Call) and _is_group(value):
       return []
     comment = self.comment(name, line, end, siblings) or self.arguments.get(name, "")
+    if ast.unparse(value) == "ConfigDict()" and not comment:
+      return []
     return [Field(prefix + name, *_defaults(value), comment)]
 
   def comment(self, name: str, line: int, end: int, siblings: Iterable[str]) -> str:
@@ -183,6 +184,59 @@ def _written(value: ast.expr) -> str:
   return "by the config"
 
 
+class Section(NamedTuple):
+  """A table of the page: its title, the file that it is from, its fields."""
+
+  title: str
+  file: str
+  fields: list[Field]
+
+
+def sections(root: pathlib.Path) -> list[Section]:
+  """The tables of the page: `GROUPS`, then every other function that makes fields of its own.
+
+  What a config file adds is shown where no table before has the field.
+
+  Args:
+    root: of the repository.
+  """
+  sources = {
+    str(path.relative_to(root)): path.read_text()
+    for folder in ("ddjax/config", "configs")
+    for path in sorted((root / folder).glob("*.py"))
+  }
+  listed = {group[:2] for group in GROUPS}
+  others = [
+    (file, node.name, _prefix(node.name, sources.values()), _title(file, node))
+    for file, source in sources.items()
+    for node in ast.parse(source).body
+    if isinstance(node, ast.FunctionDef) and (file, node.name) not in listed
+  ]
+  made, seen = [], set()
+  for file, function, prefix, title in (*GROUPS, *others):
+    found = fields_of(sources[file], function, prefix)
+    if file.startswith("configs/") or (file, function) not in listed:
+      found = [field for field in found if field.name not in seen]
+    seen |= {field.name for field in found}
+    if found:
+      made.append(Section(title, file, found))
+  return made
+
+
+def _prefix(function: str, sources: Iterable[str]) -> str:
+  """`data.` of a group that is used as `data=data(...)`; nothing of one that is a config."""
+  used = rf"\b(\w+)=(?:\w+\.)?{function}\("
+  match = next(filter(None, (re.search(used, source) for source in sources)), None)
+  return f"{match[1]}." if match else ""
+
+
+def _title(file: str, node: ast.FunctionDef) -> str:
+  name = pathlib.Path(file).stem
+  if file.startswith("configs/"):
+    return f"{name} besides"
+  return (ast.get_docstring(node) or name).splitlines()[0].removesuffix(".")
+
+
 def pages(root: pathlib.Path) -> dict[str, str]:
   """{"fields": Markdown} of the table.
 
@@ -195,11 +249,8 @@ def pages(root: pathlib.Path) -> dict[str, str]:
     '"by the config" is set by the table in the config file, as a rule by data set and ipc. '
     '"None" fields are absent until they are set. The tables are made from the source.',
   ]
-  for file, function, prefix, title in GROUPS:
-    found = fields_of((root / file).read_text(), function, prefix)
-    parts.append(f"## {title}")
-    parts.append(f"From `{file}`.")
-    parts.append(_table(found))
+  for section in sections(root):
+    parts += [f"## {section.title}", f"From `{section.file}`.", _table(section.fields)]
   return {"fields": "\n\n".join(parts) + "\n"}
 
 

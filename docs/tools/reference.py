@@ -34,7 +34,7 @@ ROOMS = {
   "plots": "Figures.",
   "files": "Files that are written whole, locks, leases, remote folders.",
 }
-"""Folders of ddjax/ that have a page, in its order of rooms; `single` has the files beside them."""
+"""What the folders of ddjax/ hold. Each has a page; `single` is that of the files beside them."""
 
 
 def version(root: pathlib.Path) -> str:
@@ -42,18 +42,27 @@ def version(root: pathlib.Path) -> str:
   return re.search(r'^__version__ = "([^"]+)"', (root / "ddjax/__init__.py").read_text(), re.M)[1]
 
 
-def pages(root: pathlib.Path, rooms: Collection[str] = ROOMS) -> dict[str, str]:
+def folders(root: pathlib.Path) -> list[str]:
+  """The folders of ddjax/ that hold modules: those of `ROOMS` in its order, then the others."""
+  found = sorted(path.parent.name for path in (root / "ddjax").glob("*/__init__.py"))
+  order = list(ROOMS)
+  return sorted(found, key=lambda room: order.index(room) if room in ROOMS else len(order))
+
+
+def pages(root: pathlib.Path, rooms: Collection[str] | None = None) -> dict[str, str]:
   """{name: Markdown} of every page.
 
   Args:
     root: of the repository.
-    rooms: folders whose modules are written; the pages of the others have only their title.
+    rooms: folders whose modules are written, None for all; the pages of the others have only their
+      title.
   """
+  rooms = folders(root) if rooms is None else rooms
   package = root / "ddjax"
   made = {}
-  for room, what in ROOMS.items():
+  for room in folders(root):
     files = sorted((package / room).rglob("*.py")) if room in rooms else []
-    made[room] = _page(f"ddjax.{room}", what, files, package)
+    made[room] = _page(f"ddjax.{room}", ROOMS.get(room, ""), files, package)
   made["python"] = _page("From Python", "What `import ddjax` gives.", [package / "api.py"], package)
   singles = sorted(path for path in package.glob("*.py") if path.stem not in ("__init__", "api"))
   made["single"] = _page("Single modules", "Files of ddjax/ itself.", singles, package)

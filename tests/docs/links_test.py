@@ -111,11 +111,8 @@ def test_pages_that_the_code_names_exist():
 
 def test_every_page_is_in_the_table_of_contents():
   index = (ROOT / "docs/index.md").read_text()
-  reference = (ROOT / "docs/reference/index.md").read_text()
+  assert re.search(r"^made/\*$", (ROOT / "docs/reference/index.md").read_text(), re.M)
   for path in pages.sources():
     name = path.relative_to(ROOT).with_suffix("")
     if name.parts[0] == "docs" and name.name != "index":
       assert re.search(rf"^{re.escape('/'.join(name.parts[1:]))}$", index, re.M), name
-  for name in pages.made_pages():
-    page = name.removeprefix("docs/reference/").removesuffix(".md")
-    assert re.search(rf"^{page}$", reference, re.M), name
