@@ -74,7 +74,7 @@ _TESTED_BY = {  # what has no test file of its own name: through what uses it
   "plots/levels_test.py": ("plots/picture.py",),
   "plots/study_test.py": ("plots/study_curves.py", "plots/study_marks.py"),
   "results_test.py": ("io/notebook.py",),
-  "stages/curve_test.py": ("evaluators/kernel.py", "fitting/predictions.py"),
+  "stages/curve_test.py": ("fitting/predictions.py",),
   "stages/shadows_test.py": ("data/pool.py",),
   "study/performance_test.py": ("study/published.py",),
   "tasks/evaluate_test.py": (

@@ -47,11 +47,13 @@ def test_configs_import_nothing_but_what_is_installed():
         assert names <= sys.stdlib_module_names, path
 
 
-def test_the_tools_of_developers_are_those_of_their_requirements():
-  lines = (ROOT / "requirements-dev.txt").read_text().splitlines()
-  wanted = [line for line in lines if re.match(r"\w", line)]
-  assert _project()["project"]["optional-dependencies"]["dev"] == wanted
-  assert {"cuda", "tpu"} < set(_project()["project"]["optional-dependencies"])
+@pytest.mark.parametrize("extra", ["dev", "docs"])
+def test_an_extra_is_its_file_of_requirements(extra):
+  lines = (ROOT / f"requirements-{extra}.txt").read_text().splitlines()
+  wanted = [line.partition("  #")[0] for line in lines if re.match(r"\w", line)]
+  wanted = ["ddjax[docs]"] * (extra == "dev") + wanted
+  extras = _project()["project"]["optional-dependencies"]
+  assert extras[extra] == wanted and {"cuda", "tpu"} < set(extras)
 
 
 def _run(*command, **options):

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from ddjax.backend import traits
 from ddjax.kernels import classical
 from ddjax.kernels.architectures import FAMILIES as NETWORKS
-from ddjax.kernels.architectures import hidden_layers, stax_kernel
+from ddjax.kernels.architectures import POOLED, hidden_layers, stax_kernel
 from ddjax.kernels.pooled import pooled_kernel, pooled_stages
 from ddjax.kernels.random_feature import num_activations, random_feature_kernel
 from ddjax.kernels.recursion import network_kernel
@@ -149,7 +149,7 @@ def _check(config: ConfigDict, precision: str) -> None:
   if precision == "float64" and not jax.config.jax_enable_x64:
     raise ValueError("precision='float64' needs JAX's 64-bit mode: set JAX_ENABLE_X64=1.")
   is_crashing = precision == "float64" and config.engine == "neural_tangents"
-  if is_crashing and config.family in ("convnet", "myrtle") and traits().has_float64_crash:
+  if is_crashing and config.family in POOLED and traits().has_float64_crash:
     raise ValueError(
       f"kernel.family={config.family!r} in float64 on the CPU: neural-tangents' pooled kernels run "
       "into a crash of XLA's float64 convolution there. Use kernel.engine='auto'."
