@@ -120,6 +120,33 @@ _IDC = {
   "accuracy_evaluation.protocol": "idc",
   "accuracy_evaluation.mix": None,
 }
+_NCFM = {
+  "outer.num_steps": 20000,
+  "outer.learning_rate": 0.01,
+  "outer.weight_decay": 5e-4,
+  "outer.rate_factor": 0.5,
+  "outer.patience": 500,
+  "outer.real_batch_size": 1024,
+  "outer.num_frequencies": 4096,
+  "outer.amplitude_weight": 0.5,
+  "outer.phase_weight": 0.5,
+  "outer.loss_scale": 300.0,
+  "outer.calibration_weight": 1.0,
+  "outer.network_epochs": 60,
+  "experts.num_experts": 20,
+  "experts.learning_rate": 0.01,
+  "experts.momentum": 0.9,
+  "experts.weight_decay": 5e-4,
+  "experts.batch_size": 128,
+  "experts.drop_epochs": (40, 50),
+  "experts.drop_factor": 0.2,
+  "experts.mix_probability": 0.5,
+  "synthetic.factor": 2,
+  "synthetic.init": "grid",
+  "augmentation": "color_crop_cutout",
+  "accuracy_evaluation.protocol": "ncfm",
+  "accuracy_evaluation.num_epochs": None,
+}
 _ABSOLUTE = _IDC | {"matching.distance": "absolute", "outer.learning_rate": 1e-4}
 _MNIST_IDC = {
   name: _ABSOLUTE[name] for name in ("matching.distance", "outer.learning_rate", "mix.beta")
@@ -152,6 +179,8 @@ _MNIST_IDC = {
       },
     ),
     ("idc:fashion_mnist,ipc=10", _ABSOLUTE),
+    ("ncfm:cifar10,ipc=10", _NCFM),
+    ("ncfm:cifar100,ipc=50", _NCFM),
     (
       "idc:mnist,ipc=10",
       _MNIST_IDC

@@ -153,7 +153,9 @@ def test_two_steps_are_those_of_a_slow_loop(augmentation):
     batch = class_batches.draw_class_batches(rngs[1], data, 16)
     own = [jax.random.fold_in(rngs[2], label) for label in range(4)]
     frequencies = [jax.random.normal(rng, (32, 8 * 8), jnp.float32) for rng in own]
-    draws = [class_batches.draw_siamese(rng, augmentation, 4, info.image_shape) for rng in rngs[3:5]]
+    draws = [
+      class_batches.draw_siamese(rng, augmentation, 4, info.image_shape) for rng in rngs[3:5]
+    ]
     return share, batch, frequencies, draws
 
   first = second = np.zeros((8, 8, 8, 1))
