@@ -25,6 +25,7 @@ from ddjax.types import Array, DatasetInfo, Distiller, Report
 
 DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "coreset": make_coreset,
+  "datm": make_mtt,
   "dc": make_dsa,
   "dm": make_dm,
   "dsa": make_dsa,

@@ -13,6 +13,7 @@ import optax
 import optax.contrib
 
 from ddjax.augment import siamese
+from ddjax.fitting.sharpness import gsam
 from ddjax.types import Array
 from ddjax.wording import nearest
 
@@ -46,6 +47,8 @@ class Protocol(NamedTuple):
     ema_decay: of an exponential average of the parameters, which is then what is tested; 0: none.
     sharpness_radius: of sharpness-aware minimisation (Foret et al. 2021): the gradient is that at
       the worst point so far away, to first order; 0: at the parameters themselves.
+    sharpness_alpha: what GSAM takes off it, see `ddjax.fitting.sharpness`; 0 for plain SAM.
+    sharpness_is_adaptive: whether the radius scales with the parameters.
   """
 
   num_epochs: int | None
@@ -70,6 +73,8 @@ class Protocol(NamedTuple):
   loss: str = ""
   ema_decay: float = 0.0
   sharpness_radius: float = 0.0
+  sharpness_alpha: float = 0.0
+  sharpness_is_adaptive: bool = False
 
 
 PROTOCOLS = {
@@ -289,6 +294,9 @@ def make_optimizer(
   optimizer = _plain_optimizer(protocol, num_examples, learning_rate)
   if not protocol.sharpness_radius:
     return optimizer
+  if protocol.sharpness_alpha or protocol.sharpness_is_adaptive:
+    options = protocol.sharpness_alpha, protocol.sharpness_is_adaptive
+    return gsam(optimizer, protocol.sharpness_radius, *options)
   ascent = optax.normalize_by_update_norm(scale_factor=-protocol.sharpness_radius)
   return optax.contrib.sam(optimizer, ascent, opaque_mode=True)
 

@@ -37,7 +37,10 @@ from ddjax.wording import duration
 FACTS_NAME = "experts.json"
 """In a run folder: which experts the distillation followed, as `facts` gives it."""
 _LOSS = "cross_entropy"
-_FURTHER = ("drop_epochs", "drop_factor", "augmentation_mode", "mix_probability")
+_FURTHER = (
+  "drop_epochs", "drop_factor", "augmentation_mode", "mix_probability",
+  "sharpness_alpha", "sharpness_is_adaptive",
+)  # fmt: skip
 """Fields of the group `experts` that not every method has."""
 
 
@@ -89,6 +92,11 @@ def _further_fields(experts: ConfigDict) -> dict[str, Any]:
     if not 0 <= probability <= 1:
       raise ValueError(f"experts.mix_probability={probability} must lie in [0, 1].")
     fields |= dict(mix="cutmix" if probability else "", mix_probability=probability)
+  if "sharpness_alpha" in experts:
+    alpha = experts.sharpness_alpha
+    if not 0 <= alpha <= 1:
+      raise ValueError(f"experts.sharpness_alpha={alpha} must lie in [0, 1].")
+    fields |= dict(sharpness_alpha=alpha, sharpness_is_adaptive=experts.sharpness_is_adaptive)
   return fields
 
 

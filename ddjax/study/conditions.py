@@ -10,6 +10,7 @@ from ddjax.study.records import Record
 NAMES = {
   "kip": "KIP",
   "label_solve": "Label Solve",
+  "datm": "DATM",
   "dc": "DC",
   "dsa": "DSA",
   "dm": "DM",

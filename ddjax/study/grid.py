@@ -272,7 +272,8 @@ def _expert_epochs(row: ConfigDict) -> int:
   """How many epochs of its experts a method reads; of MTT's, one more than that."""
   if "network_epochs" in row.outer:
     return row.outer.network_epochs
-  return row.outer.max_start_epoch + row.outer.expert_epochs
+  followed = row.outer.max_start_epoch + row.outer.expert_epochs
+  return max(followed, row.synthetic.get("start_epoch", 0))
 
 
 def _data(config: ConfigDict, factors: Mapping[str, Any]) -> list[Cell]:
