@@ -16,7 +16,7 @@ import numpy as np
 from ddjax.data.batches import standardise
 from ddjax.distillers import synthetic
 from ddjax.distillers.settings import build_network
-from ddjax.files import atomic
+from ddjax.files import atomic, plain_arrays
 from ddjax.fitting.fit import make_predict
 from ddjax.fitting.host import Watch
 from ddjax.fitting.predictions import predict_logits
@@ -46,7 +46,7 @@ def attach(job: Job, watch: Watch) -> Job:
     job = job if job.host_data else experts.attach(job, watch)
     start = processes.on_main_process(lambda: _begin(job))
   else:
-    start = processes.on_main_process(lambda: dict(np.load(path, allow_pickle=False)))
+    start = processes.on_main_process(lambda: plain_arrays.read_npz(path))
   start = processes.from_main_process(start or _like(job))
   if not is_known and parallel.is_main_process():
     atomic.write_npz(path, start)

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import mtt, ncfm
+from configs import datm, mtt, ncfm
 from ddjax.data.load import load_real_data
 from ddjax.distillers.settings import build_network
 from ddjax.experts.files import ExpertBufferError
@@ -25,8 +25,8 @@ from ddjax.training.trainer import PreemptedError
 from ddjax.types import ExpertNeeds
 
 
-def _config(folder, **fields):
-  config = mtt.get_config("fake")
+def _config(folder, method=mtt, **fields):
+  config = method.get_config("fake")
   config.network.name = "mlp"
   config.augmentation = "none"
   config.data.max_train_examples = 40
@@ -122,10 +122,11 @@ def test_what_only_ncfm_sets_does_not_touch_the_buffers_of_mtt(tmp_path):
     (dict(mix_probability=1.5), r"mix_probability=1.5 must lie in \[0, 1\]"),
     (dict(augmentation_mode="ncmf"), "'ncmf'.*Did you mean 'ncfm'"),
     (dict(num_experts=0), "num_experts=0 must be positive"),
+    (dict(sharpness_alpha=1.5), r"sharpness_alpha=1.5 must lie in \[0, 1\]"),
   ],
 )
-def test_impossible_trainings_of_ncfm_are_named(fields, message):
-  config = ncfm.get_config("fake")
+def test_impossible_trainings_are_named(fields, message):
+  config = (datm if "sharpness_alpha" in fields else ncfm).get_config("fake")
   config.experts.update(fields)
   with pytest.raises(ValueError, match=message):
     experts.protocol_of(config)
@@ -189,10 +190,11 @@ def test_experts_of_members_see_members_only(tmp_path):
   assert not np.array_equal(own.read(0, 2), _ensure(_config(tmp_path / "all"), 1, 2).read(0, 2))
 
 
-def test_a_flat_trajectory_descends_by_the_gradient_of_the_worst_point_near_by(tmp_path):
+@pytest.mark.parametrize("method", [mtt, datm], ids=["sam", "gsam"])
+def test_a_flat_trajectory_descends_by_the_gradient_of_the_worst_point_near_by(tmp_path, method):
   """Foret et al. 2021, eq. 2 and 3: one step on the whole set, by hand."""
   radius, rate = 0.5, 0.01
-  config = _config(tmp_path, sharpness_radius=radius, batch_size=40)
+  config = _config(tmp_path, method, sharpness_radius=radius, batch_size=40)
   buffer = _ensure(config, 1, 1)
   real = load_real_data(config.data)
   network, source = build_network(config, real.info), experts.real_source(real)
@@ -210,7 +212,13 @@ def test_a_flat_trajectory_descends_by_the_gradient_of_the_worst_point_near_by(t
     return jax.grad(loss)(flat)
 
   uphill = slope(start)
-  expected = start - rate * slope(start + radius * uphill / jnp.linalg.norm(uphill))
+  if method is datm:  # Zhuang et al. 2022, algorithm 1, in the adaptive neighbourhood
+    worst = slope(start + radius * start**2 * uphill / jnp.linalg.norm(start * uphill))
+    upright = uphill - jnp.vdot(uphill, worst) / jnp.vdot(worst, worst) * worst
+    assert jnp.linalg.norm(upright) > 1e-2 * jnp.linalg.norm(uphill)
+    expected = start - rate * (worst - 0.4 * upright)
+  else:
+    expected = start - rate * slope(start + radius * uphill / jnp.linalg.norm(uphill))
   found = buffer.read(0, 1)
   assert np.linalg.norm(found - expected) < 1e-4 * np.linalg.norm(found - start)
   assert np.linalg.norm(start - rate * uphill - found) > 1e-2 * np.linalg.norm(found - start)

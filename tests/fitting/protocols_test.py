@@ -99,6 +99,8 @@ SGD = dict(
   loss="",
   ema_decay=0.0,
   sharpness_radius=0.0,
+  sharpness_alpha=0.0,
+  sharpness_is_adaptive=False,
 )
 
 

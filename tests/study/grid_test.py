@@ -123,6 +123,16 @@ def test_experts_are_one_cell_for_all_that_follow_them():
   assert len(followers) == 4 and all(experts.name in cell.needs for cell in followers)
 
 
+def test_experts_of_datm_are_a_cell_that_can_be_run():
+  config = get_config("configs/study.py:digits,seeds=1,methods=datm+mtt")
+  cells = [cell for cell in grid.cells_of(config) if cell.role == "experts"]
+  assert sorted(cell.name.split("-")[1] for cell in cells) == ["datm", "mtt"]
+  of = {cell.name.split("-")[1]: cell.config for cell in cells}
+  assert of["datm"].experts.num_epochs >= config.plans["datm-digits-ipc1"].synthetic.start_epoch
+  for cell in cells:
+    assert "train" in RUNS["experts"].estimate(cell.config).seconds
+
+
 def test_networks_of_ncfm_are_a_cell_that_can_be_run():
   config = get_config("configs/study.py:digits,seeds=1,methods=ncfm")
   cells = grid.cells_of(config)
