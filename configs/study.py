@@ -100,6 +100,7 @@ PRESETS = {
       subset_ipcs=(2, 5, 20, 100, 200, 500),
       real_steps=(50, 100, 200, 500, 1000, 2000, 5000),
       pack_data=True,
+      estimate_for="h200",
     ),
     splits=16,
   ),
