@@ -47,6 +47,10 @@ RUNS = {
     "mtt.py:fake,ipc=2",
     {"network.name": "mlp", "outer.num_segments": 4, "curve.models": "none"},
   ),
+  "datm": (
+    "datm.py:fake,ipc=2",
+    {"network.name": "mlp", "outer.num_segments": 4, "curve.models": "none"},
+  ),
   "ncfm": (
     "ncfm.py:fake,ipc=2",
     {"network.name": "mlp", "curve.models": "none"},
