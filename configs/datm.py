@@ -136,10 +136,11 @@ _RECIPES = {
   ("mnist", None): dict(
     num_steps=100,
     num_experts=2,
-    start_epoch=5,
+    start_epoch=2,
     width=16,
+    expert_epochs=1,
     student_steps=20,
-    max_start_epoch=4,
+    max_start_epoch=2,
     growth_steps=0,
     image_ema_decay=0.95,
   ),
