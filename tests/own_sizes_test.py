@@ -28,6 +28,8 @@ CHANGES = {
   "dc": _NETWORK | {"outer.outer_loop": 2, "outer.inner_loop": 1, "outer.network_batch_size": 8},
   "dsa": _NETWORK | {"outer.outer_loop": 2, "outer.inner_loop": 1, "outer.network_batch_size": 8},
   "idc": _NETWORK,
+  "ncfm": _NETWORK
+  | {"experts.num_experts": 1, "outer.network_epochs": 1, "outer.num_frequencies": 16},
   "mtt": {
     "network.width": 4,
     "experts.num_experts": 1,
