@@ -124,6 +124,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
   own_seeds, own_splits = chosen.pop("seeds"), chosen.pop("splits", 0)
   if args["methods"]:
     chosen["methods"] = tuple(args["methods"].split("+"))
+    further = [method for method in chosen["methods"] if method not in _METHODS]
+    if "num_classes" in chosen:
+      own = tuple(f"method={method},num_classes=5" for method in further)
+      fields = fields | dict(exclude=(*fields["exclude"], *own))
   if args["data"]:
     chosen["dataset"] = args["data"]
   if args["ipc"]:

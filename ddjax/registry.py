@@ -13,6 +13,7 @@ from ddjax.distillers.idc import make_idc
 from ddjax.distillers.kip import make_kip
 from ddjax.distillers.label_solve import make_label_solve
 from ddjax.distillers.mtt import make_mtt
+from ddjax.distillers.ncfm import make_ncfm
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fairness import make_fairness_evaluator
 from ddjax.evaluators.features import make_features_evaluator
@@ -24,6 +25,7 @@ from ddjax.types import Array, DatasetInfo, Distiller, Report
 
 DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "coreset": make_coreset,
+  "datm": make_mtt,
   "dc": make_dsa,
   "dm": make_dm,
   "dsa": make_dsa,
@@ -31,6 +33,7 @@ DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "kip": make_kip,
   "label_solve": make_label_solve,
   "mtt": make_mtt,
+  "ncfm": make_ncfm,
 }
 
 MODEL_KINDS = {"kernel": "kernel predictors", "networks": "networks"}

@@ -44,6 +44,8 @@ class DataSplit:
     mean: f32[c], in units of `images`.
     std: f32[c], in units of `images`.
     start: synthetic images to begin with f32[n h w c], as a saved set has them; None without.
+    start_labels: logits f32[n k] to begin with, where experts gave them; None without. Both with a
+      leading [r] where replicas differ.
   """
 
   images: Array
@@ -54,6 +56,7 @@ class DataSplit:
   mean: Array
   std: Array
   start: Array | None = None
+  start_labels: Array | None = None
 
 
 @struct.dataclass
@@ -134,6 +137,8 @@ class Distiller(NamedTuple):
       of its arguments alone, or None where the step draws its own examples from `data`. The leading
       axis of every leaf is split over the devices; the seed is that of the distillation's key.
     experts: the expert trajectories that `batch_at` reads, as its host data; None without.
+    start_epoch: after which the experts choose the images and give the labels to begin with (see
+      `ddjax.stages.expert_start`); None where they do not.
     label_kind: what the published labels are: one_hot, centred, probabilities or logits.
     batch_sizes: {config field: global size} of what is split over devices, as resolved.
     num_steps: the natural length where the method has one (Label Solve: one pass), else None.
@@ -151,6 +156,7 @@ class Distiller(NamedTuple):
   extract: Callable[[DistillState], DistilledSet]
   batch_at: Callable[[Any, np.ndarray, int], Any] | None = None
   experts: "ExpertNeeds | None" = None
+  start_epoch: int | None = None
   label_kind: str = "one_hot"
   batch_sizes: Mapping[str, int] = MappingProxyType({})
   num_steps: int | None = None

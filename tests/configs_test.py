@@ -143,6 +143,72 @@ _IDC = {
   "accuracy_evaluation.protocol": "idc",
   "accuracy_evaluation.mix": None,
 }
+_NCFM = {
+  "outer.num_steps": 20000,
+  "outer.learning_rate": 0.01,
+  "outer.weight_decay": 5e-4,
+  "outer.rate_factor": 0.5,
+  "outer.patience": 500,
+  "outer.real_batch_size": 1024,
+  "outer.num_frequencies": 4096,
+  "outer.amplitude_weight": 0.5,
+  "outer.phase_weight": 0.5,
+  "outer.loss_scale": 300.0,
+  "outer.calibration_weight": 1.0,
+  "outer.network_epochs": 60,
+  "experts.num_experts": 20,
+  "experts.learning_rate": 0.01,
+  "experts.momentum": 0.9,
+  "experts.weight_decay": 5e-4,
+  "experts.batch_size": 128,
+  "experts.drop_factor": 0.2,
+  "experts.mix_probability": 0.5,
+  "synthetic.factor": 2,
+  "synthetic.init": "grid",
+  "augmentation": "color_crop_cutout",
+  "accuracy_evaluation.protocol": "ncfm",
+  "accuracy_evaluation.num_epochs": None,
+}
+_DATM = {
+  "outer.num_steps": 10000,
+  "outer.student_steps": 80,
+  "outer.expert_epochs": 2,
+  "outer.min_start_epoch": 0,
+  "outer.momentum": 0.5,
+  "outer.label_momentum": 0.9,
+  "outer.rate_learning_rate": 1e-5,
+  "outer.student_learning_rate": 0.01,
+  "outer.loss_threshold": 1.0,
+  "synthetic.init": "experts",
+  "synthetic.learn_labels": True,
+  "experts.num_experts": 100,
+  "experts.sharpness_radius": 2.0,
+  "experts.sharpness_alpha": 0.4,
+  "experts.sharpness_is_adaptive": True,
+  "data.preprocessing": "zca_kornia",
+  "accuracy_evaluation.protocol": "mtt",
+}
+
+
+def _datm(first, last, steps, images, labels, batch, average, **fields):
+  """A row of DATM's table; no `first` where the range of start epochs does not grow."""
+  growing = {"outer.first_max_start_epoch": first} if first else {}
+  named = {f"outer.{name}": value for name, value in fields.items()}
+  return (
+    _DATM
+    | growing
+    | named
+    | {
+      "outer.max_start_epoch": last,
+      "outer.growth_steps": steps,
+      "outer.learning_rate": images,
+      "outer.label_learning_rate": labels,
+      "outer.student_batch_size": batch,  # 0: all
+      "outer.image_ema_decay": average,
+    }
+  )
+
+
 _ABSOLUTE = _IDC | {"matching.distance": "absolute", "outer.learning_rate": 1e-4}
 _MNIST_IDC = {
   name: _ABSOLUTE[name] for name in ("matching.distance", "outer.learning_rate", "mix.beta")
@@ -176,6 +242,16 @@ _MNIST_IDC = {
     ),
     ("idc:fashion_mnist,ipc=10", _ABSOLUTE),
     (
+      "datm:cifar10,ipc=1",
+      _datm(0, 4, 0, 100.0, 5.0, 0, 0.995, loss_threshold=1.1, rate_learning_rate=1e-7),
+    ),
+    ("datm:cifar10,ipc=10", _datm(10, 20, 1000, 100.0, 2.0, 0, 0.9995)),
+    ("datm:cifar10,ipc=50", _datm(20, 40, 2000, 1000.0, 2.0, 500, 0.995)),
+    ("datm:cifar100,ipc=10", _datm(30, 50, 2000, 1000.0, 10.0, 1000, 0.9995)),
+    ("datm:cifar100,ipc=50", _datm(0, 70, 0, 1000.0, 10.0, 1000, 0.9995, min_start_epoch=20)),
+    ("ncfm:cifar10,ipc=10", _NCFM),
+    ("ncfm:cifar100,ipc=50", _NCFM),
+    (
       "idc:mnist,ipc=10",
       _MNIST_IDC
       | {"augmentation": "color_crop", "mix.probability": 0.0, "accuracy_evaluation.mix": "none"},
@@ -196,9 +272,12 @@ def test_settings_are_the_published_ones(argument, published):
   config = get_config(f"configs/{method}.py:{words}")
   found = flatten(config.to_dict())
   assert {name: found[name] for name in published} == pytest.approx(published)
+  if method == "ncfm":
+    assert config.experts.drop_epochs == (40, 50)
   if "mnist" not in words.replace("fashion_mnist", ""):
     assert config.network.width == config.accuracy_evaluation.width == 128
-    assert config.network.name == "convnet" and not config.synthetic.learn_labels
+    assert config.network.name == "convnet"
+    assert bool(config.synthetic.get("learn_labels")) == (method == "datm")
 
 
 @pytest.mark.parametrize("method", ["dc", "dsa", "dm"])

@@ -35,8 +35,9 @@ METHODS = {
   "dc": ("--config.outer.outer_loop=5", "--config.outer.inner_loop=1"),
   "idc": ("--config.network.name=convnet(depth=1)",),
   "mtt": ("--config.experts.epochs_per_chunk=1", "--config.outer.expert_epochs=20"),
+  "ncfm": ("--config.experts.epochs_per_chunk=1", "--config.outer.network_epochs=20"),
 }
-"""{method: what else its small run takes}; MTT trains its experts first."""
+"""{method: what else its small run takes}; MTT and NCFM train networks first."""
 
 
 def _start(workdir, arguments=ARGUMENTS):
@@ -131,13 +132,13 @@ def test_killed_at_random_moments_it_ends_on_the_same_bits(tmp_path, num_kills):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_matching_method_killed_ends_on_the_same_bits(tmp_path, method):
-  """Three times among the updates of the images, of MTT also among the epochs of its experts."""
+  """Three times among updates of the images; of MTT and NCFM also while networks are trained."""
   num_steps = 400
   config = f"--config=configs/{method}.py:fake,ipc=2,steps={num_steps}"
   arguments = config, *SMALL, *LOOP, *METHODS[method]
   _finish(tmp_path / "whole", arguments)
   killed, moments, reached = tmp_path / "killed", random.Random(1), 0
-  if method == "mtt":
+  if method in ("mtt", "ncfm"):
     _kill_once(killed, arguments, lambda: len(_index(tmp_path / "killed-cache")) > 7)
     assert 7 < len(_index(tmp_path / "killed-cache")) < len(_index(tmp_path / "whole-cache"))
     assert not _last_checkpoint(killed)

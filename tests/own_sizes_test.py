@@ -28,6 +28,8 @@ CHANGES = {
   "dc": _NETWORK | {"outer.outer_loop": 2, "outer.inner_loop": 1, "outer.network_batch_size": 8},
   "dsa": _NETWORK | {"outer.outer_loop": 2, "outer.inner_loop": 1, "outer.network_batch_size": 8},
   "idc": _NETWORK,
+  "ncfm": _NETWORK
+  | {"experts.num_experts": 1, "outer.network_epochs": 1, "outer.num_frequencies": 16},
   "mtt": {
     "network.width": 4,
     "experts.num_experts": 1,
@@ -45,7 +47,7 @@ _NETWORKS = {64: "convnet(depth=4)", 96: "convnet", 128: "convnet(depth=5)"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("side", _NETWORKS)
-@pytest.mark.parametrize("method", [method for method in CHANGES if method != "dc"])
+@pytest.mark.parametrize("method", CHANGES)
 def test_own_photographs_run_to_a_report(tmp_path, method, side):
   rng = np.random.default_rng(0)
   for label in range(3):

@@ -47,6 +47,14 @@ RUNS = {
     "mtt.py:fake,ipc=2",
     {"network.name": "mlp", "outer.num_segments": 4, "curve.models": "none"},
   ),
+  "datm": (
+    "datm.py:fake,ipc=2",
+    {"network.name": "mlp", "outer.num_segments": 4, "curve.models": "none"},
+  ),
+  "ncfm": (
+    "ncfm.py:fake,ipc=2",
+    {"network.name": "mlp", "curve.models": "none"},
+  ),
   "coreset": ("coreset.py:fake,ipc=2", {"evaluators": ("accuracy",), "coreset.features": "pixels"}),
 }
 """{name: (config, fields)}: each family of methods; four devices divide the batches."""

@@ -32,11 +32,16 @@ CONTRAST = 0.5  # factors in [.5, 1.5]
 
 DSA = "color_crop_cutout_flip_scale_rotate"  # the released strategy of DSA, DM and MTT
 OPS = ("flip", "color", "crop", "translate", "scale", "rotate", "cutout")
-MODES = ("single", "multi", "idc")
+MODES = ("single", "multi", "idc", "ncfm")
 
 _MOVES = ("flip", "scale", "crop", "translate")  # one pair of matrices
 _LOSSY = ("scale", "crop", "translate")  # push pixels out of the frame
-_IDC_ALWAYS = ("flip", "color", "cutout")
+_ALWAYS = {  # of each mode; of the other operations one is drawn
+  "single": (),
+  "multi": OPS,
+  "idc": ("flip", "color", "cutout"),
+  "ncfm": ("translate", "flip", "color", "cutout"),
+}
 
 
 class Augmentation(NamedTuple):
@@ -46,7 +51,8 @@ class Augmentation(NamedTuple):
     ops: names in `OPS`, each once; empty means none.
     mode: "single", one of the operations (DSA, DM, MTT); "multi", all, in the order of `ops`; or
       "idc", flip and color, then one of the others, then cutout (Kim et al. 2022), each where it
-      is among `ops`.
+      is among `ops`; or "ncfm", translate first and then as "idc" (Wang et al. 2025 train on
+      images that are shifted before they are augmented).
   """
 
   ops: tuple[str, ...] = ()
@@ -188,10 +194,7 @@ _PARAMETERS = (
 
 def _choices(augmentation: Augmentation) -> tuple[str, ...]:
   """The operations of which one is drawn."""
-  if augmentation.mode == "multi":
-    return ()
-  always = _IDC_ALWAYS if augmentation.mode == "idc" else ()
-  return tuple(name for name in augmentation.ops if name not in always)
+  return tuple(name for name in augmentation.ops if name not in _ALWAYS[augmentation.mode])
 
 
 def apply(
@@ -232,7 +235,9 @@ def _stages(augmentation: Augmentation) -> list[tuple[str, ...]]:
   """The operations in the order of their use, those together that one resampling can do."""
   if augmentation.mode != "multi":
     # At most one of these moves loses pixels, and flip and color commute: one resampling does.
-    order = (("color",), _MOVES, ("rotate",), ("cutout",))
+    first = ("translate",) if augmentation.mode == "ncfm" else ()  # beside another lossy one
+    moves = tuple(name for name in _MOVES if name not in first)
+    order = (first, ("color",), moves, ("rotate",), ("cutout",))
     stages = [tuple(name for name in stage if name in augmentation.ops) for stage in order]
     return [stage for stage in stages if stage]
   stages = []

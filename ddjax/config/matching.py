@@ -40,7 +40,7 @@ def make_config(
   """
   recipe = dict(recipe)
   groups_of = functools.partial(groups.matching, outer=outer, synthetic=synthetic)
-  return _with_evaluation(groups_of, method, args, recipe, protocol)
+  return with_evaluation(groups_of, method, args, recipe, protocol)
 
 
 def make_trajectory_config(args: Mapping[str, Any], recipe: Mapping[str, Any]) -> ConfigDict:
@@ -57,7 +57,7 @@ def make_trajectory_config(args: Mapping[str, Any], recipe: Mapping[str, Any]) -
     recipe |= dict(num_experts=2, max_start_epoch=1, expert_epochs=1, student_steps=3, width=8)
   if args["experts"]:
     recipe["num_experts"] = args["experts"]
-  config = _with_evaluation(groups.trajectories, "mtt", args, recipe, "mtt")
+  config = with_evaluation(groups.trajectories, "mtt", args, recipe, "mtt")
   config.trainer.update(loop)
   if is_white:
     config.data.preprocessing = "zca_kornia"
@@ -80,14 +80,22 @@ def make_experts_config(args: Mapping[str, Any], recipe: Mapping[str, Any]) -> C
   return config
 
 
-def _with_evaluation(
+def with_evaluation(
   make_groups: Callable[..., ConfigDict],
   method: str,
   args: Mapping[str, Any],
   recipe: dict[str, Any],
   protocol: str,
 ) -> ConfigDict:
-  """The run, the method's groups, and an evaluation by networks like the one that is matched."""
+  """The run, the method's groups, and an evaluation by networks like the one that is matched.
+
+  Args:
+    make_groups: (ipc=, augmentation=, and the rest of the recipe) -> the method's groups.
+    method: name in `ddjax.registry.DISTILLERS`.
+    args: as parsed, with the names of `ARGUMENTS` and the flag `smoke`.
+    recipe: num_steps and width at least; augmentation as in `make_config`.
+    protocol: of the evaluation.
+  """
   config = groups.base(method, args["dataset"])
   words = [f"width{args['width']}"] * bool(args["width"]) + ["smoke"] * args["smoke"]
   config.variant = "-".join(words)

@@ -4,7 +4,9 @@ Cazenavette et al. 2022, "Dataset Distillation by Matching Training Trajectories
 2203.11932). Options of later work: the gradient of constant memory (Cui et al. 2023, TESLA, arXiv
 2211.10586), a range of start epochs that grows and an exponential average of the images (Guo et al.
 2024, DATM, arXiv 2310.05773, and its released code), and experts in flat minima (Du et al. 2023,
-FTD, arXiv 2211.11004; plain SAM in place of its optimiser, see `ddjax.fitting.protocols`).
+FTD, arXiv 2211.11004; see `ddjax.fitting.sharpness`). DATM as a whole (`configs/datm.py`) also
+begins with images that an expert classifies rightly and with the experts' logits as labels
+(`ddjax.stages.expert_start`), and leaves out steps of a high loss.
 
 The student's learning rate is learned as its logarithm, so it cannot become negative. Ours: a
 gradient that is not a number counts as zero, an update changes the rate by a factor of two at most,
@@ -24,6 +26,7 @@ import optax
 from ddjax.augment import siamese
 from ddjax.distillers import settings, synthetic, unroll
 from ddjax.distillers.unroll import Learned, Student
+from ddjax.distillers.updates import Optimisers
 from ddjax.memory import budget_bytes
 from ddjax.models.pieces import best_images_at_once, map_each
 from ddjax.training.parallel import mean_across, own_rows
@@ -34,16 +37,18 @@ from ddjax.types import (
   Distiller,
   DistillState,
   ExpertNeeds,
+  Synthetic,
   Trajectories,
 )
 from ddjax.wording import nearest
 
+INITS = (*settings.INITS, "experts")
 _MOST_CHANGE = math.log(2)  # of the logarithm of the student's rate in one update
 _RANGE = math.log(1000)  # of that logarithm, to both sides of where it begins
 
 
 def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
-  """Builds MTT from its config; see `configs/mtt.py` for the fields.
+  """Builds MTT or DATM from its config; see `configs/mtt.py` and `configs/datm.py` for the fields.
 
   A step takes `num_segments` pieces of expert trajectories from the host and averages the gradients
   of their losses.
@@ -52,13 +57,20 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     ValueError: for impossible settings.
   """
   outer, ipc = config.outer, config.synthetic.ipc
-  settings.check_init(config.synthetic)
+  of_experts = config.synthetic.init == "experts"
+  settings.check_init(config.synthetic, INITS)
   network = settings.build_network(config, info)
-  optimisers = settings.make_optimisers(config)
+  optimisers = _label_optimiser(config, settings.make_optimisers(config))
+  threshold = _check_datm(config)
   if outer.rate_learning_rate:
     optimisers = optimisers._replace(log_learning_rate=rate_optimiser(outer))
   needs = _check_trajectories(config)
-  student, like = _make_student(config, info, network)
+  student, like, statistics = _make_student(config, info, network)
+  if of_experts and statistics:
+    raise ValueError(
+      f"synthetic.init='experts' with network.name={config.network.name!r}: what experts say of an "
+      "image needs statistics of batch norm, which are not kept with them."
+    )
   _, unravel = ravel_pytree(like)
   learn_labels = config.synthetic.learn_labels
   decay = outer.image_ema_decay
@@ -66,11 +78,13 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
 
   def init(rng, data) -> DistillState:
     init_rng, step_rng = jax.random.split(rng)
-    start = synthetic.init_synthetic(
-      init_rng, data, info, ipc=ipc, init=config.synthetic.init, is_centred=False
-    )
-    if learn_labels:
-      start = start.replace(labels=synthetic.as_logits(start.labels))
+    if of_experts and data.start_labels is not None:
+      start = Synthetic(data.start, data.start_labels)
+    else:  # also before the experts are there, for the shapes
+      kind = "real" if of_experts else config.synthetic.init
+      start = synthetic.init_synthetic(init_rng, data, info, ipc=ipc, init=kind, is_centred=False)
+      if learn_labels:
+        start = start.replace(labels=synthetic.as_logits(start.labels))
     start = start.replace(log_learning_rate=jnp.float32(first_log_rate))
     average = start.images if decay else None
     return DistillState(jnp.int32(0), step_rng, start, optimisers.init(start), average)
@@ -105,6 +119,15 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     average = state.extra
     if decay:
       average = decay * average + (1 - decay) * new.images
+    if threshold:  # a step of a higher loss changes nothing
+      is_kept = loss <= threshold
+      new, opt_state, average = jax.tree.map(
+        lambda changed, kept: jnp.where(is_kept, changed, kept),
+        (new, opt_state, average),
+        (current, state.opt_state, state.extra),
+      )
+      metrics["image_change"] *= is_kept
+      metrics["left_out"] = 1.0 - is_kept
     metrics = {"loss": loss, "learning_rate": jnp.exp(new.log_learning_rate), **metrics}
     state = state.replace(step=state.step + 1, synthetic=new, opt_state=opt_state, extra=average)
     return state, metrics
@@ -141,6 +164,7 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     extract,
     batch_at=batch_at,
     experts=needs,
+    start_epoch=_start_epoch(config) if of_experts else None,
     label_kind="probabilities" if learn_labels else "one_hot",
     batch_sizes={"outer.num_segments": outer.num_segments},
     step_bytes=outer.num_segments * kept_bytes,
@@ -165,6 +189,39 @@ def start_epochs_end(outer: ConfigDict, step: int) -> int:
   share = min(step / outer.growth_steps, 1.0)
   first = outer.first_max_start_epoch
   return first + math.floor(share * (outer.max_start_epoch - first))
+
+
+def _start_epoch(config: ConfigDict) -> int:
+  """The epoch of the experts that choose the images and give the labels to begin with.
+
+  0 stands for the last that the trajectories need.
+  """
+  outer = config.outer
+  own = config.synthetic.get("start_epoch", 0)
+  return own or outer.max_start_epoch + outer.expert_epochs - 1
+
+
+def _check_datm(config: ConfigDict) -> float:
+  """The loss above which a step changes nothing, 0 for none; ValueError for DATM's own fields."""
+  threshold, learns = config.outer.get("loss_threshold", 0.0), config.synthetic.learn_labels
+  if threshold < 0:
+    raise ValueError(f"outer.loss_threshold={threshold} must not be negative.")
+  if config.synthetic.get("start_epoch", 0) < 0:
+    raise ValueError(f"synthetic.start_epoch={config.synthetic.start_epoch} must not be negative.")
+  if config.synthetic.init == "experts" and not learns:
+    raise ValueError("synthetic.init='experts' gives labels, and needs learn_labels=True.")
+  return threshold
+
+
+def _label_optimiser(config: ConfigDict, optimisers: Optimisers) -> Optimisers:
+  """The same with labels whose momentum is their own, where the config has one."""
+  momentum = config.outer.get("label_momentum")
+  if momentum is None or optimisers.labels is None:
+    return optimisers
+  if not 0 <= momentum < 1:
+    raise ValueError(f"outer.label_momentum={momentum} must lie in [0, 1).")
+  own = optax.sgd(config.outer.label_learning_rate, momentum=momentum)
+  return optimisers._replace(labels=own)
 
 
 def _check_trajectories(config: ConfigDict) -> ExpertNeeds:
@@ -193,6 +250,13 @@ def _check_trajectories(config: ConfigDict) -> ExpertNeeds:
       f"experts.num_epochs={experts.num_epochs}, but start epochs below {outer.max_start_epoch} "
       f"and outer.expert_epochs={outer.expert_epochs} need {num_epochs}."
     )
+  if config.synthetic.init == "experts":
+    num_epochs = max(num_epochs, _start_epoch(config))
+    if experts.num_epochs and experts.num_epochs < num_epochs:
+      raise ValueError(
+        f"experts.num_epochs={experts.num_epochs}, but synthetic.start_epoch={num_epochs} is to be "
+        "read."
+      )
   return ExpertNeeds(experts.num_experts, experts.num_epochs or num_epochs)
 
 
@@ -211,8 +275,8 @@ def rate_optimiser(outer: ConfigDict) -> optax.GradientTransformation:
   )
 
 
-def _make_student(config: ConfigDict, info: DatasetInfo, network) -> tuple[Student, Any]:
-  """(how the student learns, a tree of zeros like its parameters).
+def _make_student(config: ConfigDict, info: DatasetInfo, network) -> tuple[Student, Any, Any]:
+  """(how the student learns, trees of zeros like its parameters and its statistics).
 
   Raises:
     ValueError: for an unknown unroll or policy, or an impossible minibatch.
@@ -264,4 +328,4 @@ def _make_student(config: ConfigDict, info: DatasetInfo, network) -> tuple[Stude
     needed = segments * unroll.kept_bytes(student, zeros["params"], info.num_classes)
     if needed > budget_bytes(config):
       student = student._replace(policy="nothing_saveable")
-  return student, zeros["params"]
+  return student, zeros["params"], statistics

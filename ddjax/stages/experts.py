@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
+from ddjax.augment import siamese
 from ddjax.data.cache import cache_dir
 from ddjax.data.load import RealData, make_data_split
 from ddjax.distillers.settings import build_network
@@ -36,6 +37,11 @@ from ddjax.wording import duration
 FACTS_NAME = "experts.json"
 """In a run folder: which experts the distillation followed, as `facts` gives it."""
 _LOSS = "cross_entropy"
+_FURTHER = (
+  "drop_epochs", "drop_factor", "augmentation_mode", "mix_probability",
+  "sharpness_alpha", "sharpness_is_adaptive",
+)  # fmt: skip
+"""Fields of the group `experts` that not every method has."""
 
 
 def protocol_of(config: ConfigDict) -> protocols.Protocol:
@@ -51,7 +57,7 @@ def protocol_of(config: ConfigDict) -> protocols.Protocol:
   for name in ("num_epochs", "at_once", "momentum", "weight_decay", "sharpness_radius"):
     if experts[name] < 0:
       raise ValueError(f"experts.{name}={experts[name]} must not be negative.")
-  return protocols.Protocol(
+  protocol = protocols.Protocol(
     num_epochs=1,  # no schedule depends on the length
     batch_size=experts.batch_size,
     learning_rate=experts.learning_rate,
@@ -60,6 +66,38 @@ def protocol_of(config: ConfigDict) -> protocols.Protocol:
     augmentation="" if config.augmentation == "none" else config.augmentation,
     sharpness_radius=experts.sharpness_radius,
   )
+  return protocol._replace(**_further_fields(experts))
+
+
+def _further_fields(experts: ConfigDict) -> dict[str, Any]:
+  """Fields of the protocol that not every group `experts` has.
+
+  Raises:
+    ValueError: for an impossible one, naming it.
+  """
+  fields: dict[str, Any] = {}
+  if "drop_epochs" in experts:
+    epochs, factor = tuple(experts.drop_epochs), experts.drop_factor
+    if not all(a < b for a, b in zip((0, *epochs), epochs)):
+      raise ValueError(f"experts.drop_epochs={epochs} must be above 0 and ascend.")
+    if not 0 < factor < 1:
+      raise ValueError(f"experts.drop_factor={factor} must lie between 0 and 1.")
+    drops = tuple((float(epoch), factor) for epoch in epochs)  # in shares of the one epoch
+    fields |= dict(drops=drops, restarts_momentum=False)
+  if "augmentation_mode" in experts:
+    siamese.parse("", experts.augmentation_mode)
+    fields["augmentation_mode"] = experts.augmentation_mode
+  if "mix_probability" in experts:
+    probability = experts.mix_probability
+    if not 0 <= probability <= 1:
+      raise ValueError(f"experts.mix_probability={probability} must lie in [0, 1].")
+    fields |= dict(mix="cutmix" if probability else "", mix_probability=probability)
+  if "sharpness_alpha" in experts:
+    alpha = experts.sharpness_alpha
+    if not 0 <= alpha <= 1:
+      raise ValueError(f"experts.sharpness_alpha={alpha} must lie in [0, 1].")
+    fields |= dict(sharpness_alpha=alpha, sharpness_is_adaptive=experts.sharpness_is_adaptive)
+  return fields
 
 
 def describe(config: ConfigDict) -> Mapping[str, object]:
@@ -94,6 +132,7 @@ def identity(config: ConfigDict, real: RealData, members: np.ndarray | None) -> 
     "sharpness_radius": experts.sharpness_radius,
     "seed": experts.seed,
     "dtype": experts.dtype,
+    **{name: experts[name] for name in _FURTHER if name in experts},
   } | ({} if config.precision == "float32" else {"precision": config.precision})  # other draws
 
 

@@ -25,7 +25,7 @@ from ddjax.fitting.fit import make_fit
 from ddjax.fitting.host import Watch
 from ddjax.fitting.predictions import predict_logits
 from ddjax.random_streams import stream
-from ddjax.stages import experts
+from ddjax.stages import expert_start, experts
 from ddjax.stages.distill import extract, set_info
 from ddjax.stages.prepare import Job, prepare
 from ddjax.training import trainer
@@ -81,7 +81,7 @@ def shadow_config(config: ConfigDict, settings: ConfigDict) -> ConfigDict:
   if settings.init:
     config.synthetic.init = settings.init
     config.synthetic.init_from = None
-  limit = settings.max_steps.get(config.method, 0)
+  limit = settings.max_steps.get({"datm": "mtt"}.get(config.method, config.method), 0)
   if "outer" in config and settings.num_steps:
     config.outer.num_steps = settings.num_steps
   elif "outer" in config and limit:
@@ -181,6 +181,7 @@ def _distill(job: Job, watch: Watch) -> DistilledSet:
   """Every split's set, leading [s], resumed where it was left."""
   settings = job.config.trainer
   with Checkpoints(job.workdir / "checkpoints", 1) as checkpoints:
+    job = expert_start.attach(job, watch)
     state = job.initial_state()
     if checkpoints.latest_step() is not None:
       state = checkpoints.restore(state)

@@ -10,11 +10,13 @@ from ddjax.study.records import Record
 NAMES = {
   "kip": "KIP",
   "label_solve": "Label Solve",
+  "datm": "DATM",
   "dc": "DC",
   "dsa": "DSA",
   "dm": "DM",
   "idc": "IDC",
   "mtt": "MTT",
+  "ncfm": "NCFM",
   "random": "random subset",
   "herding": "herding",
   "k_center": "k-centre",

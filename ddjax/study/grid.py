@@ -262,10 +262,18 @@ def _experts(config: ConfigDict, factors: Mapping[str, Any], needed: list[Cell])
   cell = rows[0].copy_and_resolve_references().unlock()
   _share(config, cell, own)
   cell.task, cell.method, cell.experts.seed = "experts", "experts", factors["seed"]
-  cell.experts.num_epochs = max(row.outer.max_start_epoch + row.outer.expert_epochs for row in rows)
+  cell.experts.num_epochs = max(map(_expert_epochs, rows))
   name = re.sub("^experts", f"experts-{factors['method']}", name_of(own))
   data = tuple(one.name for one in needed if one.role == "data")
   return Cell(name, "experts", "experts", own, cell.lock(), data)
+
+
+def _expert_epochs(row: ConfigDict) -> int:
+  """How many epochs of its experts a method reads; of MTT's, one more than that."""
+  if "network_epochs" in row.outer:
+    return row.outer.network_epochs
+  followed = row.outer.max_start_epoch + row.outer.expert_epochs
+  return max(followed, row.synthetic.get("start_epoch", 0))
 
 
 def _data(config: ConfigDict, factors: Mapping[str, Any]) -> list[Cell]:

@@ -48,6 +48,14 @@ _TABLE = {
     "fashion_mnist": (0.810, 0.860, 0.862),
     "svhn_cropped": (0.685, 0.875, 0.901),
   },
+  ("datm", "Guo et al. 2024"): {
+    "cifar10": (0.469, 0.668, 0.761),
+    "cifar100": (0.279, 0.472, 0.550),
+  },
+  ("ncfm", "Wang et al. 2025, best epoch on the test set"): {
+    "cifar10": (0.495, 0.718, 0.774),
+    "cifar100": (0.344, 0.487, 0.547),
+  },
   ("kip", "Nguyen, Chen, Lee 2021, FC kernel, ridge regression"): {
     "cifar10": (0.405, 0.531, 0.586),
     "mnist": (0.855, 0.972, 0.984),

@@ -19,7 +19,7 @@ from ddjax.config import compare
 from ddjax.files import atomic
 from ddjax.fitting import protocols
 from ddjax.fitting.host import Watch
-from ddjax.stages import choose, curve, experts, present
+from ddjax.stages import choose, curve, expert_start, experts, present
 from ddjax.stages import estimate as costs
 from ddjax.stages.distill import distill, initial_set
 from ddjax.stages.evaluate import Plan, evaluate, plan
@@ -110,6 +110,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
         seconds["experts"] = time.monotonic() - started
         if is_main_process():
           atomic.write_json(folder.path / experts.FACTS_NAME, experts.facts(job))
+      job = expert_start.attach(job, watch)
       started = time.monotonic()
       distilled, seconds["running curve"] = distill(job, stop)
       seconds["distill"] = time.monotonic() - started - seconds["running curve"]

@@ -111,16 +111,17 @@ def summary(report: dict[str, Any]) -> str:
 
 
 def _prepare(config: ConfigDict, workdir: pathlib.Path) -> Job:
-  """The job of the MTT whose experts these are."""
+  """The job of the distillation whose experts these are: of MTT, or what `experts.method` names."""
   if config.num_replicas > 1 or config.member_fraction < 1:
     raise ValueError(
       "Experts alone are trained on the whole train set: num_replicas must be 1 and "
-      "member_fraction 1.0. configs/mtt.py trains those of splits as it needs them."
+      "member_fraction 1.0. A distillation trains those of splits as it needs them."
     )
-  of_mtt = config.copy_and_resolve_references()
-  of_mtt.method = "mtt"
-  of_mtt.outer.num_segments = config.num_devices or jax.device_count()  # one each: none is followed
-  job = prepare(of_mtt, workdir, load(config))._replace(config=config)
+  own = config.copy_and_resolve_references()
+  own.method = config.experts.get("method", "mtt")
+  batch = "num_segments" if "num_segments" in own.outer else "real_batch_size"
+  own.outer[batch] = config.num_devices or jax.device_count()  # one each: none is followed
+  job = prepare(own, workdir, load(config))._replace(config=config)
   experts.check(job)
   return job
 

@@ -113,7 +113,10 @@ def initialise(distiller: Distiller, data: DataSplit, rngs: Any, layout: paralle
   init = distiller.init
   if layout.num_replicas:
     axes = DataSplit(**dict.fromkeys(DataSplit.__dataclass_fields__))
-    init = jax.vmap(init, in_axes=(0, axes.replace(mask=0 if data.mask.ndim == 2 else None)))
+    axes = axes.replace(mask=0 if data.mask.ndim == 2 else None)
+    if data.start_labels is not None and data.start_labels.ndim == 3:
+      axes = axes.replace(start=0, start_labels=0)
+    init = jax.vmap(init, in_axes=(0, axes))
   state = jax.jit(init)(rngs, data)
   if layout.shares_draws:  # replicas begin apart and then draw as the first one does
     state = state.replace(step=state.step[0], rng=state.rng[0])

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 import numpy as np
 import optax
 
-from configs import coreset, dc, dm, dsa, idc, mtt
+from configs import coreset, datm, dc, dm, dsa, idc, mtt, ncfm
 from ddjax.config import groups
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.models.build import build
@@ -133,8 +133,36 @@ CASES = [
     None,  # random experts have nothing to teach
     is_slow=True,
   ),
+  # Before its experts give labels: those of one-hot, as in every test of a distiller alone.
+  Case(
+    "datm",
+    "datm",
+    {
+      "network.name": "mlp",
+      "augmentation": "crop",
+      "outer.student_learning_rate": 0.1,
+      "outer.learning_rate": 20.0,
+      "outer.num_segments": 4,
+      "outer.loss_threshold": 1.5,
+    },
+    0.95,
+  ),
+  Case("ncfm", "ncfm", _SMALL | {"synthetic.factor": 1}, 0.9),
+  Case(
+    "ncfm every option",
+    "ncfm",
+    {
+      "network.name": "convnet(depth=1,norm=batch)",
+      "augmentation": "color_crop_cutout",
+      "outer.amplitude_weight": 0.25,
+      "outer.patience": 1,
+      "outer.calibration_weight": 25.0,
+    },
+    None,  # grids of real images are close already
+    is_slow=True,
+  ),
 ]
-_CONFIGS = {"dc": dc, "dm": dm, "dsa": dsa, "idc": idc, "mtt": mtt}
+_CONFIGS = {"datm": datm, "dc": dc, "dm": dm, "dsa": dsa, "idc": idc, "mtt": mtt, "ncfm": ncfm}
 
 
 def make_config(case: Case) -> ConfigDict:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import mtt
+from configs import datm, mtt, ncfm
 from ddjax.data.load import load_real_data
 from ddjax.distillers.settings import build_network
 from ddjax.experts.files import ExpertBufferError
@@ -25,8 +25,8 @@ from ddjax.training.trainer import PreemptedError
 from ddjax.types import ExpertNeeds
 
 
-def _config(folder, **fields):
-  config = mtt.get_config("fake")
+def _config(folder, method=mtt, **fields):
+  config = method.get_config("fake")
   config.network.name = "mlp"
   config.augmentation = "none"
   config.data.max_train_examples = 40
@@ -66,6 +66,70 @@ def test_an_expert_is_a_network_trained_alone(tmp_path):
     flat = jax.flatten_util.ravel_pytree(state.variables["params"])[0]
     np.testing.assert_allclose(buffer.read(1, epoch), flat, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(buffer.losses()[epoch, 1], loss[0], rtol=1e-4)
+
+
+def test_networks_of_ncfm_slow_down_at_their_epochs(tmp_path):
+  """Whole batches, no mixing and no augmentation: gradient descent with momentum by hand."""
+  config = ncfm.get_config("fake,epochs=6")
+  assert config.experts.drop_epochs == (4, 5)
+  config.network.name, config.augmentation, config.data.max_train_examples = "mlp", "none", 40
+  own = dict(path=str(tmp_path), batch_size=40, mix_probability=0.0, learning_rate=0.2)
+  config.experts.update(own)
+  buffer = _ensure(config, 1, 6)
+  real = load_real_data(config.data)
+  network, source = build_network(config, real.info), experts.real_source(real)
+  images = (source.images[0].astype(np.float32) - source.mean[0]) / source.std[0]
+  variables = network.init(jax.random.key(0), images[:1])
+  _, unravel = jax.flatten_util.ravel_pytree(variables["params"])
+
+  @jax.jit
+  @jax.grad
+  def gradient(flat):
+    logits = network.apply({"params": unravel(flat)}, images)
+    return optax.softmax_cross_entropy(logits, source.labels[0]).mean()
+
+  flat, velocity = buffer.read(0, 0), 0.0
+  for epoch in range(1, 7):
+    velocity = 0.9 * velocity + np.asarray(gradient(flat)) + 5e-4 * flat
+    flat = flat - 0.2 * {5: 0.2, 6: 0.04}.get(epoch, 1.0) * velocity
+    np.testing.assert_allclose(buffer.read(0, epoch), flat, rtol=1e-4, atol=1e-5)
+
+
+def test_what_only_ncfm_sets_does_not_touch_the_buffers_of_mtt(tmp_path):
+  config = _config(tmp_path)
+  real = load_real_data(config.data)
+  known = experts.identity(config, real, None)
+  assert set(known) == {
+    "dataset", "real_data_hash", "num_classes", "members", "preprocessing", "preprocessing_digest",
+    "network", "width", "augmentation", "learning_rate", "momentum", "weight_decay", "batch_size",
+    "sharpness_radius", "seed", "dtype",
+  }  # fmt: skip
+  other = experts.identity(ncfm.get_config("fake"), real, None)
+  assert set(other) - set(known) == {
+    "drop_epochs",
+    "drop_factor",
+    "augmentation_mode",
+    "mix_probability",
+  }
+
+
+@pytest.mark.parametrize(
+  "fields,message",
+  [
+    (dict(drop_epochs=(5, 3)), r"drop_epochs=\(5, 3\) must be above 0 and ascend"),
+    (dict(drop_epochs=(0, 3)), r"drop_epochs=\(0, 3\)"),
+    (dict(drop_factor=1.5), "drop_factor=1.5 must lie between 0 and 1"),
+    (dict(mix_probability=1.5), r"mix_probability=1.5 must lie in \[0, 1\]"),
+    (dict(augmentation_mode="ncmf"), "'ncmf'.*Did you mean 'ncfm'"),
+    (dict(num_experts=0), "num_experts=0 must be positive"),
+    (dict(sharpness_alpha=1.5), r"sharpness_alpha=1.5 must lie in \[0, 1\]"),
+  ],
+)
+def test_impossible_trainings_are_named(fields, message):
+  config = (datm if "sharpness_alpha" in fields else ncfm).get_config("fake")
+  config.experts.update(fields)
+  with pytest.raises(ValueError, match=message):
+    experts.protocol_of(config)
 
 
 def test_extended_by_epochs_and_experts_it_has_the_same_bits(tmp_path):
@@ -126,10 +190,11 @@ def test_experts_of_members_see_members_only(tmp_path):
   assert not np.array_equal(own.read(0, 2), _ensure(_config(tmp_path / "all"), 1, 2).read(0, 2))
 
 
-def test_a_flat_trajectory_descends_by_the_gradient_of_the_worst_point_near_by(tmp_path):
+@pytest.mark.parametrize("method", [mtt, datm], ids=["sam", "gsam"])
+def test_a_flat_trajectory_descends_by_the_gradient_of_the_worst_point_near_by(tmp_path, method):
   """Foret et al. 2021, eq. 2 and 3: one step on the whole set, by hand."""
   radius, rate = 0.5, 0.01
-  config = _config(tmp_path, sharpness_radius=radius, batch_size=40)
+  config = _config(tmp_path, method, sharpness_radius=radius, batch_size=40)
   buffer = _ensure(config, 1, 1)
   real = load_real_data(config.data)
   network, source = build_network(config, real.info), experts.real_source(real)
@@ -147,7 +212,13 @@ def test_a_flat_trajectory_descends_by_the_gradient_of_the_worst_point_near_by(t
     return jax.grad(loss)(flat)
 
   uphill = slope(start)
-  expected = start - rate * slope(start + radius * uphill / jnp.linalg.norm(uphill))
+  if method is datm:  # Zhuang et al. 2022, algorithm 1, in the adaptive neighbourhood
+    worst = slope(start + radius * start**2 * uphill / jnp.linalg.norm(start * uphill))
+    upright = uphill - jnp.vdot(uphill, worst) / jnp.vdot(worst, worst) * worst
+    assert jnp.linalg.norm(upright) > 1e-2 * jnp.linalg.norm(uphill)
+    expected = start - rate * (worst - 0.4 * upright)
+  else:
+    expected = start - rate * slope(start + radius * uphill / jnp.linalg.norm(uphill))
   found = buffer.read(0, 1)
   assert np.linalg.norm(found - expected) < 1e-4 * np.linalg.norm(found - start)
   assert np.linalg.norm(start - rate * uphill - found) > 1e-2 * np.linalg.norm(found - start)

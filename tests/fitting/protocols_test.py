@@ -65,6 +65,19 @@ PUBLISHED = {  # by the papers and their released settings; what is not named is
     augmentation={"flip", "color", "crop", "rotate", "translate", "cutout"},
     loss="mse",
   ),
+  "ncfm": dict(
+    num_epochs=2000,
+    batch_size=128,
+    learning_rate=1e-3,
+    optimizer="adamw",
+    drops={0.2: 0.5, 0.4: 0.5, 0.6: 0.5, 0.8: 0.5},
+    restarts_momentum=False,
+    augmentation={"translate", "color", "crop", "cutout", "flip", "scale", "rotate"},
+    augmentation_mode="ncfm",
+    mix="cutmix",
+    mix_probability=0.5,
+    labels="hard",
+  ),
 }
 SGD = dict(
   optimizer="sgd",
@@ -86,6 +99,8 @@ SGD = dict(
   loss="",
   ema_decay=0.0,
   sharpness_radius=0.0,
+  sharpness_alpha=0.0,
+  sharpness_is_adaptive=False,
 )
 
 
@@ -117,6 +132,7 @@ def test_presets_are_as_published():
     ("frepo", 100, (2000, 1, {})),
     ("frepo", 101, (5000, 1, {})),
     ("frepo", 1000, (5000, 2, {})),
+    ("ncfm", 400, (8000, 4, {1600: 0.5, 3200: 0.5, 4800: 0.5, 6400: 0.5})),
   ],
 )
 def test_lengths(name, num_examples, expected):
@@ -193,6 +209,21 @@ def test_cosine_to_zero_by_hand(name):
       second = 0.999 * second + 0.001 * gradient**2
       scale = np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8
       expected = expected - rate * first / (1 - 0.9 ** (step + 1)) / scale
+    np.testing.assert_allclose(steps[step], expected, rtol=1e-4)
+
+
+def test_adamw_by_hand():
+  """Decay apart from the gradient, times the rate; the rate halves and the moments live on."""
+  protocol = protocols.find_protocol("ncfm")._replace(num_epochs=10, weight_decay=0.1)
+  steps = _parameters(protocols.make_optimizer(protocol, 10, 0.05), GRADIENTS)
+  expected, first, second = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
+  for step, gradient in enumerate(np.float64(GRADIENTS)):
+    rate = 0.05 * 0.5 ** (step // 2)
+    first = 0.9 * first + 0.1 * gradient
+    second = 0.999 * second + 0.001 * gradient**2
+    scaled = first / (1 - 0.9 ** (step + 1))
+    scaled /= np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8
+    expected = expected - rate * (scaled + 0.1 * expected)
     np.testing.assert_allclose(steps[step], expected, rtol=1e-4)
 
 
@@ -280,6 +311,7 @@ def test_digits_are_not_mirrored_unless_the_config_says_so():
 
   assert augmentation(protocol="dc") == "color_crop_cutout_scale_rotate"
   assert augmentation(protocol="frepo") == "color_crop_rotate_translate_cutout"
+  assert augmentation(protocol="ncfm") == "translate_color_crop_cutout_scale_rotate"
   assert augmentation(protocol="quick") == ""
   assert augmentation(protocol="dc", augmentation="flip_crop") == "flip_crop"
   assert augmentation(protocol="dc", augmentation="none") == ""
@@ -330,6 +362,7 @@ def test_descriptions_are_plain_json_of_what_is_used():
   assert described["frepo"]["num_steps"] == [[10, 1000], [100, 2000], [None, 5000]]
   assert "momentum" not in described["frepo"] and "restarts_momentum" not in described["frepo"]
   assert described["idc"]["restarts_momentum"] is False
+  assert "restarts_momentum" not in described["ncfm"] and "momentum" not in described["ncfm"]
   assert described["idc"]["mix_beta"] == 1.0
   assert described["dc"]["augmentation_mode"] == "single"
 

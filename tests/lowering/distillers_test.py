@@ -24,7 +24,7 @@ _CHOICES = [
 ]
 # What the cases' perceptrons leave out, and what has no network that learns.
 _CONVOLUTIONS = [
-  *(Case(f"{name} convnet", name, _CONVNET) for name in ("dc", "dm", "dsa", "idc")),
+  *(Case(f"{name} convnet", name, _CONVNET) for name in ("dc", "dm", "dsa", "idc", "ncfm")),
   Case("mtt convnet", "mtt", _MTT),
 ]
 _FAST = [case for case in CASES if case.name == "idc" or not case.is_slow]

@@ -5,6 +5,7 @@ import pytest
 
 from ddjax.api import get_config
 from ddjax.study import grid
+from ddjax.tasks.registry import RUNS
 
 
 @pytest.fixture
@@ -120,6 +121,27 @@ def test_experts_are_one_cell_for_all_that_follow_them():
   assert experts.config.experts.num_epochs == longest
   followers = [cell for cell in grid.cells_of(config) if cell.role == "method"]
   assert len(followers) == 4 and all(experts.name in cell.needs for cell in followers)
+
+
+def test_experts_of_datm_are_a_cell_that_can_be_run():
+  config = get_config("configs/study.py:digits,seeds=1,methods=datm+mtt")
+  cells = [cell for cell in grid.cells_of(config) if cell.role == "experts"]
+  assert sorted(cell.name.split("-")[1] for cell in cells) == ["datm", "mtt"]
+  of = {cell.name.split("-")[1]: cell.config for cell in cells}
+  assert of["datm"].experts.num_epochs >= config.plans["datm-digits-ipc1"].synthetic.start_epoch
+  for cell in cells:
+    assert "train" in RUNS["experts"].estimate(cell.config).seconds
+
+
+def test_networks_of_ncfm_are_a_cell_that_can_be_run():
+  config = get_config("configs/study.py:digits,seeds=1,methods=ncfm")
+  cells = grid.cells_of(config)
+  (experts,) = [cell for cell in cells if cell.role == "experts"]
+  assert experts.config.experts.num_epochs == config.plans["ncfm-digits-ipc1"].outer.network_epochs
+  followers = [cell for cell in cells if cell.role == "method"]
+  assert {cell.factors["init"] for cell in followers} == {"real", "noise"}
+  assert len(followers) == 4 and all(experts.name in cell.needs for cell in followers)
+  assert "train" in RUNS["experts"].estimate(experts.config).seconds
 
 
 def test_baselines_come_once_for_every_kind_of_preprocessing():

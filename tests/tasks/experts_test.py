@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ddjax.api import get_config
+from ddjax.tasks import distill
 from ddjax.tasks import experts as task
 from ddjax.tasks.experts import summary
 from ddjax.training.metrics import read_metrics, series
@@ -44,6 +45,27 @@ def test_experts_are_trained_tested_and_extended_in_one_folder(tmp_path):
     (tmp_path / "run" / "report.json").read_text()
   )
   assert (tmp_path / "run" / "report.json").stat().st_mtime_ns == stamp  # finished: nothing to do
+
+
+def test_networks_of_ncfm_are_trained_by_its_own_recipe(tmp_path):
+  """As a study asks for them: its config under the task "experts"."""
+  config = get_config("configs/ncfm.py:fake,experts=2,epochs=2")
+  config.task, config.method = "experts", "experts"
+  config.update_from_flattened_dict(
+    {
+      "network.name": "mlp",
+      "experts.path": str(tmp_path / "experts"),
+      "accuracy_evaluation.num_bootstrap": 20,
+    }
+  )
+  told = task.run(config, tmp_path / "run").report["run"]["experts"]
+  assert (told["num_experts"], told["num_epochs"]) == (2, 2)
+  assert told["training"]["mix"] == "cutmix" and told["training"]["augmentation_mode"] == "idc"
+  assert told["identity"]["drop_epochs"] == [1, 2] and told["identity"]["drop_factor"] == 0.2
+  config.task, config.method = "distill", "ncfm"
+  config.experts.path = str(tmp_path / "experts")
+  estimate = distill.estimate(config)  # finds them: nothing to train
+  assert "experts" not in estimate.seconds
 
 
 def test_all_devices_train_experts(tmp_path):
