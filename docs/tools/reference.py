@@ -63,8 +63,10 @@ def pages(root: pathlib.Path, rooms: Collection[str] | None = None) -> dict[str,
   for room in folders(root):
     files = sorted((package / room).rglob("*.py")) if room in rooms else []
     made[room] = _page(f"ddjax.{room}", ROOMS.get(room, ""), files, package)
-  made["python"] = _page("From Python", "What `import ddjax` gives.", [package / "api.py", package / "results.py"], package)
-  singles = sorted(path for path in package.glob("*.py") if path.stem not in ("__init__", "api"))
+  public = [package / "api.py", package / "results.py"]
+  made["python"] = _page("From Python", "What `import ddjax` gives.", public, package)
+  known = {"__init__.py", *(path.name for path in public)}
+  singles = sorted(path for path in package.glob("*.py") if path.name not in known)
   made["single"] = _page("Single modules", "Files of ddjax/ itself.", singles, package)
   return made
 
