@@ -24,6 +24,7 @@ from ddjax.wording import look_up
 
 _FOLDER = pathlib.Path(__file__).parent
 _METHODS = ("kip", "dc", "dsa", "dm", "idc", "mtt", "random", "herding", "k_means")
+_FURTHER_METHODS = ("frepo",)  # for `methods=`; in no preset's own list
 # Fewer classes for KIP and DM, one image a class, real images: a claim on privacy needs them.
 _NOT_OF_FEWER_CLASSES = (
   *(f"method={name},num_classes=5" for name in _METHODS if name not in ("kip", "dm")),

@@ -15,6 +15,7 @@ NAMES = {
   "dm": "DM",
   "idc": "IDC",
   "mtt": "MTT",
+  "frepo": "FRePo",
   "random": "random subset",
   "herding": "herding",
   "k_center": "k-centre",

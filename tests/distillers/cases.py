@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 import numpy as np
 import optax
 
-from configs import coreset, dc, dm, dsa, idc, mtt
+from configs import coreset, dc, dm, dsa, frepo, idc, mtt
 from ddjax.config import groups
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.models.build import build
@@ -43,6 +43,12 @@ _SMALL_IDC = {
   "augmentation": "crop",
   "synthetic.init": "noise",
   "outer.learning_rate": 0.1,
+}
+_SMALL_FREPO = {
+  "network.name": "mlp",
+  "synthetic.init": "noise",
+  "pool.online_steps": 2,
+  "outer.learning_rate": 0.03,
 }
 
 CASES = [
@@ -133,8 +139,24 @@ CASES = [
     None,  # random experts have nothing to teach
     is_slow=True,
   ),
+  # Networks begin anew after three updates, so they do within the steps of every test.
+  Case("frepo", "frepo", _SMALL_FREPO),
+  Case(
+    "frepo every option",
+    "frepo",
+    _SMALL_FREPO
+    | {
+      "network.name": "convnet(depth=1,norm=batch)",
+      "synthetic.init": "noise",
+      "synthetic.learn_labels": False,
+      "synthetic.use_flips": True,
+      "pool.batch_size": 3,
+      "outer.schedule": "constant",
+    },
+    is_slow=True,
+  ),
 ]
-_CONFIGS = {"dc": dc, "dm": dm, "dsa": dsa, "idc": idc, "mtt": mtt}
+_CONFIGS = {"dc": dc, "dm": dm, "dsa": dsa, "frepo": frepo, "idc": idc, "mtt": mtt}
 
 
 def make_config(case: Case) -> ConfigDict:
