@@ -124,25 +124,29 @@ def make_frepo(config: ConfigDict, info: DatasetInfo, axis_name: str | None = No
     margin = label_margin(learned.labels)
     return error - margin, {"loss": error, "label_margin": margin, **aux}
 
-  def move_on(fresh_rng, train_rng, drawn: Pool, learned: Synthetic) -> Pool:
+  def move_on(rng, drawn: Pool, learned: Synthetic) -> Pool:
     """The drawn network after one step on the synthetic set, or a fresh one in its place."""
+    # The words of the key: of replicas both branches are computed, and a key would be used twice.
+    words, impl = jax.random.key_data(rng), jax.random.key_impl(rng)
 
-    def begin_anew(drawn, learned):
+    def begin_anew(words, drawn, learned):
       del learned
-      return Pool(begin_network(fresh_rng), jnp.zeros_like(drawn.num_updates))
+      fresh = begin_network(jax.random.wrap_key_data(words, impl=impl))
+      return Pool(fresh, jnp.zeros_like(drawn.num_updates))
 
-    def update(drawn, learned):
+    def update(words, drawn, learned):
       source = train.as_source(learned.images[None], learned.labels[None])
-      networks, _ = training.advance(drawn.networks, train_rng, rows, source, 1)
+      order_rng = jax.random.wrap_key_data(words, impl=impl)
+      networks, _ = training.advance(drawn.networks, order_rng, rows, source, 1)
       return Pool(networks, drawn.num_updates + 1)
 
     is_old = drawn.num_updates > pool_settings.online_steps
-    return jax.lax.cond(is_old, begin_anew, update, drawn, learned)
+    return jax.lax.cond(is_old, begin_anew, update, words, drawn, learned)
 
   def step(state: DistillState, data, shard):
     del shard  # the rows are this device's by its place on the axis
     rng = jax.random.fold_in(state.rng, state.step)
-    place_rng, batch_rng, fresh_rng, train_rng = jax.random.split(rng, 4)
+    place_rng, batch_rng, move_rng = jax.random.split(rng, 3)
     place = jax.random.randint(place_rng, (), 0, num_networks, jnp.int32)
     drawn = jax.tree.map(
       lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), state.extra
@@ -154,7 +158,7 @@ def make_frepo(config: ConfigDict, info: DatasetInfo, axis_name: str | None = No
     gradients, metrics = gradient_fn(state.synthetic, variables, batch, total_weight)
     gradients, metrics = mean_across((gradients, metrics), axis_name)
     new, opt_state, norms = optimisers.update(gradients, state.opt_state, state.synthetic)
-    moved = move_on(fresh_rng, train_rng, drawn, new)
+    moved = move_on(move_rng, drawn, new)
     pool = jax.tree.map(
       lambda leaf, own: jax.lax.dynamic_update_index_in_dim(leaf, own, place, 0),
       state.extra,
