@@ -28,6 +28,7 @@ CHANGES = {
   "dc": _NETWORK | {"outer.outer_loop": 2, "outer.inner_loop": 1, "outer.network_batch_size": 8},
   "dsa": _NETWORK | {"outer.outer_loop": 2, "outer.inner_loop": 1, "outer.network_batch_size": 8},
   "idc": _NETWORK,
+  "frepo": {"network.width": 4, "outer.target_batch_size": 8, "pool.num_networks": 2},
   "mtt": {
     "network.width": 4,
     "experts.num_experts": 1,

@@ -47,6 +47,10 @@ RUNS = {
     "mtt.py:fake,ipc=2",
     {"network.name": "mlp", "outer.num_segments": 4, "curve.models": "none"},
   ),
+  "frepo": (
+    "frepo.py:fake,ipc=2",
+    {"network.name": "convnet(depth=1,norm=none)", "network.width": 8, "curve.models": "none"},
+  ),
   "coreset": ("coreset.py:fake,ipc=2", {"evaluators": ("accuracy",), "coreset.features": "pixels"}),
 }
 """{name: (config, fields)}: each family of methods; four devices divide the batches."""

@@ -20,7 +20,7 @@ from tests import several_hosts
 
 ROOT = pathlib.Path(__file__).parents[1]
 FAST = ("kip", "dm", "dsa", "mtt", "coreset")
-SLOW = ("idc",)
+SLOW = ("idc", "frepo")
 
 
 def _free_port():
