@@ -54,6 +54,8 @@ _RECIPES = {
     width=16,
     evaluation_network="frepo_convnet(norm=none)",
   ),
+  ("mnist", 1): dict(),
+  ("mnist", 10): dict(width=8),
   ("fake", None): dict(
     num_steps=20,
     learning_rate=3e-3,
