@@ -17,14 +17,18 @@ from ml_collections import ConfigDict
 from ddjax.config import arguments, matching, tables
 
 # LAMB at 3e-4 with a cosine to a tenth, batches of 1024, 10 networks of 100 updates and 500000
-# steps are the released settings (the paper finds results after 20000 to 50000 steps close), as are
-# Adam at 3e-4 for the networks, batches of at most 500 prototypes and a ridge of 1e-6
+# steps are the released settings (the paper finds results after 20000 to 50000 steps close), as
+# are Adam at 3e-4 for the networks, batches of at most 500 prototypes and a ridge of 1e-6
 # (`ddjax.config.matching.feature_regression`). Networks of the pool have no norm; those of the
-# published evaluation of CIFAR have batch norm. The rows of digits and MNIST are short and narrow,
-# for two cores, and their rates are ours: the rate of LAMB is the share of the images' length by
-# which a step moves them, so a few hundred steps need a larger one. Of .003, .01 and .03 that of
-# digits was the best on a fifth of the train set at ipc 1; MNIST takes it untried. In both rows the
+# published evaluation of CIFAR have batch norm. (Copies of the released code that we read have it
+# the other way round: batch norm in the pool, by `network.name`, and none in the evaluation, by
+# `accuracy_evaluation.networks`.) The rows of digits and MNIST are short and narrow, for two
+# cores, and their rates are ours: the rate of LAMB is the share of the images' length by which a
+# step moves them, so a few hundred steps need a larger one. Of .003, .01 and .03 that of digits
+# was the best on a fifth of the train set at ipc 1; MNIST takes it untried. In both rows the
 # evaluation takes the pool's network; for digits it has two blocks, since images have 8x8 pixels.
+# `is_white`: whether images are whitened as in the paper. Not those of 128x128 pixels, whose
+# matrix would take 19 GB, nor a user's own, which may be as large.
 _RECIPES = {
   (None, None): dict(
     num_steps=500000,
@@ -34,9 +38,13 @@ _RECIPES = {
     width=128,
     network="frepo_convnet(norm=none)",
     evaluation_network="frepo_convnet(norm=batch)",
+    is_white=True,
   ),
-  ("npz", None): dict(target_batch_size=0),  # a user's own data: as large as it allows
-  ("folder", None): dict(target_batch_size=0),
+  # A user's own data: target batches as large as they allow.
+  ("npz", None): dict(target_batch_size=0, is_white=False),
+  ("folder", None): dict(target_batch_size=0, is_white=False),
+  ("imagenette", None): dict(is_white=False),
+  ("imagewoof", None): dict(is_white=False),
   ("digits", None): dict(
     num_steps=600,
     learning_rate=1e-2,

@@ -89,17 +89,19 @@ def make_feature_config(args: Mapping[str, Any], recipe: Mapping[str, Any]) -> C
 
   Args:
     args: as parsed, with the names of `ARGUMENTS` and the flag `smoke`.
-    recipe: a row of the table: arguments of `feature_regression`; `evaluation_network`, a name.
+    recipe: a row of the table: arguments of `feature_regression`; `evaluation_network`, a name;
+      `is_white`, whether images are whitened as in the paper.
   """
   recipe = dict(recipe)
-  evaluation_network = recipe.pop("evaluation_network")
+  evaluation_network, is_white = recipe.pop("evaluation_network"), recipe.pop("is_white")
   facts = get_facts(args["dataset"])
   is_colour = facts.image_shape is None or facts.image_shape[-1] > 1
   recipe["use_flips"] = facts.use_flip and is_colour
   if args["smoke"]:
     recipe["target_batch_size"] = min(recipe["target_batch_size"], 256)
   config = _with_evaluation(feature_regression, "frepo", args, recipe, "frepo")
-  config.data.preprocessing = "zca_frepo"
+  if is_white:
+    config.data.preprocessing = "zca_frepo"
   config.accuracy_evaluation.update(dict(networks=(evaluation_network,), feature_ridge=1e-6))
   return config
 
