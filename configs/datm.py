@@ -179,6 +179,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     recipe |= _SMOKE
   given = dict(num_experts="experts", start_epoch="epochs")
   recipe |= {name: args[word] for name, word in given.items() if args[word]}
+  recipe = matching.with_augmentation(args["dataset"], recipe)
   config = matching.with_evaluation(_groups, "datm", args, recipe, "mtt")
   config.trainer.update(loop)
   if is_white:

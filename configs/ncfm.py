@@ -74,6 +74,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     recipe |= _SMOKE
   given = dict(num_experts="experts", network_epochs="epochs", factor="factor")
   recipe |= {name: args[word] for name, word in given.items() if args[word]}
+  recipe = matching.with_augmentation(args["dataset"], recipe)
   config = matching.with_evaluation(_groups, "ncfm", args, recipe, "ncfm")
   names = [f"{word}{args[word]}" for word in ("factor", "experts", "epochs") if args[word]]
   config.variant = "-".join(filter(None, [*names, config.variant]))

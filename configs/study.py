@@ -7,7 +7,7 @@
 
 The first word behind the colon is a preset: smoke, digits, mnist, cifar10, kernels, privacy.
 Further words: `seeds=N`, `splits=N` (shadow runs of an audit of privacy), and of all but the last
-two presets `methods=dm+kip`, `ipc=1+5`, `data=NAME` (with the preset's networks). Start the same
+two presets `methods=dm+frepo`, `ipc=1+5`, `data=NAME` (with the preset's networks). Start the same
 command on the same `--workdir` as often as there are cores, GPUs or machines with that disk: each
 start is a worker. `--config.launcher=slurm` queues them. Fields: `ddjax/config/study.py`.
 Measured: docs/guides/study.md.

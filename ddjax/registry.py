@@ -9,6 +9,7 @@ from ddjax.data.load import RealData
 from ddjax.distillers.coreset import make_coreset
 from ddjax.distillers.dm import make_dm
 from ddjax.distillers.dsa import make_dsa
+from ddjax.distillers.frepo import make_frepo
 from ddjax.distillers.idc import make_idc
 from ddjax.distillers.kip import make_kip
 from ddjax.distillers.label_solve import make_label_solve
@@ -29,6 +30,7 @@ DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "dc": make_dsa,
   "dm": make_dm,
   "dsa": make_dsa,
+  "frepo": make_frepo,
   "idc": make_idc,
   "kip": make_kip,
   "label_solve": make_label_solve,

@@ -280,6 +280,43 @@ def test_settings_are_the_published_ones(argument, published):
     assert bool(config.synthetic.get("learn_labels")) == (method == "datm")
 
 
+_FREPO = {
+  "data.preprocessing": "zca_frepo",
+  "data.zca_regularisation": 0.1,
+  "synthetic.learn_labels": True,
+  "synthetic.init": "real",
+  "network.name": "frepo_convnet(norm=none)",
+  "network.width": 128,
+  "pool.num_networks": 10,
+  "pool.online_steps": 100,
+  "pool.learning_rate": 3e-4,
+  "pool.batch_size": 500,
+  "ridge": 1e-6,
+  "outer.num_steps": 500000,
+  "outer.learning_rate": 3e-4,
+  "outer.schedule": "cosine",
+  "outer.target_batch_size": 1024,
+  "accuracy_evaluation.protocol": "frepo",
+  "accuracy_evaluation.networks": ("frepo_convnet(norm=batch)",),
+  "accuracy_evaluation.width": 128,
+}
+
+
+@pytest.mark.parametrize(
+  "words, use_flips",
+  [
+    ("cifar10,ipc=10", True),
+    ("cifar100,ipc=1", True),
+    ("fashion_mnist,ipc=10", False),
+    ("svhn_cropped,ipc=50", False),
+  ],
+)
+def test_settings_of_frepo_are_the_published_ones(words, use_flips):
+  found = flatten(get_config(f"configs/frepo.py:{words}").to_dict())
+  assert {name: found[name] for name in _FREPO} == _FREPO
+  assert found["synthetic.use_flips"] == use_flips
+
+
 @pytest.mark.parametrize("method", ["dc", "dsa", "dm"])
 def test_what_was_found_for_mnist_at_ipc_10_is_for_that_alone(method):
   found = get_config(f"configs/{method}.py:mnist,ipc=10")

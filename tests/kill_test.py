@@ -34,6 +34,11 @@ METHODS = {
   "dsa": ("--config.outer.outer_loop=5", "--config.outer.inner_loop=1"),
   "dc": ("--config.outer.outer_loop=5", "--config.outer.inner_loop=1"),
   "idc": ("--config.network.name=convnet(depth=1)",),
+  "frepo": (
+    "--config.network.name=convnet(depth=1)",
+    "--config.network.width=8",
+    "--config.pool.online_steps=10",
+  ),
   "mtt": ("--config.experts.epochs_per_chunk=1", "--config.outer.expert_epochs=20"),
   "ncfm": ("--config.experts.epochs_per_chunk=1", "--config.outer.network_epochs=20"),
 }

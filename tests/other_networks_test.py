@@ -26,7 +26,7 @@ def images(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", _NETWORKS)
-@pytest.mark.parametrize("method", ["dc", "dsa", "dm", "idc", "mtt", "ncfm"])
+@pytest.mark.parametrize("method", ["dc", "dsa", "dm", "idc", "mtt", "ncfm", "frepo"])
 def test_three_steps(tmp_path, images, method, network):
   config = get_config(f"configs/{method}.py:npz")
   changes = COMMON | CHANGES[method] | {"outer.num_steps": _NUM_STEPS}

@@ -30,6 +30,7 @@ CHANGES = {
   "idc": _NETWORK,
   "ncfm": _NETWORK
   | {"experts.num_experts": 1, "outer.network_epochs": 1, "outer.num_frequencies": 16},
+  "frepo": {"network.width": 4, "outer.target_batch_size": 8, "pool.num_networks": 2},
   "mtt": {
     "network.width": 4,
     "experts.num_experts": 1,

@@ -55,6 +55,10 @@ RUNS = {
     "ncfm.py:fake,ipc=2",
     {"network.name": "mlp", "curve.models": "none"},
   ),
+  "frepo": (
+    "frepo.py:fake,ipc=2",
+    {"network.name": "convnet(depth=1,norm=none)", "network.width": 8, "curve.models": "none"},
+  ),
   "coreset": ("coreset.py:fake,ipc=2", {"evaluators": ("accuracy",), "coreset.features": "pixels"}),
 }
 """{name: (config, fields)}: each family of methods; four devices divide the batches."""

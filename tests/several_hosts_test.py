@@ -20,7 +20,7 @@ from tests import several_hosts
 
 ROOT = pathlib.Path(__file__).parents[1]
 FAST = ("kip", "dm", "dsa", "mtt", "coreset")
-SLOW = ("idc", "datm", "ncfm")
+SLOW = ("idc", "datm", "frepo", "ncfm")
 
 
 def _free_port():

@@ -1,9 +1,13 @@
-"""What the configs of DC, DSA, DM, IDC and MTT have in common: arguments, and the evaluation."""
+"""What the configs of methods with networks have in common: arguments, and the evaluation.
+
+These are DC, DSA, DM, IDC, MTT and FRePo.
+"""
 
 import functools
 from typing import Any, Callable, Mapping
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from ddjax.augment import siamese
 from ddjax.config import groups
@@ -38,7 +42,7 @@ def make_config(
     synthetic: further fields of the group `synthetic`.
     protocol: of the evaluation.
   """
-  recipe = dict(recipe)
+  recipe = with_augmentation(args["dataset"], recipe)
   groups_of = functools.partial(groups.matching, outer=outer, synthetic=synthetic)
   return with_evaluation(groups_of, method, args, recipe, protocol)
 
@@ -51,7 +55,7 @@ def make_trajectory_config(args: Mapping[str, Any], recipe: Mapping[str, Any]) -
     recipe: a row of the table: arguments of `groups.trajectories`; `zca`, whether images are
       whitened as in the paper; `loop`, fields of the group `trainer`.
   """
-  recipe = dict(recipe)
+  recipe = with_augmentation(args["dataset"], recipe)
   is_white, loop = recipe.pop("zca"), recipe.pop("loop")
   if args["smoke"]:
     recipe |= dict(num_experts=2, max_start_epoch=1, expert_epochs=1, student_steps=3, width=8)
@@ -80,6 +84,90 @@ def make_experts_config(args: Mapping[str, Any], recipe: Mapping[str, Any]) -> C
   return config
 
 
+def make_feature_config(args: Mapping[str, Any], recipe: Mapping[str, Any]) -> ConfigDict:
+  """A config of FRePo: the run, `feature_regression`, and an evaluation at equal width.
+
+  Args:
+    args: as parsed, with the names of `ARGUMENTS` and the flag `smoke`.
+    recipe: a row of the table: arguments of `feature_regression`; `evaluation_network`, a name;
+      `is_white`, whether images are whitened as in the paper.
+  """
+  recipe = dict(recipe)
+  evaluation_network, is_white = recipe.pop("evaluation_network"), recipe.pop("is_white")
+  facts = get_facts(args["dataset"])
+  is_colour = facts.image_shape is None or facts.image_shape[-1] > 1
+  recipe["use_flips"] = facts.use_flip and is_colour
+  if args["smoke"]:
+    recipe["target_batch_size"] = min(recipe["target_batch_size"], 256)
+  config = with_evaluation(feature_regression, "frepo", args, recipe, "frepo")
+  if is_white:
+    config.data.preprocessing = "zca_frepo"
+  config.accuracy_evaluation.update(dict(networks=(evaluation_network,), feature_ridge=1e-6))
+  return config
+
+
+def feature_regression(
+  *,
+  ipc: int,
+  num_steps: int,
+  learning_rate: float,
+  target_batch_size: int,
+  num_networks: int,
+  network: str,
+  width: int,
+  use_flips: bool,
+) -> ConfigDict:
+  """FRePo's own groups, and the kernel of its reports.
+
+  Args:
+    ipc: images per class.
+    num_steps: updates of images and labels.
+    learning_rate: of LAMB, of both.
+    target_batch_size: real examples a step.
+    num_networks: of the pool.
+    network: of the pool, by name.
+    width: of it.
+    use_flips: whether each prototype enters the regression a second time, mirrored.
+  """
+  return ConfigDict(
+    dict(
+      synthetic=dict(
+        ipc=ipc,
+        init="real",  # real, noise, kmeans, saved
+        init_from=placeholder(str),  # for "saved": a run folder, a `distilled` folder, or an npz
+        learn_labels=True,
+        use_flips=use_flips,  # whether each prototype enters the regression mirrored too
+      ),
+      network=dict(
+        name=network,  # may carry options: "frepo_convnet(norm=none)"
+        width=width,  # where the name has none; 0: its published width
+      ),
+      pool=dict(
+        num_networks=num_networks,
+        online_steps=100,  # K: a network that has made more updates begins anew
+        learning_rate=3e-4,  # of Adam, on the squared error
+        batch_size=500,  # prototypes of an update, at most
+      ),
+      ridge=1e-6,  # relative to the mean diagonal of the kernel; of the kernel of reports too
+      outer=dict(
+        num_steps=num_steps,
+        learning_rate=learning_rate,
+        schedule="cosine",  # to a tenth; or constant
+        target_batch_size=target_batch_size,  # over all devices; 0: up to 1024
+      ),
+      kernel=groups.kernel(),
+    )
+  )
+
+
+def with_augmentation(dataset: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
+  """The recipe with a siamese augmentation, DSA's unless it names one, flips where they may be."""
+  augmentation = recipe.get("augmentation", siamese.DSA)
+  if not get_facts(dataset).use_flip:
+    augmentation = siamese.without_flip(augmentation)
+  return {**recipe, "augmentation": augmentation}
+
+
 def with_evaluation(
   make_groups: Callable[..., ConfigDict],
   method: str,
@@ -93,26 +181,22 @@ def with_evaluation(
     make_groups: (ipc=, augmentation=, and the rest of the recipe) -> the method's groups.
     method: name in `ddjax.registry.DISTILLERS`.
     args: as parsed, with the names of `ARGUMENTS` and the flag `smoke`.
-    recipe: num_steps and width at least; augmentation as in `make_config`.
+    recipe: num_steps and width at least; augmentation from `with_augmentation`.
     protocol: of the evaluation.
   """
   config = groups.base(method, args["dataset"])
   words = [f"width{args['width']}"] * bool(args["width"]) + ["smoke"] * args["smoke"]
   config.variant = "-".join(words)
   config.seed = args["seed"]
-  facts = get_facts(args["dataset"])
-  if facts.mean is not None:
+  if get_facts(args["dataset"]).mean is not None:
     config.data.preprocessing = "published"  # the constants that rates and offsets were found with
-  augmentation = recipe.pop("augmentation", siamese.DSA)
-  if not facts.use_flip:
-    augmentation = siamese.without_flip(augmentation)
   if args["steps"]:
     recipe["num_steps"] = args["steps"]
   if args["width"]:
     recipe["width"] = args["width"]
   if args["smoke"]:
     recipe["num_steps"] = 5
-  config.update(make_groups(ipc=args["ipc"], augmentation=augmentation, **recipe))
+  config.update(make_groups(ipc=args["ipc"], **recipe))
   if args["dataset"] not in _QUICK_KERNELS:
     config.evaluators = ("accuracy",)
   config.curve = groups.curve("networks")

@@ -54,3 +54,19 @@ def draw_class_balanced(rng: Array, data: DataSplit, num_per_class: int) -> Int[
   order = (jnp.sort(words, axis=1) & jnp.uint32((1 << place_bits) - 1)).astype(jnp.int32)
   turn = jnp.arange(num_per_class)[None] % data.class_counts[:, None]
   return jnp.take_along_axis(data.class_index, jnp.take_along_axis(order, turn, axis=1), axis=1)
+
+
+def draw_examples(rng: Array, data: DataSplit, count: int) -> Int[Array, " b"]:
+  """Draws rows of the real set without replacement, whatever their class.
+
+  Ignores `data.mask`: weight each drawn example by `data.mask[index]`.
+
+  Args:
+    rng: a key.
+    data: the real set.
+    count: from 1 to the number of its examples.
+  Returns:
+    i32[count], rows of `data.images`.
+  """
+  order = jax.random.permutation(rng, data.labels.shape[0])
+  return order[:count].astype(jnp.int32)

@@ -7,7 +7,6 @@ class-balanced target batch that is drawn anew each step.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,23 +17,12 @@ from ddjax.augment import targets
 from ddjax.config.precision import precision_of
 from ddjax.data.batches import draw_class_balanced
 from ddjax.distillers import synthetic
-from ddjax.distillers.updates import Optimisers
+from ddjax.distillers.updates import Optimisers, make_schedule
 from ddjax.kernels.architectures import POOLED
 from ddjax.kernels.blocked import make_blocked_kernel
-from ddjax.kernels.ridge import advice, check_ridge, kernel_ridge_loss
+from ddjax.kernels.ridge import Targets, advice, check_ridge, kernel_ridge_loss
 from ddjax.training.parallel import mean_across, own_rows
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
-from ddjax.wording import nearest
-
-SCHEDULES = ("constant", "cosine")
-
-
-class Targets(NamedTuple):
-  """A target batch: images f[b h w c], centred labels f[b k], weights f32[b]."""
-
-  images: Array
-  labels: Array
-  weights: Array
 
 
 def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
@@ -65,8 +53,8 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     )
   kernel_fn = make_blocked_kernel(config, info.image_shape)
   optimisers = Optimisers(
-    optax.adam(_schedule(outer.learning_rate, outer)),
-    optax.adam(_schedule(outer.label_learning_rate, outer)) if learn_labels else None,
+    optax.adam(make_schedule(outer.learning_rate, outer)),
+    optax.adam(make_schedule(outer.label_learning_rate, outer)) if learn_labels else None,
   )
   identity = jnp.eye(num_classes, dtype=dtype)
 
@@ -124,14 +112,3 @@ def target_batch_size(config: ConfigDict, info: DatasetInfo) -> int:
   unit = math.lcm(info.num_classes, 8)
   most = 200 if config.kernel.family in POOLED else 5000
   return min(most, info.num_train) // unit * unit or info.num_classes
-
-
-def _schedule(learning_rate: float, outer: ConfigDict) -> optax.Schedule:
-  """Learning rate by step; cosine ends at zero after `outer.num_steps`."""
-  if outer.schedule not in SCHEDULES:
-    raise ValueError(
-      f"Unknown outer.schedule {outer.schedule!r}. {nearest(outer.schedule, SCHEDULES)}"
-    )
-  if outer.schedule == "constant":
-    return optax.constant_schedule(learning_rate)
-  return optax.cosine_decay_schedule(learning_rate, max(outer.num_steps, 1))

@@ -181,11 +181,17 @@ def check_init(chosen: ConfigDict, inits: tuple[str, ...] = INITS) -> None:
   _check_init_from(chosen)
 
 
-def check_positive(group: ConfigDict, *names: str) -> None:
-  """Raises ValueError for a field of the group `outer` that is not above 0, naming it."""
+def check_positive(group: ConfigDict, *names: str, called: str = "outer") -> None:
+  """Raises ValueError for a field of a group that is not above 0, naming it.
+
+  Args:
+    group: of the config.
+    *names: of its fields.
+    called: the group's own name.
+  """
   for name in names:
     if not group[name] > 0:
-      raise ValueError(f"outer.{name}={group[name]} must be positive.")
+      raise ValueError(f"{called}.{name}={group[name]} must be positive.")
 
 
 def _check_init_from(chosen: ConfigDict) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.linalg
 
 from ddjax.kernels.ridge import check_ridge
+from ddjax.models.pieces import map_pieces
 from ddjax.types import Array, DistilledSet, Models
 
 SUFFIX = "_feature_ridge"
@@ -80,13 +81,7 @@ def _features(variables: Any, images: Array, *, network: nn.Module) -> Array:
   def of_piece(piece: Array) -> Array:
     return network.apply(variables, piece, return_features=True)[1]
 
-  whole = len(images) - len(images) % _IMAGES_AT_ONCE
-  parts = [of_piece(images[whole:])] if whole < len(images) else []
-  if whole:
-    pieces = images[:whole].reshape(-1, _IMAGES_AT_ONCE, *images.shape[1:])
-    features = jax.lax.map(of_piece, pieces)
-    parts.insert(0, features.reshape(whole, -1))
-  return jnp.concatenate(parts)
+  return map_pieces(of_piece, images, _IMAGES_AT_ONCE)
 
 
 def _solve(features: np.ndarray, labels: np.ndarray, ridge: float) -> np.ndarray:

@@ -195,11 +195,14 @@ def make_training(
     epoch, position = step // span.steps_per_epoch, step % span.steps_per_epoch
     epoch_rng = jax.random.fold_in(order_rng, epoch)
 
-    def new_order(_):
-      drawn = jax.random.permutation(epoch_rng, num_examples).astype(jnp.int32)
+    def new_order(words, _):
+      own_rng = jax.random.wrap_key_data(words, impl=jax.random.key_impl(rng))
+      drawn = jax.random.permutation(own_rng, num_examples).astype(jnp.int32)
       return jnp.pad(drawn, (0, filled - num_examples))
 
-    order = jax.lax.cond(position == 0, new_order, lambda order: order, order)
+    # The words of the key: where networks are at different steps, a key would count as used twice.
+    words = jax.random.key_data(epoch_rng)
+    order = jax.lax.cond(position == 0, new_order, lambda _, order: order, words, order)
     places = position * batch_size + jnp.arange(batch_size)
     examples = jax.lax.dynamic_slice_in_dim(order, position * batch_size, batch_size)
     weights = (places < num_examples).astype(jnp.float32)

@@ -4,7 +4,7 @@ Fitted on a support set (x_s, y_s) it predicts K_ts (K_ss + \lambda I)^{-1} y_s,
 \lambda = ridge * tr(K_ss) / n.
 """
 
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,19 @@ import jax.numpy as jnp
 from ddjax.types import Array
 
 KernelFn = Callable[[Array, Array], Array]
+
+
+class Targets(NamedTuple):
+  """A target batch: images f[b h w c] or features f[b d], labels f[b k], weights f[b]."""
+
+  images: Array
+  labels: Array
+  weights: Array
+
+
+def feature_kernel(a: Array, b: Array) -> Array:
+  """Inner products f[n1 n2] of features f[n1 d] and f[n2 d]: the kernel of FRePo and RCIG."""
+  return a @ b.T
 
 
 def advice(ridge: float) -> str:
@@ -85,8 +98,9 @@ def kernel_ridge_loss(
 
   Args:
     kernel_fn: (x1 f[n1 h w c], x2 f[n2 h w c]) -> f[n1 n2].
-    support: with `images` f[n h w c] and `labels` f[n k], centred: one-hot minus 1/k.
-    target: the same for f[b ...], with `weights` f[b] >= 0 beside them.
+    support: with `images` f[n h w c] and `labels` f[n k], centred: one-hot minus 1/k. Under
+      `feature_kernel` the field `images` holds features f[n d].
+    target: the same for f[b ...], with `weights` f[b] >= 0 beside them, such as `Targets`.
     ridge: relative to the mean diagonal; > 0.
     total_weight: f[], what the sums are divided by; None for the sum of the weights given.
   Returns:

@@ -65,6 +65,25 @@ def sum_over_pieces(fn: Callable[..., Any], operands: tuple[Any, ...], num_piece
   return jax.lax.scan(add, zero, pieces)[0]
 
 
+def map_pieces(
+  fn: Callable[[jax.Array], jax.Array], rows: jax.Array, at_once: int | None
+) -> jax.Array:
+  """`fn(rows)`, a result for each row, piece by piece.
+
+  Args:
+    fn: of rows [q ...], giving [q ...].
+    rows: [b ...].
+    at_once: q; the last piece may be smaller. None, or b and more, calls `fn` once, on everything.
+  """
+  count = len(rows)
+  if at_once is None or at_once >= count:
+    return fn(rows)
+  whole = count - count % at_once
+  results = jax.lax.map(fn, rows[:whole].reshape(-1, at_once, *rows.shape[1:]))
+  results = results.reshape(whole, *results.shape[2:])
+  return results if whole == count else jnp.concatenate([results, fn(rows[whole:])])
+
+
 def _pieces(leaf: jax.Array, num_pieces: int) -> jax.Array:
   """[b ...] -> [pieces q ...], filled up with zeros."""
   size = math.ceil(leaf.shape[0] / num_pieces)

@@ -36,6 +36,8 @@ from ddjax.types import DistilledSet, Models
 
 PREDICTORS = ("networks", "kernel")
 _TRAINED_ON_KERNELS = ("kip", "label_solve")
+_DRAW_TARGETS = ("kip", "frepo")
+"""Methods whose target batch must not be larger than the pool."""
 
 
 class Shadows(NamedTuple):
@@ -129,7 +131,7 @@ def run_shadows(
   own = shadow_config(config, settings)
   predictor = predictor_of(own, settings)
   pool = make_pool(real, own.data, settings.max_examples)
-  if own.method == "kip" and own.outer.target_batch_size > pool.info.num_train:
+  if own.method in _DRAW_TARGETS and own.outer.target_batch_size > pool.info.num_train:
     own.outer.target_batch_size = 0  # as large as the pool allows
   if own.synthetic.ipc != config.synthetic.ipc:
     logging.warning(

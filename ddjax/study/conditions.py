@@ -17,6 +17,7 @@ NAMES = {
   "idc": "IDC",
   "mtt": "MTT",
   "ncfm": "NCFM",
+  "frepo": "FRePo",
   "random": "random subset",
   "herding": "herding",
   "k_center": "k-centre",

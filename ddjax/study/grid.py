@@ -24,6 +24,8 @@ SHARED = (
 """Groups of the study's config that all cells take as they are: they are judged alike."""
 
 _KERNEL_METHODS = ("kip", "label_solve")
+_DRAW_TARGETS = ("kip", "frepo")
+"""Methods whose target batch must not be larger than the train set."""
 
 
 def cells_of(config: ConfigDict) -> list[Cell]:
@@ -194,7 +196,7 @@ def _share(config: ConfigDict, cell: ConfigDict, factors: Mapping[str, Any]) -> 
   """Sets what all cells of a study have in common, the seed and the classes."""
   cell.seed = factors["seed"]
   cell.data.num_classes = factors["num_classes"]
-  if factors["num_classes"] is not None and cell.get("method") == "kip":
+  if factors["num_classes"] is not None and cell.get("method") in _DRAW_TARGETS:
     cell.outer.target_batch_size = 0  # as large as fewer classes allow
   if factors["preprocessing"] is not None:
     cell.data.preprocessing = factors["preprocessing"]

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ddjax.data.batches import draw_class_balanced, standardise
+from ddjax.data.batches import draw_class_balanced, draw_examples, standardise
 from ddjax.data.splits import rows_by_class
 from ddjax.types import DataSplit
 
@@ -51,3 +51,16 @@ def test_every_example_of_a_class_is_equally_likely(data):
     noise = np.sqrt(3000 * share * (1 - share))
     assert np.abs(hits - 3000 * share).max() < 4.5 * noise
     assert np.abs(hits - 3000 / (count + 1)).max() > 4.5 * noise  # a wrong value is seen
+
+
+def test_examples_of_any_class_are_equally_likely_and_drawn_without_replacement(data):
+  draw = jax.jit(jax.vmap(lambda rng: draw_examples(rng, data, 5)))
+  rows = np.asarray(draw(jax.random.split(jax.random.key(4), 3000)))
+  assert rows.shape == (3000, 5) and rows.dtype == np.int32
+  assert all(len(set(of_draw)) == 5 for of_draw in rows.tolist())
+  hits = np.bincount(rows.ravel(), minlength=22)
+  noise = np.sqrt(3000 * 5 / 22 * (1 - 5 / 22))
+  assert np.abs(hits - 3000 * 5 / 22).max() < 4.5 * noise
+  assert np.abs(hits - 3000 * 4 / 22).max() > 4.5 * noise  # a wrong value is seen
+  everything = draw_examples(jax.random.key(0), data, 22)
+  np.testing.assert_array_equal(np.sort(everything), np.arange(22))

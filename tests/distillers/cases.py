@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 import numpy as np
 import optax
 
-from configs import coreset, datm, dc, dm, dsa, idc, mtt, ncfm
+from configs import coreset, datm, dc, dm, dsa, frepo, idc, mtt, ncfm
 from ddjax.config import groups
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.models.build import build
@@ -43,6 +43,14 @@ _SMALL_IDC = {
   "augmentation": "crop",
   "synthetic.init": "noise",
   "outer.learning_rate": 0.1,
+}
+_SMALL_FREPO = {
+  # A bias before a norm has a gradient of rounding alone, to whose sign Adam gives a full step.
+  "network.name": "convnet(depth=1,norm=none)",
+  "network.width": 8,  # fewer features than prototypes would be a singular kernel
+  "synthetic.init": "noise",
+  "pool.online_steps": 2,
+  "outer.learning_rate": 0.03,
 }
 
 CASES = [
@@ -161,8 +169,33 @@ CASES = [
     None,  # grids of real images are close already
     is_slow=True,
   ),
+  # Networks begin anew after three updates, so they do within the steps of most tests.
+  Case("frepo", "frepo", _SMALL_FREPO),
+  Case(
+    "frepo every option",
+    "frepo",
+    _SMALL_FREPO
+    | {
+      "network.name": "frepo_convnet(depth=2,norm=batch)",
+      "synthetic.learn_labels": False,
+      "synthetic.use_flips": True,
+      "pool.batch_size": 3,
+      "outer.schedule": "constant",
+      "outer.learning_rate": 0.01,
+    },
+    is_slow=True,
+  ),
 ]
-_CONFIGS = {"datm": datm, "dc": dc, "dm": dm, "dsa": dsa, "idc": idc, "mtt": mtt, "ncfm": ncfm}
+_CONFIGS = {
+  "datm": datm,
+  "dc": dc,
+  "dm": dm,
+  "dsa": dsa,
+  "frepo": frepo,
+  "idc": idc,
+  "mtt": mtt,
+  "ncfm": ncfm,
+}
 
 
 def make_config(case: Case) -> ConfigDict:

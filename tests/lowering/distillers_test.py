@@ -13,6 +13,7 @@ from tests.lowering.lower import keys, lower, shapes
 
 _CONVNET = {"network.name": "convnet(depth=1)", "augmentation": "crop"}
 _MTT = _CONVNET | {"outer.num_segments": 4}
+_FREPO = {"network.name": "frepo_convnet(depth=2,norm=batch)", "synthetic.use_flips": True}
 _UNROLL = make_config(Case("", "mtt", {})).unroll
 _OTHER_UNROLLS = [name for name in unroll.UNROLLS if name != _UNROLL]
 
@@ -26,6 +27,7 @@ _CHOICES = [
 _CONVOLUTIONS = [
   *(Case(f"{name} convnet", name, _CONVNET) for name in ("dc", "dm", "dsa", "idc", "ncfm")),
   Case("mtt convnet", "mtt", _MTT),
+  Case("frepo convnet", "frepo", _FREPO),
 ]
 _FAST = [case for case in CASES if case.name == "idc" or not case.is_slow]
 _SLOW = [case for case in CASES if case not in _FAST]

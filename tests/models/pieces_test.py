@@ -27,6 +27,18 @@ def test_a_sum_in_pieces_is_the_sum(num_pieces):
   np.testing.assert_allclose(got["count"], weights.sum(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("at_once", [None, 1, 2, 3, 7, 9])
+def test_rows_in_pieces_are_the_rows(at_once):
+  rows, calls = draw((7, 3), seed=0), []
+
+  def fn(piece):
+    calls.append(len(piece))
+    return jnp.sin(piece)[:, :2]
+
+  np.testing.assert_array_equal(pieces.map_pieces(fn, rows, at_once), fn(rows))
+  assert max(calls[:-1]) == min(at_once or 7, 7)
+
+
 @pytest.mark.parametrize("at_once", [1, 2, 3, 4, 5, 6])
 def test_groups_of_classes_give_what_all_give(at_once):
   numbers, offset = draw((6, 2), seed=0), np.arange(6, dtype=np.float32)

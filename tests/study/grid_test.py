@@ -172,6 +172,22 @@ def test_words_behind_the_colon_choose_methods_data_and_ipc():
   ]  # fmt: skip
 
 
+def test_a_method_of_no_preset_joins_a_study_by_its_name():
+  config = get_config("configs/study.py:digits,seeds=1,methods=frepo+random")
+  cells = grid.cells_of(config)
+  names = [cell.name for cell in cells if cell.role == "method"]
+  assert names == [
+    f"frepo-digits-ipc{ipc}-{init}-seed0" for ipc in (1, 10) for init in ("real", "noise")
+  ]
+  config.exclude = ()
+  sizes = {
+    cell.factors["num_classes"]: cell.config.outer.target_batch_size
+    for cell in grid.cells_of(config)
+    if cell.role == "method"
+  }
+  assert sizes == {None: 512, 5: 0}  # five classes have fewer examples
+
+
 def test_a_kernel_ablation_tests_every_set_under_every_kernel():
   config = get_config("configs/kernel_ablation.py:fake,smoke")
   variants = config.axes.variant
