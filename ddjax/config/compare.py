@@ -49,6 +49,13 @@ def plain(config: ConfigDict) -> dict[str, Any]:
   return json.loads(config.to_json_best_effort())
 
 
+def published(config: Mapping[str, Any]) -> dict[str, Any]:
+  """A plain config without the seed of a private set's noise, which is a secret."""
+  if "guarantee" not in config:
+    return dict(config)
+  return {**config, "guarantee": {**config["guarantee"], "noise_seed": None}}
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   """Nested dicts as {"outer.num_steps": 300}."""
   flat: dict[str, Any] = {}
@@ -64,7 +71,8 @@ def trajectory_fields(config: Mapping[str, Any]) -> dict[str, Any]:
   """The flat fields, of a plain config, that alter what a distillation computes."""
   flat = flatten(config)
   free = list(_FREE_FIELDS)
-  if flat.get("outer.schedule", "constant") == "constant":
+  is_constant = flat.get("outer.schedule", "constant") == "constant"
+  if is_constant and "guarantee.epsilon" not in flat:  # noise is found for the whole length
     free.append("outer.num_steps")
   if flat.get("task") == "experts":  # a buffer is extended; what it is of, it knows itself
     free += ["experts.num_experts", "outer", "synthetic"]

@@ -192,7 +192,10 @@ def _kernel_stages(job: Job) -> dict[str, np.ndarray]:
     seconds = one.seconds + backend.traits().step_seconds
     return np.array([one.flops, seconds, min(one.bytes, budget_bytes(config))])
 
-  batch = job.distiller.batch_sizes["outer.target_batch_size"]
+  sizes = job.distiller.batch_sizes
+  batch = sizes.get("outer.target_batch_size") or config.outer.target_batch_size
+  if job.distiller.guarantee:  # each example goes back through the support set's own kernel
+    batch *= num_support + 1
   step_pairs = (batch + num_support) * num_support * config.num_replicas
   predict_pairs = (len(job.real.test_labels) + num_support) * num_support
   num_looks = len(curve_steps(config.curve.steps, job.num_steps))

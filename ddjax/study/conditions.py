@@ -9,10 +9,12 @@ from ddjax.study.records import Record
 
 NAMES = {
   "kip": "KIP",
+  "dp_kip": "DP-KIP",
   "label_solve": "Label Solve",
   "dc": "DC",
   "dsa": "DSA",
   "dm": "DM",
+  "dp_dm": "DP-DM",
   "idc": "IDC",
   "mtt": "MTT",
   "random": "random subset",

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 import numpy as np
 import optax
 
-from configs import coreset, dc, dm, dsa, idc, mtt
+from configs import coreset, dc, dm, dp_dm, dp_kip, dsa, idc, mtt
 from ddjax.config import groups
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.models.build import build
@@ -80,6 +80,30 @@ CASES = [
     None,  # it begins where DM leads to
     is_slow=True,
   ),
+  # A little noise, so that the loss falls; its own loss is against noised means.
+  Case(
+    "dp_dm",
+    "dp_dm",
+    _SMALL | {"outer.learning_rate": 4.0, "guarantee.epsilon": 1000.0, "guarantee.clip_norm": 3.0},
+    0.9,
+  ),
+  # Its metrics have no loss, which would be of real examples without noise.
+  Case("dp_kip", "dp_kip", {}, None),
+  Case(
+    "dp_kip every option",
+    "dp_kip",
+    {
+      "synthetic.learn_labels": True,
+      "outer.schedule": "cosine",
+      "outer.target_batch_size": 64,
+      "augment.fraction": 0.5,
+      "augment.max_shift": 1,
+      "memory_budget_gb": 1e-3,
+      "guarantee.noise_seed": 2**63 + 5,
+    },
+    None,
+    is_slow=True,
+  ),
   Case("dsa", "dsa", _SMALL | {"outer.outer_loop": 2, "outer.inner_loop": 1}, 0.9),
   Case(
     "dsa every option",
@@ -134,7 +158,9 @@ CASES = [
     is_slow=True,
   ),
 ]
-_CONFIGS = {"dc": dc, "dm": dm, "dsa": dsa, "idc": idc, "mtt": mtt}
+_CONFIGS = {
+  "dc": dc, "dm": dm, "dp_dm": dp_dm, "dp_kip": dp_kip, "dsa": dsa, "idc": idc, "mtt": mtt,
+}  # fmt: skip
 
 
 def make_config(case: Case) -> ConfigDict:
