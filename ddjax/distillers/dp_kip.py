@@ -10,6 +10,10 @@ size of the sample, a public number.
 Where we differ: batches are Poisson samples, which is what the accounting is of, and not balanced
 over the classes. A step has no loss among its metrics, since that is of real examples without
 noise.
+
+Kernels are not those of neural-tangents: its gradient of an image's kernel with itself hangs on an
+equality of floats, which some compilations of the vmapped gradients here lose, and is then off by
+factors of thousands.
 """
 
 import math
@@ -42,6 +46,13 @@ def make_dp_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = N
   Raises:
     ValueError: for impossible settings, or such as would break the guarantee.
   """
+  kernel = config.kernel
+  is_stax = kernel.engine == "auto" and kernel.family in ("fc", "conv")
+  if is_stax or kernel.engine == "neural_tangents":
+    raise ValueError(
+      f"kernel.engine={kernel.engine!r}: neural-tangents' gradients of single examples can be "
+      "wrong; DP-KIP takes 'closed_form', or for networks with pooling 'auto' or 'pooled'."
+    )
   expected = config.outer.target_batch_size
   guarantee = read_guarantee(config, info, expected, "outer.target_batch_size")
   parts = read_parts(config, info)

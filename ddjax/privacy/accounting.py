@@ -25,6 +25,7 @@ _INTERVAL_FROM = 10.0  # the epsilon from which on the interval grows with it
 _LEVELS = 2**23  # of `jax.random.uniform` in float32
 _OVERFLOW_SHARE = 0.01  # of delta, that samples too large for their arrays may spend
 _MOST_TRIES = 60
+_LEAST, _MOST = 1e-5, 1e7  # noise multipliers
 
 
 class AccountantError(ValueError):
@@ -105,7 +106,7 @@ def find_noise_multiplier(
     num_updates: >= 1.
   Raises:
     AccountantError: where `dp_accounting` is not installed.
-    ValueError: where no multiplier is found between 1e-2 and 1e7.
+    ValueError: where there is none from 1e-5 to 1e7.
   """
 
   def cheap(multiplier: float) -> float:
@@ -133,11 +134,11 @@ def _search(epsilon_of, wanted: float, start: float) -> float:
       high = place
     tried.append((place, math.log(value) if 0 < value < math.inf else None))
     place = _next_place(tried[-2:], goal, low, high, number)
-    if not math.log(1e-2) <= place <= math.log(1e7):
+    if not _LEAST <= math.exp(place) <= _MOST:
       break
   raise ValueError(
-    f"No noise multiplier between 0.01 and 1e7 spends an epsilon of {wanted:g}: the last one tried "
-    f"was {math.exp(place):.3g}."
+    f"No noise multiplier from {_LEAST:g} to {_MOST:g} spends an epsilon of {wanted:g}: the last "
+    f"one tried was {math.exp(place):.3g}."
   )
 
 

@@ -1,4 +1,4 @@
-"""A lower bound of epsilon from steps with and without one canary."""
+"""How noise is seen from outside: its scale, and epsilon by steps with and without one canary."""
 
 import math
 
@@ -36,3 +36,9 @@ def _bound(with_canary, without, threshold, delta, confidence):
   low = clopper_pearson(hits, len(with_canary), confidence)[0]
   high = clopper_pearson(errors, len(without), confidence)[1]
   return math.log(max(low - delta, 1e-12) / high)
+
+
+def normal_deviation(noise: np.ndarray, scale: float) -> float:
+  """How many standard errors the variance of normal noise lies off this scale's."""
+  values = np.asarray(noise, np.float64).ravel()
+  return float((np.mean(values**2) / scale**2 - 1) * math.sqrt(len(values) / 2))
