@@ -44,6 +44,10 @@ _FREE_FIELDS = (
 )
 
 
+_SECRET = "guarantee.noise_seed"
+"""Of a private set: it is not shown."""
+
+
 def plain(config: ConfigDict) -> dict[str, Any]:
   """The config as JSON types: nested dicts, lists, numbers, strings and None."""
   return json.loads(config.to_json_best_effort())
@@ -89,8 +93,14 @@ def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
   A field that one of the configs does not know counts as None, which is how new options are off.
   """
   old_fields, new_fields = trajectory_fields(old), trajectory_fields(new)
+
+  def change(name: str) -> str:
+    if name == _SECRET:
+      return "another one"
+    return f"{old_fields.get(name)!r} -> {new_fields.get(name)!r}"
+
   return [
-    f"{name}: {old_fields.get(name)!r} -> {new_fields.get(name)!r}"
+    f"{name}: {change(name)}"
     for name in sorted(old_fields.keys() | new_fields.keys())
     if old_fields.get(name) != new_fields.get(name)
   ]
