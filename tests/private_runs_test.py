@@ -3,15 +3,19 @@
 import json
 import logging
 
+import jax
 import numpy as np
 import pytest
 
 import ddjax
 from ddjax import errors
 from ddjax.api import get_config
+from ddjax.data.pool import make_pool
 from ddjax.io.export import export_set
+from ddjax.stages import shadows
+from ddjax.stages.prepare import load, prepare
 from ddjax.stages.run_folder import RunFolderError
-from ddjax.tasks import distill
+from ddjax.tasks import distill, evaluate
 from ddjax.training import trainer
 
 _SECRET = 1234567890123456789
@@ -153,3 +157,31 @@ def test_a_seed_that_is_no_secret_and_a_large_delta_are_warned_of(tmp_path, capl
   with caplog.at_level("WARNING"):
     distill.run(_config(**changes), tmp_path)
   assert "take it away" in caplog.text and "delta=0.02 is above 1/N" in caplog.text
+
+
+def test_splits_of_an_audit_share_their_draws_but_not_their_noise(tmp_path):
+  config = _config()
+  config.privacy.num_splits = 4
+  real = load(config)
+  own = shadows.shadow_config(config, config.privacy)
+  job = prepare(own, tmp_path, make_pool(real, own.data))
+  state = job.initial_state()
+  assert state.rng.shape == () and job.layout.shares_draws
+  words = np.asarray(jax.random.key_data(state.extra)).tolist()
+  assert len(words) == 4 and len(set(map(tuple, words))) == 4
+  guarantee = job.distiller.guarantee
+  assert 9.9 <= guarantee["spent_epsilon"] <= 10.0  # of each by itself, as the set has it
+  assert guarantee["num_members"] <= 0.6 * job.real.info.num_train
+
+
+def test_a_private_set_from_disk_has_its_private_random_set_beside_it(finished, tmp_path):
+  config = get_config("configs/evaluate.py:fake")
+  changes = {
+    "distilled": str(finished[0]), "evaluators": ("kernel",), "num_random_subsets": 2,
+    "kernel.engine": "closed_form", "num_devices": 1,
+  }  # fmt: skip
+  config.update_from_flattened_dict(changes)
+  evaluate.run(config, tmp_path)
+  found = json.loads((tmp_path / "report.json").read_text())["reports"]["kernel"]["scalars"]
+  before = json.loads((finished[0] / "report.json").read_text())["reports"]["kernel"]["scalars"]
+  assert found["private_random_accuracy"] == before["private_random_accuracy"]
