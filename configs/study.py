@@ -10,7 +10,7 @@ Further words: `seeds=N`, `splits=N` (shadow runs of an audit of privacy), and o
 two presets `methods=dm+kip`, `ipc=1+5`, `data=NAME` (with the preset's networks). Start the same
 command on the same `--workdir` as often as there are cores, GPUs or machines with that disk: each
 start is a worker. `--config.launcher=slurm` queues them. Fields: `ddjax/config/study.py`.
-Measured: docs/study.md.
+Measured: docs/guides/study.md.
 """
 
 import pathlib
@@ -100,6 +100,8 @@ PRESETS = {
       subset_ipcs=(2, 5, 20, 100, 200, 500),
       real_steps=(50, 100, 200, 500, 1000, 2000, 5000),
       pack_data=True,
+      robustness=dict(num_test=1000),  # of 10000, each by the published number of steps
+      estimate_for="h200",
     ),
     splits=16,
   ),

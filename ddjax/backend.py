@@ -14,6 +14,8 @@ from typing import Any, Iterator, NamedTuple
 from absl import logging
 import jax
 
+from ddjax.wording import look_up
+
 _WANTED = "DDJAX_ACCELERATOR"
 _BACKENDS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}
 _DEVICE_FILES = {
@@ -22,6 +24,7 @@ _DEVICE_FILES = {
 }
 """By the words of `--accelerator`."""
 _overrides: dict[str, Any] = {}
+_assumed: Any = None  # a Machine
 
 
 class Traits(NamedTuple):
@@ -147,6 +150,28 @@ TRAITS = {"cpu": _CPU, "gpu": _ACCELERATOR, "tpu": _ACCELERATOR}
 """By the names that JAX gives its backends. TPUs were never measured: as GPUs."""
 
 
+class Machine(NamedTuple):
+  """A machine that runs can be estimated for from another one.
+
+  Attributes:
+    title: in words.
+    traits: of its backend.
+    flops_per_second: of a float32 product of matrices of `traits.probe_size`.
+    source: where its speed was written down.
+  """
+
+  title: str
+  traits: Traits
+  flops_per_second: float
+  source: str
+
+
+MACHINES = {
+  "h200": Machine("NVIDIA H200", _ACCELERATOR, 4.97e13, "docs/results/h200-2026-11-27.json")
+}
+"""By the names that `estimate_for` of a study takes."""
+
+
 def name() -> str:
   """Where JAX computes: "cpu", "gpu" or "tpu"."""
   return jax.default_backend()
@@ -174,6 +199,30 @@ def changed_traits(**fields: Any) -> Iterator[None]:
     yield
   finally:
     _overrides = before
+
+
+@contextlib.contextmanager
+def estimated_for(machine: str) -> Iterator[None]:
+  """Estimates that are made inside are those of another machine. Nothing may be run inside.
+
+  Args:
+    machine: of `MACHINES`.
+  Raises:
+    ValueError: for a machine that there is not.
+  """
+  global _assumed
+  assumed = look_up(MACHINES, machine, "machine")
+  before, _assumed = _assumed, assumed
+  try:
+    with changed_traits(**assumed.traits._asdict()):
+      yield
+  finally:
+    _assumed = before
+
+
+def assumed_flops_per_second() -> float | None:
+  """Speed of products of the machine that estimates are made for; None for the one at hand."""
+  return _assumed.flops_per_second if _assumed else None
 
 
 class BackendError(ValueError):

@@ -3,7 +3,8 @@
 # `bash launch/setup.sh [--accelerator=cpu|cuda|tpu]` only sets up.
 #
 # For each requirements file that is fully installed, `.venv` holds a stamp: Python, accelerator and
-# the file's text. A stamp is written last, so an installation that broke off leaves none.
+# the text of the file and of those that it names. A stamp is written last, so an installation that
+# broke off leaves none.
 
 set -euo pipefail
 CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -82,6 +83,7 @@ stamp_path() { echo ".venv/installed-$1"; }
 stamp_text() { # requirements file
   printf '%s, %s\n' "$python_version" "$accelerator"
   cat "$1"
+  sed -n 's/^-r  *//p' "$1" | while read -r file; do cat "$file"; done
 }
 
 is_fresh() { # requirements file

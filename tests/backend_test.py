@@ -1,6 +1,7 @@
 """The one module that knows the backend, and what it says where a backend says nothing."""
 
 import fnmatch
+import json
 import os
 import pathlib
 import subprocess
@@ -131,6 +132,26 @@ def test_traits_change_for_a_while():
   assert backend.traits() == before
   with pytest.raises(ValueError, match="'no_trait'"), backend.changed_traits(no_trait=1):
     pass
+
+
+def test_estimates_for_another_machine_end_with_their_block():
+  before = backend.traits()
+  with backend.estimated_for("h200"):
+    assert backend.traits() == backend.TRAITS["gpu"]
+    assert backend.assumed_flops_per_second() == backend.MACHINES["h200"].flops_per_second
+  assert backend.traits() == before and backend.assumed_flops_per_second() is None
+  with pytest.raises(ValueError, match="Unknown machine 'h20'. Did you mean 'h200'"):
+    with backend.estimated_for("h20"):
+      pass
+
+
+@pytest.mark.parametrize("name", backend.MACHINES)
+def test_the_speed_of_another_machine_is_the_recorded_one(name):
+  machine = backend.MACHINES[name]
+  recorded = json.loads(pathlib.Path(machine.source).read_text())
+  speed = recorded["speed"]["peaks"]["cases"]["flops_highest"]
+  assert machine.flops_per_second == pytest.approx(speed, rel=1e-3)
+  assert machine.title == recorded["facts"]["device"]
 
 
 def test_no_other_module_asks_for_the_backend():

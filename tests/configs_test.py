@@ -66,6 +66,29 @@ def test_a_coreset_as_it_stands_is_evaluated_by_dc_on_five_networks_of_width_128
   assert config.coreset.method == method and list(evaluation.networks) == ["convnet"]
 
 
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10", "digits", "npz", "fake"])
+def test_kernels_over_pixels_whiten_colour_and_learn_labels(dataset):
+  config = get_config(f"configs/kip.py:{dataset},ipc=1,family=convnet")
+  assert (config.kernel.family, config.kernel.depth) == ("convnet", 3)
+  assert config.data.preprocessing == ("zca_kip" if dataset == "cifar10" else "standardise")
+  assert config.synthetic.learn_labels and config.outer.target_batch_size <= 200
+  assert config.outer.learning_rate == (0.01 if dataset == "mnist" else 0.04)
+  assert config.variant == "convnet3"
+  solved = get_config(f"configs/label_solve.py:{dataset},ipc=1,family=convnet,depth=3")
+  assert solved.data.preprocessing == config.data.preprocessing
+
+
+def test_the_kernel_of_kip_is_chosen_by_words():
+  assert get_config("configs/kip.py:mnist,ipc=1,family=myrtle").kernel.depth == 5
+  assert get_config("configs/kip.py:mnist,ipc=1,depth=2").kernel.depth == 2
+  assert get_config("configs/kip.py:mnist,ipc=1").kernel.depth == 3
+  assert get_config("configs/kip.py:mnist,ipc=1,family=fc").kernel.depth == 1
+  with pytest.raises(ValueError, match="Unknown kernel family 'convnett'. Did you mean 'convnet'"):
+    get_config("configs/kip.py:mnist,family=convnett")
+  with pytest.raises(ValueError, match="`curve` is that of FC-1"):
+    get_config("configs/kip.py:cifar10,curve,family=convnet")
+
+
 _SIAMESE = "color_crop_cutout_flip_scale_rotate"
 _DC = {
   "outer.learning_rate": 0.1,

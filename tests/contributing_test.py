@@ -64,6 +64,15 @@ def get_config(arg=None) -> ConfigDict:
   return config
 '''
 
+_METHODS_HEAD = "A method needs name, config, published, measured.\n"
+_METHOD_ENTRY = """
+[[method]]
+name = "Shrink"
+config = "configs/shrink.py:digits,ipc=1"
+published = {}
+measured = []
+"""
+
 _EVALUATOR = '''"""How bright the images of a set are."""
 
 import numpy as np
@@ -126,6 +135,8 @@ def copy(tmp_path_factory):
   folder = tmp_path_factory.mktemp("copy") / "ddjax"
   skipped = shutil.ignore_patterns("__pycache__", ".git", ".venv", "runs", "docs", "benchmarks")
   shutil.copytree(ROOT, folder, ignore=skipped)
+  (folder / "docs/results").mkdir(parents=True)
+  shutil.copy(ROOT / "docs/results/methods.toml", folder / "docs/results")
   return folder
 
 
@@ -152,7 +163,7 @@ def _paragraph(title):
   """The files that a paragraph of CONTRIBUTING.md names."""
   text = (ROOT / "CONTRIBUTING.md").read_text()
   paragraph = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", text, re.M | re.S).group(1)
-  return set(re.findall(r"`([\w/]+\.(?:py|md))`", paragraph))
+  return set(re.findall(r"`([\w/]+\.(?:py|md|toml))`", paragraph))
 
 
 def _check_touched(hand, title, **words):
@@ -183,7 +194,7 @@ def test_a_new_method_and_a_new_evaluator(copy, tmp_path):
   hand.line(
     "tests/distillers/cases.py", '  Case("kip", "kip", {}),\n', '  Case("shrink", "shrink", {}),\n'
   )
-  hand.line("README.md", "| what | command |\n|---|---|\n", "| Shrink | `configs/shrink.py` |\n")
+  hand.line("docs/results/methods.toml", _METHODS_HEAD, _METHOD_ENTRY)
   _check_touched(hand, "A new distillation method", METHOD="shrink")
 
   hand = _Hand(copy)

@@ -72,7 +72,7 @@ _TESTED_BY = {  # what has no test file of its own name: through what uses it
   "plots/confusion_test.py": ("plots/matrices.py",),
   "plots/curves_test.py": ("plots/figures.py",),
   "plots/study_test.py": ("plots/study_curves.py", "plots/study_marks.py"),
-  "stages/curve_test.py": ("evaluators/kernel.py", "fitting/predictions.py"),
+  "stages/curve_test.py": ("fitting/predictions.py",),
   "stages/shadows_test.py": ("data/pool.py",),
   "study/performance_test.py": ("study/published.py",),
   "tasks/evaluate_test.py": (

@@ -41,7 +41,7 @@ class Checkout:
   def __init__(self, path: Path):
     self.root = path / "check out"  # a space, on purpose
     shutil.copytree(ROOT / "launch", self.root / "launch")
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-docs.txt"):
       shutil.copy(ROOT / name, self.root / name)
     self.bin = path / "bin"
     self.log = path / "calls.log"
@@ -198,9 +198,10 @@ def test_stale_environment_is_made_anew(checkout, change):
   assert checkout.installed() == [f"-r requirements.txt{jax}", f"-r requirements-dev.txt{jax}"]
 
 
-def test_changed_development_tools_leave_the_rest(checkout):
+@pytest.mark.parametrize("changed", ["requirements-dev.txt", "requirements-docs.txt"])
+def test_changed_development_tools_leave_the_rest(checkout, changed):
   checkout.run("test.sh")
-  with open(checkout.root / "requirements-dev.txt", "a") as file:
+  with open(checkout.root / changed, "a") as file:
     file.write("another>=1\n")
   checkout.run("test.sh")
   assert checkout.installed() == ["-r requirements-dev.txt"]

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 WORKER_FIELDS = (
   "only", "max_minutes", "max_cell_minutes", "max_attempts", "retry_failed", "any_code", "launcher",
-  "slurm", "watch", "patience_seconds",
+  "slurm", "watch", "patience_seconds", "estimate_for",
 )  # fmt: skip
 """Of a study: what one worker is asked, and others need not be."""
 

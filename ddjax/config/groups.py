@@ -229,7 +229,8 @@ def kip(
         learning_rate=learning_rate,
         label_learning_rate=label_learning_rate,
         schedule=schedule,  # constant or cosine
-        target_batch_size=target_batch_size,  # over all devices, class-balanced; 0: up to 5000
+        target_batch_size=target_batch_size,  # over all devices, class-balanced; 0: up to 5000,
+        # with pooling up to 200
       ),
       augment=dict(  # of target batches; see ddjax.augment.targets
         fraction=fraction,  # of the examples of a batch

@@ -89,6 +89,7 @@ def make_study(
       kernel_evaluation=groups.kernel_evaluation(),
       **audit.groups(is_full_audit),
       claims_attacks=("lira", "lira_offline", "loss"),  # whose AUC is compared between cells
+      estimate_for="",  # machine whose time `--dry_run` says, where JAX computes on a CPU; "": this
       max_cell_minutes=0.0,  # a cell estimated above this is "too dear" on this machine; 0: none
       max_minutes=0.0,  # after which a worker stops, in the middle of a cell too; 0: never
       max_attempts=3,  # workers that may die in a cell before it counts as failed

@@ -19,6 +19,7 @@ from ddjax.config.precision import precision_of
 from ddjax.data.batches import draw_class_balanced
 from ddjax.distillers import synthetic
 from ddjax.distillers.updates import Optimisers
+from ddjax.kernels.architectures import POOLED
 from ddjax.kernels.blocked import make_blocked_kernel
 from ddjax.kernels.ridge import KernelFn, advice, check_ridge, kernel_ridge_loss
 from ddjax.training.parallel import mean_across, own_rows
@@ -179,11 +180,15 @@ def extract(state: DistillState) -> DistilledSet:
 
 
 def target_batch_size(config: ConfigDict, info: DatasetInfo) -> int:
-  """The config's, or for 0 the largest up to 5000 that the classes and up to 8 devices divide."""
+  """The config's, or for 0 the largest that the classes and up to 8 devices divide.
+
+  Up to 5000, and with pooling, where a pair of images costs a thousand times as much, up to 200.
+  """
   if config.outer.target_batch_size:
     return config.outer.target_batch_size
   unit = math.lcm(info.num_classes, 8)
-  return min(5000, info.num_train) // unit * unit or info.num_classes
+  most = 200 if config.kernel.family in POOLED else 5000
+  return min(most, info.num_train) // unit * unit or info.num_classes
 
 
 def _schedule(learning_rate: float, outer: ConfigDict) -> optax.Schedule:

@@ -1,5 +1,6 @@
 """Kernel ridge regression on a distilled set, as a model like any other, and its test accuracy."""
 
+import hashlib
 from typing import Mapping
 
 import jax
@@ -11,13 +12,16 @@ from ddjax.augment.multiformation import decode_set
 from ddjax.config.precision import precision_of
 from ddjax.data.load import RealData
 from ddjax.fitting.predictions import predict_classes
+from ddjax.kernels.architectures import POOLED
 from ddjax.kernels.blocked import make_blocked_kernel
 from ddjax.kernels.ridge import coefficients
 from ddjax.statistics import intervals
-from ddjax.types import Array, DatasetInfo, DistilledSet, Models, Report
+from ddjax.training.progress import Progress
+from ddjax.types import Array, DatasetInfo, DistilledSet, EvaluationContext, Models, Report
 
 PREDICTOR = "kernel"
 ROWS_PER_BLOCK = 2000
+_DEAR_ROWS = 100  # a block of a kernel with pooling, which takes seconds on a CPU
 
 
 def make_kernel_fit(config: ConfigDict, info: DatasetInfo, preprocessing):
@@ -34,6 +38,7 @@ def make_kernel_fit(config: ConfigDict, info: DatasetInfo, preprocessing):
   kernel_fn = make_blocked_kernel(config, info.image_shape)
   dtype = jnp.dtype(precision_of(config).kernels)
   ridge = config.ridge
+  at_once = _DEAR_ROWS if config.kernel.family in POOLED else None
 
   def predict_fn(params, pixels: Array) -> Array:
     inputs = preprocessing.forward(pixels).astype(dtype)
@@ -53,7 +58,7 @@ def make_kernel_fit(config: ConfigDict, info: DatasetInfo, preprocessing):
       labels = jnp.asarray(distilled.labels, dtype)
       solved = jnp.stack([fit_one(x, y) for x, y in zip(images, labels, strict=True)])
       params = {"images": images, "coefficients": solved}
-      models[name] = {PREDICTOR: Models(predict_fn, params, np.arange(len(images)))}
+      models[name] = {PREDICTOR: Models(predict_fn, params, np.arange(len(images)), at_once)}
     return models
 
   return fit
@@ -72,15 +77,11 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
   num_bootstrap = config.kernel_evaluation.num_bootstrap
   expected = {"initial": "initial_accuracy", "random_subset": "random_subset_accuracy"}
 
-  def measure(models, dataset: RealData, rng=None, context=None) -> Report:
-    del rng, context
-    images = jnp.asarray(dataset.test_images)
-    predicted = {
-      name: predict_classes(
-        of_set[PREDICTOR], images, dataset.max_value, rows_per_block=ROWS_PER_BLOCK
-      )
-      for name, of_set in models.items()
-    }
+  def measure(
+    models, dataset: RealData, rng=None, context: EvaluationContext = EvaluationContext({})
+  ) -> Report:
+    del rng
+    predicted = _predict({name: one[PREDICTOR] for name, one in models.items()}, dataset, context)
     correct = {name: classes == dataset.test_labels for name, classes in predicted.items()}
     group = {name: of_set[PREDICTOR].group for name, of_set in models.items()}
     keys = {name: f"{name}_accuracy" for name in models} | {"distilled": "test_accuracy"}
@@ -126,6 +127,46 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
     )
 
   return measure
+
+
+def _predict(
+  models: Mapping[str, Models], dataset: RealData, context: EvaluationContext
+) -> dict[str, np.ndarray]:
+  """Classes i32[m T] of the test images, by set; sets that a killed run had finished are kept."""
+  images = jnp.asarray(dataset.test_images)
+  options = dict(rows_per_block=ROWS_PER_BLOCK)
+  is_dear = any(one.images_at_once for one in models.values())
+  if not is_dear:
+    return {
+      name: predict_classes(one, images, dataset.max_value, **options)
+      for name, one in models.items()
+    }
+  predicted, done = {}, 0
+  total = len(images) * sum(len(one.group) for one in models.values())
+  with Progress(total, description="kernel regression of the test set", unit="image") as progress:
+    for name, one in models.items():
+
+      def on_block(count: int, num: int = len(one.group)) -> None:
+        nonlocal done
+        done += count * num
+        progress.update(min(done, total), {})
+        context.check_stop()
+
+      def make(one: Models = one, on_block=on_block) -> dict[str, np.ndarray]:
+        return {
+          "classes": predict_classes(one, images, dataset.max_value, on_block=on_block, **options)
+        }
+
+      predicted[name] = context.keep(f"kernel regression on {_digest(one)}", make)["classes"]
+  return predicted
+
+
+def _digest(models: Models) -> str:
+  """Of the support images and coefficients."""
+  content = hashlib.sha256()
+  for leaf in jax.tree.leaves(models.params):
+    content.update(np.ascontiguousarray(leaf))
+  return content.hexdigest()[:16]
 
 
 def _per_class(accuracy: np.ndarray, classes: np.ndarray) -> list[float | None]:

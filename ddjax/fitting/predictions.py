@@ -16,7 +16,12 @@ def num_models(models: Models) -> int:
 
 
 def predict_classes(
-  models: Models, images: np.ndarray | Array, max_value: int, *, rows_per_block: int = 1000
+  models: Models,
+  images: np.ndarray | Array,
+  max_value: int,
+  *,
+  rows_per_block: int = 1000,
+  on_block: Callable[[int], None] | None = None,
 ) -> np.ndarray:
   """The class that each model gives each image: i32[m T].
 
@@ -25,18 +30,25 @@ def predict_classes(
     images: u8[T h w c]; a pixel is `images / max_value`. Who asks for several sets of models places
       them on the device first, so that they are sent once.
     max_value: of the data set.
-    rows_per_block: images in one call; all blocks are of one size, so one program is compiled.
+    rows_per_block: images in one call, fewer where the models say so; all blocks are of one size,
+      so one program is compiled.
+    on_block: called with the number of images of each block when it is done. Blocks are then waited
+      for one by one, so that it can raise an error to stop.
   """
   num_images = len(images)
-  size = min(rows_per_block, num_images)
+  size = min(rows_per_block, num_images, models.images_at_once or num_images)
   placed, params = jax.tree.map(jnp.asarray, (images, models.params))
   scale = np.float32(max_value)
   options = dict(predict_fn=models.predict_fn, size=size)
   starts = [min(start, num_images - size) for start in range(0, num_images, size)]
-  blocks = [_classes(params, placed, np.int32(start), scale, **options) for start in starts]
+  blocks = (_classes(params, placed, np.int32(start), scale, **options) for start in starts)
+  if on_block is None:
+    blocks = list(blocks)  # all are under way before the first is waited for
   classes = np.zeros((num_models(models), num_images), np.int32)
-  for start, block in zip(starts, blocks):  # all are under way before the first is waited for
+  for start, block in zip(starts, blocks):
     classes[:, start : start + size] = block
+    if on_block is not None:
+      on_block(size)
   return classes
 
 

@@ -13,6 +13,8 @@ from ddjax.wording import nearest
 
 MYRTLE_BLOCKS = {5: (1, 1, 1), 7: (1, 2, 2), 10: (2, 3, 3)}  # convs, after a first one
 FAMILIES = ("fc", "conv", "convnet", "myrtle")
+POOLED = ("convnet", "myrtle")
+"""Those with pooling."""
 
 Layers = tuple[str, ...]
 """Hidden layers in order, each of dense, conv, relu, pool; then flatten or global_pool. The readout

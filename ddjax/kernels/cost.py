@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ddjax import costs
+from ddjax import backend, costs
 from ddjax.backend import traits
 from ddjax.kernels.make import Kernel
 from ddjax.kernels.pairs import num_at_once
@@ -95,9 +95,16 @@ def _efficiency(kernel: Kernel) -> tuple[float, float]:
   return traits().kernel_efficiency
 
 
-@functools.cache
 def matmul_flops_per_second() -> float:
-  """Floating point operations per second of a float32 matrix product, measured once."""
+  """Floating point operations per second of a float32 matrix product.
+
+  Measured once, unless estimates are made for another machine.
+  """
+  return backend.assumed_flops_per_second() or _measured_flops_per_second()
+
+
+@functools.cache
+def _measured_flops_per_second() -> float:
   size = traits().probe_size
   square = jnp.ones((size, size), jnp.float32)
   with jax.default_matmul_precision("highest"):

@@ -4,12 +4,13 @@ import functools
 from typing import Callable, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from ddjax.backend import traits
 from ddjax.kernels import classical
 from ddjax.kernels.architectures import FAMILIES as NETWORKS
-from ddjax.kernels.architectures import hidden_layers, stax_kernel
+from ddjax.kernels.architectures import POOLED, hidden_layers, stax_kernel
 from ddjax.kernels.pooled import pooled_kernel, pooled_stages
 from ddjax.kernels.random_feature import num_activations, random_feature_kernel
 from ddjax.kernels.recursion import network_kernel
@@ -26,8 +27,8 @@ class Kernel(NamedTuple):
   Attributes:
     name: short, such as "fc2-ntk".
     kernel_fn: (x1 f[n1 h w c], x2 f[n2 h w c]) -> f[n1 n2], pure, matrix products at the highest
-      precision. A float32 NTK between equal images is off by up to 2e-4; the engines pooled and
-      closed_form are exact there where x1 and x2 are one array (`x1 is x2`).
+      precision. The diagonal is exact where x1 and x2 are one array (`x1 is x2`). Equal images that
+      are two arrays are off there: a float32 NTK by up to 7e-4 of its value.
     layers: of the network, or () where there is none.
     engine: what computes the network's kernel, or "" where there is none.
     precision: of the arrays that it is meant for.
@@ -72,7 +73,7 @@ def make_kernel(
     layers = hidden_layers(family, depth, image_shape)
     name = f"{family}{depth}-{kind}"
     engine = choose_engine(config.engine, layers, image_shape)
-    kernel_fn = ENGINES[engine](
+    settings = (
       layers,
       kind,
       config.weight_std,
@@ -80,6 +81,9 @@ def make_kernel(
       config.readout_weight_std,
       config.readout_bias_std,
     )
+    kernel_fn = ENGINES[engine](*settings)
+    if engine == "neural_tangents":
+      kernel_fn = _exact_where_equal(kernel_fn, network_kernel(*settings), "pool" in layers)
   elif family == "random_feature":
     name = f"random_feature{depth}-{config.num_networks}x{config.num_features}"
     kernel_fn = random_feature_kernel(config, image_shape, precision)
@@ -145,7 +149,7 @@ def _check(config: ConfigDict, precision: str) -> None:
   if precision == "float64" and not jax.config.jax_enable_x64:
     raise ValueError("precision='float64' needs JAX's 64-bit mode: set JAX_ENABLE_X64=1.")
   is_crashing = precision == "float64" and config.engine == "neural_tangents"
-  if is_crashing and config.family in ("convnet", "myrtle") and traits().has_float64_crash:
+  if is_crashing and config.family in POOLED and traits().has_float64_crash:
     raise ValueError(
       f"kernel.family={config.family!r} in float64 on the CPU: neural-tangents' pooled kernels run "
       "into a crash of XLA's float64 convolution there. Use kernel.engine='auto'."
@@ -155,6 +159,29 @@ def _check(config: ConfigDict, precision: str) -> None:
   for field in ("bandwidth", "weight_std", "readout_weight_std"):
     if not config[field] > 0:
       raise ValueError(f"kernel.{field}={config[field]} must be positive.")
+
+
+def _exact_where_equal(kernel_fn, exact_fn, has_pooling: bool):
+  """The kernel with the diagonal of another one, where both arguments are one array.
+
+  neural-tangents takes the angle between an image and itself for any other: rounding makes it as
+  large as the root of the precision.
+  """
+
+  def of_itself(image: Array) -> Array:
+    one = image[None]
+    return exact_fn(one, one)[0, 0]
+
+  @functools.wraps(kernel_fn)
+  def wrapped(x1: Array, x2: Array) -> Array:
+    matrix = kernel_fn(x1, x2)
+    if x1 is not x2:
+      return matrix
+    # With pooling, each holds a covariance of all pairs of pixels.
+    diagonal = jax.lax.map(of_itself, x1) if has_pooling else jax.vmap(of_itself)(x1)
+    return jnp.where(jnp.eye(len(x1), dtype=bool), diagonal[:, None], matrix)
+
+  return wrapped
 
 
 def _at_highest_precision(kernel_fn):

@@ -27,7 +27,7 @@ from ddjax.experts.train import device_epochs, expert_epochs, plan_groups, train
 from ddjax.fitting import host, protocols, train
 from ddjax.fitting.host import Watch
 from ddjax.random_streams import stream
-from ddjax.stages import estimate
+from ddjax.stages import stage_cost
 from ddjax.stages.prepare import Job, member_hash
 from ddjax.training import parallel, processes
 from ddjax.types import ExpertNeeds
@@ -292,7 +292,7 @@ def _cost(config: ConfigDict, real: RealData, passes: float, on_device: float) -
   """[flops, seconds, 0] of examples seen in training: by all devices, and by the busiest."""
   factor = 6 if config.experts.sharpness_radius else 3  # forward and backward, twice for SAM
   network = build_network(config, real.info)
-  cost = estimate.passes_cost(network, real.info.image_shape, factor)
+  cost = stage_cost.passes_cost(network, real.info.image_shape, factor)
   return cost * np.array([passes, on_device, 0.0])
 
 

@@ -155,19 +155,7 @@ def _groups(methods: Sequence[Condition], names: Sequence[str]) -> dict[str, Any
 
 
 def _dots(methods: Sequence[Condition], names: Sequence[str]) -> dict[str, Any]:
-  marks = [
-    {
-      "label": of.describe(one.factors, [name for name in names if name != "ipc"]),
-      "group": of.describe({"ipc": one.factors.get("ipc")}, ("ipc",)),
-      "own": of.estimated(one, "fairness", GAP),
-      "beside": {
-        label: cell
-        for label, prefix in (("random subset", "random_subset_"), ("full set", "full_"))
-        if (cell := of.estimated(one, "fairness", GAP, prefix))
-      },
-    }
-    for one in methods
-  ]
+  marks = page.marks(methods, names, "fairness", GAP)
   wider = sum(
     mark["own"]["value"] > mark["beside"]["full set"]["value"]
     for mark in marks

@@ -222,19 +222,7 @@ def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Differenc
 
 def _dots(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> dict[str, Any]:
   key = f"{attack}_auc"
-  marks = [
-    {
-      "label": of.describe(one.factors, [name for name in names if name != "ipc"]),
-      "group": of.describe({"ipc": one.factors.get("ipc")}, ("ipc",)),
-      "own": of.estimated(one, "privacy", key),
-      "beside": {
-        label: cell
-        for label, prefix in (("random subset", "random_subset_"), ("full set", "full_"))
-        if (cell := of.estimated(one, "privacy", key, prefix))
-      },
-    }
-    for one in methods
-  ]
+  marks = page.marks(methods, names, "privacy", key)
   above = num_leaking(methods, attack)
   return page.figure(
     "leaks-figure",

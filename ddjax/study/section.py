@@ -4,6 +4,7 @@ import re
 from typing import Any, Mapping, Sequence
 
 from ddjax.io.comparisons import format_number, format_signed
+from ddjax.study import conditions as of
 from ddjax.study.conditions import NAMES, Condition
 from ddjax.study.published import Published
 
@@ -43,6 +44,32 @@ def figure(name: str, kind: str, caption: str, alt: str, data: Any) -> dict[str,
     data: what the drawing needs.
   """
   return {"name": name, "kind": kind, "caption": caption, "alt": alt, "data": data}
+
+
+def marks(
+  methods: Sequence[Condition], names: Sequence[str], report: str, key: str
+) -> list[dict[str, Any]]:
+  """A mark of each set beside the random subset and the full set of its own report.
+
+  Args:
+    methods: whose figure is drawn.
+    names: of the factors that vary.
+    report: the evaluator's name.
+    key: of the figure.
+  """
+  sets = {"random subset": "random_subset_", "full set": "full_"}
+  found = []
+  for one in methods:
+    beside = {label: of.estimated(one, report, key, prefix) for label, prefix in sets.items()}
+    found.append(
+      {
+        "label": of.describe(one.factors, [name for name in names if name != "ipc"]),
+        "group": of.describe({"ipc": one.factors.get("ipc")}, ("ipc",)),
+        "own": of.estimated(one, report, key),
+        "beside": {label: cell for label, cell in beside.items() if cell},
+      }
+    )
+  return found
 
 
 def section(

@@ -10,6 +10,8 @@ The folder of a study:
     study.html, study.csv, study.json, figures/
 """
 
+import collections
+import contextlib
 import json
 import pathlib
 import secrets
@@ -20,7 +22,7 @@ from typing import Any, Mapping
 from absl import logging
 from ml_collections import ConfigDict
 
-from ddjax import errors
+from ddjax import backend, errors
 from ddjax.config import compare
 from ddjax.config.check import check_numbers
 from ddjax.files import atomic
@@ -45,7 +47,12 @@ def estimate(config: ConfigDict) -> Estimate:
     StudyError: for a cell whose settings cannot be run, naming it.
   """
   check_numbers(config)
-  cells = grid.cells_of(config)
+  machine = config.estimate_for if backend.name() == "cpu" else ""
+  with backend.estimated_for(machine) if machine else contextlib.nullcontext():
+    return _estimate_cells(config, grid.cells_of(config), machine)
+
+
+def _estimate_cells(config: ConfigDict, cells: list[Cell], machine: str) -> Estimate:
   found, known = {}, {}
   for cell in cells:
     if cell.sets:
@@ -62,19 +69,27 @@ def estimate(config: ConfigDict) -> Estimate:
     f"  {name}: {duration(value) if value is not None else found[name].text}"
     for name, value in seconds.items()
   ]
-  return joined(found)._replace(text="\n".join([_total_text(config, seconds), *lines]))
+  most = collections.Counter()
+  for one in found.values():
+    most.update(one.most_seconds)
+  text = _total_text(seconds, machine)
+  text += "".join(
+    f" {name.capitalize()}: up to {duration(one)} more." for name, one in most.items()
+  )
+  return joined(found)._replace(text="\n".join([text, *lines]))
 
 
-def _total_text(config: ConfigDict, seconds: Mapping[str, float | None]) -> str:
+def _total_text(seconds: Mapping[str, float | None], machine: str = "") -> str:
   """The sum of what is known, in words."""
   known = [value for value in seconds.values() if value is not None]
   left = len(seconds) - len(known)
-  apart = ["compilation"]
-  apart += ["attacks"] * ("robustness" in config.evaluators)
-  apart += ["distillations of shadow runs"] * ("privacy" in config.evaluators)
+  where = "one such machine"
+  if machine:
+    other = backend.MACHINES[machine]
+    where = f"one {other.title} (by {other.source}; this machine computes on the CPU)"
   return (
-    f"{len(seconds)} cells, about {duration(sum(known))} in all on one such machine; "
-    f"{', '.join(apart)} not counted" + (f"; {left} cells are not estimated." if left else ".")
+    f"{len(seconds)} cells, about {duration(sum(known))} in all on {where}; "
+    "compilation not counted" + (f"; {left} cells are not estimated." if left else ".")
   )
 
 
@@ -128,7 +143,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   if config.launcher != "none":
     return Outcome(workdir, None, launchers.submit(run, config, workdir))
   if left:
-    logging.info("Estimate: %s", _total_text(config, writer.planned))
+    others = "Attacks and distillations of splits come besides; --dry_run says their bounds."
+    has_others = {"privacy", "robustness"} & set(config.evaluators)
+    logging.info("Estimate: %s%s", _total_text(writer.planned), f" {others}" if has_others else "")
   with live.shown(cells, ledger):
     worker.work()
   return writer.outcome(ledger)

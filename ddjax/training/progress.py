@@ -45,6 +45,7 @@ class Progress:
     start_step: int = 0,
     description: str = "",
     *,
+    unit: str = "step",
     is_terminal: bool | None = None,
     clock: Callable[[], float] = time.monotonic,
   ):
@@ -52,11 +53,12 @@ class Progress:
     total_steps: the step at which the run ends.
     start_step: steps already done, of a resumed run.
     description: a few words in front.
+    unit: what is counted, in the singular.
     is_terminal: whether to draw a bar; None asks standard error.
     clock: seconds, never falling.
     """
     self._total_steps = total_steps
-    self._description = description
+    self._description, self._unit = description, unit
     self._clock = clock
     self._is_terminal = sys.stderr.isatty() if is_terminal is None else is_terminal
     self._start_step = start_step
@@ -123,12 +125,16 @@ class Progress:
       return ""
     speed = (last_step - first_step) / (last_time - first_time)
     left = max(self._total_steps - last_step, 0) / speed
-    return f"{speed:.3g} steps/s, {duration(left)} left"
+    return f"{speed:.3g} {self._unit}s/s, {duration(left)} left"
 
   def _line(self, step: int, metrics: Mapping[str, float]) -> str:
     """The log line."""
     head = f"{self._description}: " if self._description else ""
-    parts = [f"step {step} of {self._total_steps}", _metrics_text(metrics), self._speed_text()]
+    parts = [
+      f"{self._unit} {step} of {self._total_steps}",
+      _metrics_text(metrics),
+      self._speed_text(),
+    ]
     return head + ", ".join(filter(None, parts))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ddjax.files.plain_arrays import read_npz
-from ddjax.io.foreign.containers import read_msgpack, read_png_folder
+from ddjax.io.foreign.containers import read_msgpack, read_picture_folder
 from ddjax.io.torch_file import read_torch
 
 
@@ -122,25 +122,25 @@ def test_pngs_too_large_or_of_another_kind_are_refused(tmp_path):
   (tmp_path / "0").mkdir()
   path = tmp_path / "0" / "a.png"
   path.write_bytes(_png(2, 1, b"\x00\x07\x09"))
-  images, labels, names = read_png_folder(tmp_path)
+  images, labels, names = read_picture_folder(tmp_path)
   np.testing.assert_array_equal(images[0, 0, :, 0], [7, 9])
   assert labels.tolist() == [0] and names == ("0",)
   path.write_bytes(_png(30_000, 30_000, b""))
   with pytest.raises(ValueError, match="a.png is no readable PNG"):
-    read_png_folder(tmp_path)
+    read_picture_folder(tmp_path)
   path.write_bytes(_png(5000, 5000, b""))
   with pytest.raises(ValueError, match="5000 x 5000 pixels, too many"):
-    read_png_folder(tmp_path)
+    read_picture_folder(tmp_path)
   buffer = io.BytesIO()
   from PIL import Image
 
   Image.fromarray(np.zeros((2, 2), np.uint8)).save(buffer, "GIF")
   path.write_bytes(buffer.getvalue())
   with pytest.raises(ValueError, match="a.png is no readable PNG"):
-    read_png_folder(tmp_path)
+    read_picture_folder(tmp_path)
 
 
 def test_empty_folders_are_named(tmp_path):
   (tmp_path / "cat").mkdir()
   with pytest.raises(ValueError, match="cat holds no PNG"):
-    read_png_folder(tmp_path)
+    read_picture_folder(tmp_path)

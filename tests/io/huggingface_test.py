@@ -45,6 +45,16 @@ def test_splits_of_a_dict(tmp_path, datasets, rows):
     read_foreign(tmp_path / "none")
 
 
+def test_labels_that_are_names(tmp_path):
+  words = [f"class {'edcba'[label]}" for label in files.LABELS]
+  path = files.write_parquet(tmp_path / "a", {"image": files.pictures(), "label": words})
+  one = read_foreign(path)
+  assert one.class_names == tuple(sorted(set(words)))
+  found = [one.class_names[row] for row in one.labels.argmax(axis=1)]
+  assert found == words
+  assert "Its labels are names; the classes are in the order of the alphabet." in one.remarks
+
+
 @pytest.mark.parametrize("place", ["", "data"])
 @pytest.mark.parametrize("mark", ["", "-0123456789abcdef"])
 def test_parquet_in_shards(tmp_path, rows, place, mark):

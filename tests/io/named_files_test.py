@@ -58,19 +58,19 @@ def test_the_class_is_told_by_one_rule(tmp_path, names, labels, class_names, rul
   ("names", "message"),
   [
     ("0_ship_0 0_plane_1 1_ship_2", r"number before .*\(2 classes\), or the letters .*\(2 cla"),
-    ("a_label_0 b_label_0 a_label_1", r"number after .*, or the letters .*differ at a_label_1.png"),
+    ("a_label_0 b_label_0 a_label_1", r"number after .*, or the letters .*differ at a_label_1"),
     ("0-y1-0 0-y1-1 1-y0-0 1-y1-1", r"number after .*, or the number before .*differ at 1-y1-1"),
     ("1_0 1_1 2_0", "number before .*run to 2, but no file has 0"),
     ("0_0 0_1 2_0", "number before .*run to 2, but no file has 1"),
     ("0_0 0_1", "number before .*all are 0"),
     ("0_0 1_0 2_0", "no two files share one, so it may only count them"),
-    ("0 1 2", "number before .*0.png has none"),
+    ("0 1 2", "number before .*0 has none"),
     ("img_1 img_2", "letters of its name: all are 'img'"),
-    ("label_0-y_1 label_1-y_0", "number after .*label_0-y_1.png has 2"),
-    ("0_a_0 1_b_0 plot", "number before .*plot.png has none"),
-    ("0_a_0 1_b_0 plot", "letters of its name: plot.png has its numbers elsewhere"),
-    ("label_0 label_99999999999", "label_99999999999.png has none"),
-    ("a_1_2 b_1_2", "letters of its name: a_1_2.png has other signs"),
+    ("label_0-y_1 label_1-y_0", "number after .*label_0-y_1 has 2"),
+    ("0_a_0 1_b_0 plot", "number before .*plot has none"),
+    ("0_a_0 1_b_0 plot", "letters of its name: plot has its numbers elsewhere"),
+    ("label_0 label_99999999999", "label_99999999999 has none"),
+    ("a_1_2 b_1_2", "letters of its name: a_1_2 has other signs"),
   ],
 )
 def test_what_names_do_not_tell_is_refused(tmp_path, names, message):
@@ -106,13 +106,28 @@ def test_files_that_are_no_pngs_are_named(tmp_path):
   Image.fromarray(np.zeros((4, 8), np.uint8)).save(folder / "1_1.png")
   with pytest.raises(ValueError, match=r"several sizes: \[\(4, 4\), \(4, 8\)\]"):
     read_foreign(folder)
-  Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / "1_1.png", "JPEG")
-  with pytest.raises(ValueError, match="1_1.png is no readable PNG"):
+  Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / "1_1.png", "GIF")
+  with pytest.raises(ValueError, match="1_1.png is no readable PNG or JPEG"):
     read_foreign(folder)
-  with pytest.raises(ValueError, match="needs a folder of PNGs, not a file"):
+  with pytest.raises(ValueError, match="needs a folder of pictures, not a file"):
     read_foreign(folder / "0_0.png", ForeignOptions(layout="png_flat"))
-  with pytest.raises(ValueError, match="needs PNGs in the folder; found 0"):
+  with pytest.raises(ValueError, match="needs PNGs or JPEGs in the folder; found 0"):
     read_foreign(tmp_path, ForeignOptions(layout="png_flat"))
+
+
+@pytest.mark.parametrize("ending", ["jpg", "JPEG"])
+def test_jpegs_are_read_as_pngs_are(tmp_path, ending):
+  flat, nested = tmp_path / "flat", tmp_path / "nested"
+  for label, name in enumerate(("cat", "dog")):
+    (nested / name).mkdir(parents=True)
+    flat.mkdir(exist_ok=True)
+    picture = Image.fromarray(np.full((8, 8, 3), 100 + 50 * label, np.uint8))
+    picture.save(flat / f"{name}_0.{ending}", "JPEG", quality=100)
+    picture.save(nested / name / f"0.{ending}", "JPEG", quality=100)
+  for folder in (flat, nested):
+    one = read_foreign(folder)
+    assert one.images.shape == (2, 8, 8, 3) and one.class_names == ("cat", "dog")
+    np.testing.assert_allclose(255 * one.images[:, 0, 0, 0], [100, 150], atol=2)
 
 
 def test_classes_by_letters_take_the_order_of_the_real_set(tmp_path):

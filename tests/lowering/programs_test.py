@@ -25,7 +25,7 @@ LOWERED = {
   },
   "evaluators/copy_check.py": {"_make_features": "networks: test_networks, features"},
   "experts/train.py": {"": "networks: test_experts, the parameters as one array"},
-  "kernels/cost.py": {"matmul_flops_per_second": "programs: test_the_probe"},
+  "kernels/cost.py": {"_measured_flops_per_second": "programs: test_the_probe"},
   "stages/baselines.py": {
     "_choose": "distillers: a start",
     "_choose.advance": "distillers: steps of coresets",

@@ -188,6 +188,15 @@ def test_the_estimate_names_every_cell_and_the_sum():
   assert text.startswith("2 cells, about ") and "kip-fake-ipc1-real-seed0: " in text
 
 
+def test_a_study_for_an_accelerator_says_its_time_there():
+  here = study.estimate(small_study())
+  there = study.estimate(small_study(estimate_for="h200"))
+  assert "in all on one NVIDIA H200 (by docs/results/h200-2026-11-27.json" in there.text
+  assert there.seconds != here.seconds and there.flops == here.flops
+  with pytest.raises(ValueError, match="Unknown machine 'h2'"):
+    study.estimate(small_study(estimate_for="h2"))
+
+
 def test_a_grid_without_cells_is_refused_before_anything_is_written(tmp_path):
   with pytest.raises(ValueError, match="The grid has no cells"):
     study.run(small_study(only="method=dm"), tmp_path / "study")

@@ -45,6 +45,15 @@ def test_line_holds_step_metrics_speed_and_time_left(lines):
   )
 
 
+def test_what_is_counted_has_its_own_word(lines):
+  clock = Clock()
+  with progress.Progress(500, unit="image", is_terminal=False, clock=clock) as shown:
+    for second in (10, 80):
+      clock.seconds = second
+      shown.update(10 * second, {})
+  assert lines == ["image 100 of 500", "image 800 of 500, 10 images/s, 0.0 s left"]
+
+
 def test_bar_shows_metrics_and_speed(monkeypatch, lines):
   terminal = io.StringIO()
   monkeypatch.setattr("sys.stderr", terminal)

@@ -20,6 +20,7 @@ from ddjax.io.foreign.huggingface_folder import FILE, PARQUET, STREAM
 from ddjax.io.foreign.parquet_process import open_parquet, unpack
 from ddjax.io.foreign.pictures import MOST_PICTURES
 
+_LONGEST_NAME = 200  # characters of a class's name
 _HEADER, _COMPRESSION = 2, 3  # fields of the tables Message and RecordBatch of Arrow's flatbuffers
 
 
@@ -92,6 +93,22 @@ def numbers(column: pa.Array) -> np.ndarray:
   return column.to_numpy(zero_copy_only=False).reshape(shape)
 
 
+def texts(column: pa.Array) -> np.ndarray:
+  """The values of a column of strings, as strings [rows].
+
+  Raises:
+    ValueError: for a missing value, or one that is too long for a name.
+  """
+  column = _stored(column)
+  if column.null_count:
+    raise ValueError(f"{column.null_count} labels are missing")
+  found = column.to_pylist()
+  longest = max(map(len, found), default=0)
+  if longest > _LONGEST_NAME:
+    raise ValueError(f"a label of {longest} characters, where names have up to {_LONGEST_NAME}")
+  return np.array(found, np.str_)
+
+
 def binaries(column: pa.Array) -> list[bytes | None]:
   """The values of a column of bytes, or of the field `bytes` of a column of structs."""
   column = _stored(column)
@@ -103,6 +120,11 @@ def binaries(column: pa.Array) -> list[bytes | None]:
 def is_number(kind: pa.DataType) -> bool:
   """Whether a type is one of whole numbers, of floats, or bool."""
   return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+
+
+def is_text(kind: pa.DataType) -> bool:
+  """Whether a type is one of strings."""
+  return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def is_binary(kind: pa.DataType) -> bool:

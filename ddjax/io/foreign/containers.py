@@ -1,4 +1,4 @@
-"""Files that a stranger made: msgpack, and folders of PNGs; read within bounds.
+"""Files that a stranger made: msgpack, and folders of pictures; read within bounds.
 
 Nothing in a file is run, and nothing is allocated that the bytes of the file do not back.
 """
@@ -20,6 +20,7 @@ from ddjax.io.foreign.pictures import MOST_PICTURES, stack_pictures
 
 _MOST_ITEMS = 1024  # of a msgpack list; flax writes lists as maps
 _NUMBERED = re.compile(r"(\d{1,9})(_.*)?")
+PICTURES = (".png", ".jpg", ".jpeg")
 _NDARRAY, _COMPLEX, _SCALAR = 1, 2, 3  # flax's types of extension
 
 
@@ -46,28 +47,28 @@ def class_number(name: str) -> int | None:
   return int(found[1]) if found else None
 
 
-def list_files(folder: Path, suffix: str) -> list[Path]:
+def list_files(folder: Path, *suffixes: str) -> list[Path]:
   """The files of a folder that end so, in either case, in order; none that begins with a dot."""
   return sorted(
     file
     for file in folder.iterdir()
-    if file.suffix.lower() == suffix and file.name[0] != "." and file.is_file()
+    if file.suffix.lower() in suffixes and file.name[0] != "." and file.is_file()
   )
 
 
 def has_class_folders(path: Path) -> bool:
-  """Whether a folder has folders of PNGs."""
+  """Whether a folder has folders of pictures."""
   return any(
-    list_files(folder, ".png")
+    list_files(folder, *PICTURES)
     for folder in path.iterdir()
     if folder.is_dir() and folder.name[0] != "."
   )
 
 
-def read_png_folder(
+def read_picture_folder(
   path: str | os.PathLike, max_value: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-  """Reads `CLASS/*.png`, all of one size; names that begin with a dot are left out.
+  """Reads `CLASS/*.png`, or .jpg, all of one size; names that begin with a dot are left out.
 
   Args:
     path: of the folder.
@@ -86,17 +87,17 @@ def read_png_folder(
     if len(set(numbers.values())) < len(numbers):
       raise ValueError(f"{path} has two folders of one number: {', '.join(sorted(numbers))}.")
     folders.sort(key=lambda folder: numbers[folder.name])
-  files = [list_files(folder, ".png") for folder in folders]
+  files = [list_files(folder, *PICTURES) for folder in folders]
   for folder, of_class in zip(folders, files):
     if not of_class:
-      raise ValueError(f"{folder} holds no PNG.")
+      raise ValueError(f"{folder} holds no PNG or JPEG.")
   count = sum(map(len, files))
   if not 0 < count <= MOST_PICTURES:
     raise ValueError(
-      f"{path} holds {count} PNGs in folders of classes, where it needs 1 to {MOST_PICTURES}."
+      f"{path} holds {count} pictures in folders of classes, where it needs 1 to {MOST_PICTURES}."
     )
   pictures = ((file, partial(read_bytes, file)) for of_class in files for file in of_class)
-  images = stack_pictures(path, pictures, ("PNG",), max_value)
+  images = stack_pictures(path, pictures, ("PNG", "JPEG"), max_value)
   labels = np.repeat(np.arange(len(files)), list(map(len, files)))
   return images, labels, tuple(folder.name for folder in folders)
 

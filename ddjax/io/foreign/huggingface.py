@@ -25,7 +25,7 @@ _GREY = "Array2D"  # the feature of images [h w]
 _MOST_SHOWN = 8
 _NEEDED = (
   "one column of images (pictures, or lists of numbers [h w c] or [h w]) and one of labels "
-  "(classes, or a list of numbers)"
+  "(classes, their names, or a list of numbers)"
 )
 
 
@@ -34,7 +34,8 @@ class Column(NamedTuple):
 
   Attributes:
     name: of the column.
-    kind: "pictures", "array" (of each image), "classes", "vector" (a label each) or "other".
+    kind: "pictures", "array" (of each image), "classes", "names" (of classes), "vector" (a label
+      each) or "other".
     words: its type, for errors.
     is_float: whether its numbers are floats.
     class_names: of a ClassLabel.
@@ -78,6 +79,9 @@ def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
       name = chosen[row].name[:60]
       raise ValueError(f"{path}: its files hold {name!r} of several sizes: {shapes[:_MOST_SHOWN]}.")
   images, labels = (np.concatenate(arrays) for arrays in zip(*parts))
+  if chosen.labels.kind == "names":
+    names, labels = np.unique(labels, return_inverse=True)
+    chosen = chosen._replace(class_names=tuple(map(str, names)))
   remarks += (f"Columns {chosen.images.name[:60]} and {chosen.labels.name[:60]}.", *chosen.remarks)
   is_exact = False
   if chosen.images.kind == "array":
@@ -132,10 +136,11 @@ def _read_file(
   images, labels, names = [], [], [column.name for column in chosen[:2]]
   is_pictures = chosen.images.kind == "pictures"
   read = arrow_files.binaries if is_pictures else arrow_files.numbers
+  read_labels = arrow_files.texts if chosen.labels.kind == "names" else arrow_files.numbers
   try:
     for batch in table.batches(names):
       images.append(read(batch.column(names[0])))
-      labels.append(arrow_files.numbers(batch.column(names[1])))
+      labels.append(read_labels(batch.column(names[1])))
     if not sum(map(len, labels)):
       raise ValueError("it has no rows")
     labels = _joined(names[1], labels)
@@ -211,6 +216,8 @@ def _column(field: Any, feature: Any) -> Column:
       raise ValueError(f"the classes of column {field.name[:60]!r} have no names of their own")
     if len(names) > MOST_CLASSES:
       raise ValueError(f"column {field.name[:60]!r} is of {len(names)} classes")
+  elif around == 0 and arrow_files.is_text(leaf):
+    kind = "names" if field.name in LABEL_NAMES else kind
   elif arrow_files.is_number(leaf):
     is_grey = around == 2 and (field.name in (*IMAGE_NAMES, _EXACT) or facts.get("_type") == _GREY)
     kind = {1: "vector", 3: "array"}.get(around, "array" if is_grey else kind)
@@ -235,8 +242,11 @@ def _choose(path: Path, columns: list[Column]) -> Chosen:
   classes = named or [one for one in columns if one.kind == "classes"]
   vectors = [one for one in columns if one.kind == "vector"]
   soft = [one for one in vectors if one.name in _SOFT_NAMES]
-  labels = _one(path, "labels", soft or classes or vectors, _SOFT_NAMES, columns)
+  texts = [one for one in columns if one.kind == "names"]
+  labels = _one(path, "labels", soft or classes or vectors or texts, _SOFT_NAMES, columns)
   names = labels.class_names
+  if labels.kind == "names":
+    remarks += ("Its labels are names; the classes are in the order of the alphabet.",)
   if labels.kind == "vector" and len(named) == 1:
     names = named[0].class_names
     remarks += (f"Names of the classes are those of {named[0].name}.",)

@@ -16,7 +16,7 @@ from ddjax.data.preprocess import Preprocessing
 from ddjax.files.plain_arrays import read_npz
 from ddjax.io.distilled import LABEL_KINDS, check_map
 from ddjax.io.foreign.arrays import check_no_teacher, describe, is_centred, make_set
-from ddjax.io.foreign.containers import list_files, read_msgpack, read_png_folder
+from ddjax.io.foreign.containers import list_files, read_msgpack, read_picture_folder
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.named_arrays import (
   NEEDED,
@@ -220,10 +220,10 @@ def read_checkpoint(path: Path, options: ForeignOptions) -> ForeignSet:
 
 
 def read_png(path: Path, options: ForeignOptions) -> ForeignSet:
-  """A folder of PNGs by class; the classes in the order of their names, or numbers."""
+  """A folder of pictures by class; the classes in the order of their names, or numbers."""
   if not path.is_dir():
-    raise ValueError(f"{path}: layout 'png' needs a folder of folders of PNGs, not a file.")
-  images, labels, names = read_png_folder(path, options.max_value)
+    raise ValueError(f"{path}: layout 'png' needs a folder of folders of pictures, not a file.")
+  images, labels, names = read_picture_folder(path, options.max_value)
   listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
   options = options._replace(max_value=255)  # PNGs say what white is
   one = make_set(path, "png", images, labels, options, "pixels", (f"Classes: {listed}.",))

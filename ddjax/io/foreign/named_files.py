@@ -1,4 +1,4 @@
-"""A flat folder of PNGs whose names carry the class, told by one rule for all of them.
+"""A flat folder of pictures whose names carry the class, told by one rule for all of them.
 
 Three rules: a number after a word (`label_7-idx_1`), a number in front (`0_airplane_0003`), and a
 name of letters (`airplane_001`, `003_airplane`). Where two rules that hold for every file sort the
@@ -14,7 +14,7 @@ import numpy as np
 
 from ddjax.files.bounded import read_bytes
 from ddjax.io.foreign.arrays import make_set
-from ddjax.io.foreign.containers import list_files
+from ddjax.io.foreign.containers import PICTURES, list_files
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.pictures import MOST_PICTURES, stack_pictures
 
@@ -44,19 +44,21 @@ class Reading(NamedTuple):
 
 
 def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
-  """A folder of PNGs, all of one size, whose names carry the class.
+  """A folder of PNGs or JPEGs, all of one size, whose names carry the class.
 
   Raises:
     ValueError: naming the folder or the file that is wrong; where no rule holds, or two differ.
   """
   if not path.is_dir():
-    raise ValueError(f"{path}: layout 'png_flat' needs a folder of PNGs, not a file.")
-  files = list_pngs(path)
+    raise ValueError(f"{path}: layout 'png_flat' needs a folder of pictures, not a file.")
+  files = list_pictures(path)
   if not 0 < len(files) <= MOST_PICTURES:
-    raise ValueError(f"{path}: layout 'png_flat' needs PNGs in the folder; found {len(files)}.")
+    raise ValueError(
+      f"{path}: layout 'png_flat' needs PNGs or JPEGs in the folder; found {len(files)}."
+    )
   reading = find_reading(path, tuple(file.stem for file in files))
   pictures = ((file, partial(read_bytes, file)) for file in files)
-  images = stack_pictures(path, pictures, ("PNG",), options.max_value)
+  images = stack_pictures(path, pictures, ("PNG", "JPEG"), options.max_value)
   labels = np.array(reading.labels)
   order = np.argsort(labels, kind="stable")
   listed = ", ".join(reading.names[:_MOST_SHOWN])
@@ -67,9 +69,9 @@ def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
   return one._replace(class_names=reading.names)
 
 
-def list_pngs(path: Path) -> list[Path]:
-  """The PNGs of a folder in the order of their names, numbers in them by value."""
-  return sorted(list_files(path, ".png"), key=lambda file: (_natural(file.stem), file.name))
+def list_pictures(path: Path) -> list[Path]:
+  """The pictures of a folder in the order of their names, numbers in them by value."""
+  return sorted(list_files(path, *PICTURES), key=lambda file: (_natural(file.stem), file.name))
 
 
 def find_reading(path: Path, stems: tuple[str, ...]) -> Reading:
@@ -95,14 +97,14 @@ def find_reading(path: Path, stems: tuple[str, ...]) -> Reading:
   if not held:
     reasons = "; ".join(f"{reading.words}: {reading.why}" for reading in readings)
     raise ValueError(
-      f"{path}: the names of its PNGs do not tell their classes ({reasons}). {_SURE}"
+      f"{path}: the names of its pictures do not tell their classes ({reasons}). {_SURE}"
     )
   first = held[0]
   for other in held[1:]:
     if (at := _first_difference(first, other)) is not None:
       raise ValueError(
         f"{path}: the class of a file could be {first.words} ({len(first.names)} classes), or "
-        f"{other.words} ({len(other.names)} classes), which differ at {stems[at][:60]}.png. {_SURE}"
+        f"{other.words} ({len(other.names)} classes), which differ at {stems[at][:60]}. {_SURE}"
       )
   if first is not letters and letters in held:
     named = dict(zip(first.labels, letters.labels))
@@ -116,7 +118,7 @@ def _numbered(stems: tuple[str, ...], rule: re.Pattern, words: str) -> Reading:
   found = [rule.findall(stem) for stem in stems]
   odd = next((row for row, numbers in enumerate(found) if len(numbers) != 1), None)
   if odd is not None:
-    return Reading(words, None, why=f"{stems[odd][:60]}.png has {len(found[odd]) or 'none'}")
+    return Reading(words, None, why=f"{stems[odd][:60]} has {len(found[odd]) or 'none'}")
   labels = tuple(int(numbers[0]) for numbers in found)
   why = _not_whole(labels)
   return Reading(words, None if why else labels, tuple(map(str, sorted(set(labels)))), why)
@@ -136,11 +138,11 @@ def _lettered(stems: tuple[str, ...]) -> Reading:
   words = "the letters of its name"
   found = [_LETTERS.fullmatch(stem) for stem in stems]
   if None in found:
-    return Reading(words, None, why=f"{stems[found.index(None)][:60]}.png has other signs too")
+    return Reading(words, None, why=f"{stems[found.index(None)][:60]} has other signs too")
   forms = [(one[1] is None, one[3] is None) for one in found]
   if len(set(forms)) > 1:
     odd = next(row for row, form in enumerate(forms) if form != forms[0])
-    return Reading(words, None, why=f"{stems[odd][:60]}.png has its numbers elsewhere")
+    return Reading(words, None, why=f"{stems[odd][:60]} has its numbers elsewhere")
   parts = [one[2].rstrip("_- ") for one in found]
   names = tuple(sorted(set(parts)))
   if len(names) < 2:

@@ -25,8 +25,8 @@ class Layout(NamedTuple):
 
 LAYOUTS = {
   "npz": Layout(layouts.read_plain, "npz of images and labels"),
-  "png": Layout(layouts.read_png, "a folder of folders of PNGs"),
-  "png_flat": Layout(named_files.read_set, "a folder of PNGs whose names carry the class"),
+  "png": Layout(layouts.read_png, "a folder of folders of PNGs or JPEGs"),
+  "png_flat": Layout(named_files.read_set, "a folder of PNGs or JPEGs whose names carry the class"),
   "huggingface": Layout(huggingface.read_set, "parquet or Arrow of Hugging Face's datasets"),
   "dc": Layout(layouts.read_dc, "DatasetCondensation's res_*.pt (DC, DSA, DM)"),
   "mtt": Layout(layouts.read_mtt, "images_best.pt and labels_best.pt (MTT, TESLA, DATM)"),
@@ -82,7 +82,7 @@ def find_layout(path: Path) -> str:
       return "png"
     if huggingface_folder.is_folder(path):
       return "huggingface"
-    if named_files.list_pngs(path):
+    if named_files.list_pictures(path):
       return "png_flat"
     raise _unknown(path, f"a folder without {', '.join(_IN_FOLDER)}, CLASS/*.png, *.png or parquet")
   with path.open("rb") as file:

@@ -1,0 +1,1 @@
+"""What makes the tables of the results and the pages of the reference."""
