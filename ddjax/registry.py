@@ -8,6 +8,8 @@ from ddjax.data.facts import get_facts
 from ddjax.data.load import RealData
 from ddjax.distillers.coreset import make_coreset
 from ddjax.distillers.dm import make_dm
+from ddjax.distillers.dp_dm import make_dp_dm
+from ddjax.distillers.dp_kip import make_dp_kip
 from ddjax.distillers.dsa import make_dsa
 from ddjax.distillers.frepo import make_frepo
 from ddjax.distillers.idc import make_idc
@@ -29,6 +31,8 @@ DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "datm": make_mtt,
   "dc": make_dsa,
   "dm": make_dm,
+  "dp_dm": make_dp_dm,
+  "dp_kip": make_dp_kip,
   "dsa": make_dsa,
   "frepo": make_frepo,
   "idc": make_idc,

@@ -149,6 +149,9 @@ class Distiller(NamedTuple):
     step_bytes: memory that a step needs besides the data and its networks, where that is known.
     remarks: sentences for the log, on what the method chose itself.
     advice: what to try where a metric is not finite, a sentence.
+    guarantee: of differential privacy, plain numbers and sentences, see
+      `ddjax.privacy.guarantee.record`; None without one. Then metrics, too, tell of real examples
+      through noise alone.
   """
 
   init: InitFn
@@ -167,6 +170,7 @@ class Distiller(NamedTuple):
   step_bytes: int = 0
   remarks: tuple[str, ...] = ()
   advice: str = "A smaller outer.learning_rate may help."
+  guarantee: Mapping[str, Any] | None = None
 
 
 class Models(NamedTuple):

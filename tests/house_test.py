@@ -11,8 +11,8 @@ _MOST_LINES = 400
 _ROOMS = (
   "__init__", "main", "commands", "api", "results", "tasks", "errors", "study", "overview",
   "stages", "registry", "distillers", "evaluators", "experts", "fitting", "kernels", "models",
-  "config", "attacks", "augment", "statistics", "training", "io", "compilation", "data", "plots",
-  "files", "memory", "random_streams", "backend", "costs", "wording", "types",
+  "privacy", "config", "attacks", "augment", "statistics", "training", "io", "compilation", "data",
+  "plots", "files", "memory", "random_streams", "backend", "costs", "wording", "types",
 )  # fmt: skip
 """Folders and single files of ddjax/: each imports from those after it alone."""
 
@@ -26,8 +26,8 @@ _TESTED_BY = {  # what has no test file of its own name: through what uses it
   "bad_input_test.py": ("config/command_line.py", "errors.py", "main.py"),
   "config/arguments_test.py": ("config/tables.py",),
   "configs_test.py": (
-    "config/audit.py", "config/compare.py", "config/groups.py", "config/matching.py",
-    "config/read.py", "registry.py", "tasks/registry.py",
+    "config/audit.py", "config/compare.py", "config/groups.py", "config/guarantee.py",
+    "config/matching.py", "config/read.py", "registry.py", "tasks/registry.py",
   ),
   "data/load_test.py": ("data/source.py",),
   "data/own_test.py": ("data/folders.py", "data/interpret.py"),

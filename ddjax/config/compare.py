@@ -44,9 +44,20 @@ _FREE_FIELDS = (
 )
 
 
+_SECRET = "guarantee.noise_seed"
+"""Of a private set: it is not shown."""
+
+
 def plain(config: ConfigDict) -> dict[str, Any]:
   """The config as JSON types: nested dicts, lists, numbers, strings and None."""
   return json.loads(config.to_json_best_effort())
+
+
+def published(config: Mapping[str, Any]) -> dict[str, Any]:
+  """A plain config without the seed of a private set's noise, which is a secret."""
+  if "guarantee" not in config:
+    return dict(config)
+  return {**config, "guarantee": {**config["guarantee"], "noise_seed": None}}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -64,7 +75,8 @@ def trajectory_fields(config: Mapping[str, Any]) -> dict[str, Any]:
   """The flat fields, of a plain config, that alter what a distillation computes."""
   flat = flatten(config)
   free: list[str] = [*_FREE_FIELDS]
-  if flat.get("outer.schedule", "constant") == "constant":
+  is_constant = flat.get("outer.schedule", "constant") == "constant"
+  if is_constant and "guarantee.epsilon" not in flat:  # noise is found for the whole length
     free.append("outer.num_steps")
   if flat.get("task") == "experts":  # a buffer is extended; what it is of, it knows itself
     free += ["experts.num_experts", "outer", "synthetic"]
@@ -81,8 +93,14 @@ def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
   A field that one of the configs does not know counts as None, which is how new options are off.
   """
   old_fields, new_fields = trajectory_fields(old), trajectory_fields(new)
+
+  def change(name: str) -> str:
+    if name == _SECRET:
+      return "another one"
+    return f"{old_fields.get(name)!r} -> {new_fields.get(name)!r}"
+
   return [
-    f"{name}: {old_fields.get(name)!r} -> {new_fields.get(name)!r}"
+    f"{name}: {change(name)}"
     for name in sorted(old_fields.keys() | new_fields.keys())
     if old_fields.get(name) != new_fields.get(name)
   ]

@@ -7,6 +7,7 @@ class-balanced target batch that is drawn anew each step.
 """
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,92 @@ from ddjax.distillers import synthetic
 from ddjax.distillers.updates import Optimisers, make_schedule
 from ddjax.kernels.architectures import POOLED
 from ddjax.kernels.blocked import make_blocked_kernel
-from ddjax.kernels.ridge import Targets, advice, check_ridge, kernel_ridge_loss
+from ddjax.kernels.ridge import KernelFn, Targets, advice, check_ridge, kernel_ridge_loss
 from ddjax.training.parallel import mean_across, own_rows
-from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
+from ddjax.types import (
+  Array,
+  DatasetInfo,
+  DataSplit,
+  DistilledSet,
+  Distiller,
+  DistillState,
+  Synthetic,
+)
+
+
+class Parts(NamedTuple):
+  """What KIP and its private form have in common.
+
+  Attributes:
+    kernel_fn: (x1 f[n1 h w c], x2 f[n2 h w c]) -> f[n1 n2].
+    ridge: relative to the mean diagonal.
+    optimisers: Adam on the images, and on the labels where they are learned.
+    augmentation: of target examples.
+    dtype: of the support set and its kernel.
+    ipc: images per class.
+    init_kind: how they begin.
+    info: of the data set.
+  """
+
+  kernel_fn: KernelFn
+  ridge: float
+  optimisers: Optimisers
+  augmentation: targets.TargetAugmentation
+  dtype: jnp.dtype
+  ipc: int
+  init_kind: str
+  info: DatasetInfo
+
+  def start(self, rng: Array, data: DataSplit) -> Synthetic:
+    """The support set at step 0."""
+    start = synthetic.init_synthetic(
+      rng, data, self.info, ipc=self.ipc, init=self.init_kind, is_centred=True
+    )
+    return jax.tree.map(lambda leaf: leaf.astype(self.dtype), start)
+
+  def draw_augmentation(self, rng: Array, count: int) -> targets.Draws | None:
+    """Draws for so many examples; None where nothing is augmented."""
+    if not self.augmentation.is_active:
+      return None
+    return targets.draw(rng, count, self.info.image_shape[-1], self.augmentation)
+
+  def take(
+    self, data: DataSplit, index: Array, draws: targets.Draws | None, weights: Array
+  ) -> Targets:
+    """The target examples of rows i32[b] of the real set, with weights [b]."""
+    options = targets.TargetAugmentation() if draws is None else self.augmentation
+    images = targets.take_augmented(data, index, draws, options)
+    num_classes = self.info.num_classes
+    labels = jnp.eye(num_classes, dtype=self.dtype)[data.labels[index]] - 1 / num_classes
+    return Targets(images.astype(self.dtype), labels, weights.astype(self.dtype))
+
+
+def read_parts(config: ConfigDict, info: DatasetInfo) -> Parts:
+  """Reads and checks `synthetic`, `kernel`, `ridge`, `augment`, and the rates of `outer`.
+
+  Raises:
+    ValueError: for impossible settings, naming them.
+  """
+  outer = config.outer
+  augmentation = targets.TargetAugmentation(**config.augment)
+  dtype = jnp.dtype(precision_of(config).kernels)
+  synthetic.check_init(config.synthetic.init, config.synthetic.ipc)
+  targets.check_augmentation(augmentation, info.image_shape)
+  check_ridge(config.ridge)
+  learn_labels = config.synthetic.learn_labels
+  return Parts(
+    kernel_fn=make_blocked_kernel(config, info.image_shape),
+    ridge=config.ridge,
+    optimisers=Optimisers(
+      optax.adam(make_schedule(outer.learning_rate, outer)),
+      optax.adam(make_schedule(outer.label_learning_rate, outer)) if learn_labels else None,
+    ),
+    augmentation=augmentation,
+    dtype=dtype,
+    ipc=config.synthetic.ipc,
+    init_kind=config.synthetic.init,
+    info=info,
+  )
 
 
 def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
@@ -31,16 +115,7 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
   Raises:
     ValueError: for a batch that the classes do not divide, and other impossible settings.
   """
-  outer, batch_size = config.outer, target_batch_size(config, info)
-  ipc, init_kind = config.synthetic.ipc, config.synthetic.init
-  learn_labels = config.synthetic.learn_labels
-  num_classes = info.num_classes
-  augmentation = targets.TargetAugmentation(**config.augment)
-  dtype = jnp.dtype(precision_of(config).kernels)
-  ridge = config.ridge
-  synthetic.check_init(init_kind, ipc)
-  targets.check_augmentation(augmentation, info.image_shape)
-  check_ridge(ridge)
+  batch_size, num_classes = target_batch_size(config, info), info.num_classes
   if batch_size < 1 or batch_size % num_classes:
     raise ValueError(
       f"outer.target_batch_size={batch_size} must be a positive multiple of the {num_classes} "
@@ -51,35 +126,24 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
       f"outer.target_batch_size={batch_size} is more than the {info.num_train} train examples of "
       f"{info.name}."
     )
-  kernel_fn = make_blocked_kernel(config, info.image_shape)
-  optimisers = Optimisers(
-    optax.adam(make_schedule(outer.learning_rate, outer)),
-    optax.adam(make_schedule(outer.label_learning_rate, outer)) if learn_labels else None,
-  )
-  identity = jnp.eye(num_classes, dtype=dtype)
+  parts = read_parts(config, info)
+  optimisers = parts.optimisers
 
   def init(rng, data) -> DistillState:
     init_rng, step_rng = jax.random.split(rng)
-    start = synthetic.init_synthetic(init_rng, data, info, ipc=ipc, init=init_kind, is_centred=True)
-    start = jax.tree.map(lambda leaf: leaf.astype(dtype), start)
+    start = parts.start(init_rng, data)
     return DistillState(jnp.int32(0), step_rng, start, optimisers.init(start))
 
   def draw_targets(rng, data) -> Targets:
     """This device's rows of the target batch of one step."""
     index_rng, augment_rng = jax.random.split(rng)
     index = draw_class_balanced(index_rng, data, batch_size // num_classes).T.reshape(-1)
-    if not augmentation.is_active:
-      options, draws = targets.TargetAugmentation(), None
-    else:
-      options = augmentation
-      draws = targets.draw(augment_rng, batch_size, info.image_shape[-1], augmentation)
+    draws = parts.draw_augmentation(augment_rng, batch_size)
     index, draws = own_rows((index, draws), axis_name)
-    images = targets.take_augmented(data, index, draws, options)
-    labels = identity[data.labels[index]] - 1 / num_classes
-    return Targets(images.astype(dtype), labels, data.mask[index].astype(dtype))
+    return parts.take(data, index, draws, data.mask[index])
 
   def loss_fn(support: Synthetic, batch: Targets, total_weight: Array):
-    return kernel_ridge_loss(kernel_fn, support, batch, ridge, total_weight)
+    return kernel_ridge_loss(parts.kernel_fn, support, batch, parts.ridge, total_weight)
 
   def step(state: DistillState, data, shard):
     del shard  # the rows are this device's by its place on the axis
@@ -92,14 +156,16 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     metrics = {"loss": loss, "accuracy": aux["accuracy"], **norms}
     return state.replace(step=state.step + 1, synthetic=new, opt_state=opt_state), metrics
 
-  def extract(state: DistillState) -> DistilledSet:
-    images, labels = state.synthetic.images, state.synthetic.labels
-    return DistilledSet(images.astype(jnp.float32), labels.astype(jnp.float32))
-
   sizes = {"outer.target_batch_size": batch_size}
   return Distiller(
-    init, step, extract, label_kind="centred", batch_sizes=sizes, advice=advice(ridge)
+    init, step, extract, label_kind="centred", batch_sizes=sizes, advice=advice(parts.ridge)
   )
+
+
+def extract(state: DistillState) -> DistilledSet:
+  """The support set, in float32."""
+  images, labels = state.synthetic.images, state.synthetic.labels
+  return DistilledSet(images.astype(jnp.float32), labels.astype(jnp.float32))
 
 
 def target_batch_size(config: ConfigDict, info: DatasetInfo) -> int:

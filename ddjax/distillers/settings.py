@@ -84,8 +84,7 @@ def read_settings(
   check_init(chosen, inits)
   check_positive(outer, "real_batch_size")
   network = build_network(config, info)
-  has_statistics = "batch_stats" in _shapes(network, info)
-  is_shared = shares_embeddings and config.shares_draws and not has_statistics
+  is_shared = shares_embeddings and config.shares_draws and not has_statistics(network, info)
   row_devices, replica_devices = _shares(config, axis_name)
   replicas = config.num_replicas // replica_devices
   real_rows = -(-outer.real_batch_size // row_devices) * (1 if is_shared else replicas)
@@ -134,6 +133,11 @@ def build_network(config: ConfigDict, info: DatasetInfo) -> nn.Module:
   network = build(config.network.name, num_classes=info.num_classes, width=width, dtype=dtype)
   _shapes(network, info)
   return network
+
+
+def has_statistics(network: nn.Module, info: DatasetInfo) -> bool:
+  """Whether the network has batch norm, whose statistics are of images."""
+  return "batch_stats" in _shapes(network, info)
 
 
 def _shapes(network: nn.Module, info: DatasetInfo) -> Any:

@@ -15,6 +15,7 @@ _BASELINES = {
   "herding_": "herding",
   "k_center_": "k-centre",
   "k_means_": "k-means",
+  "private_random_": "private random set",
   "full_": "full set",
   "held_out_": "held-out images",
 }
@@ -27,6 +28,7 @@ _GAINS = {
   "gain_over_herding_": "herding",
   "gain_over_k_center_": "k-centre",
   "gain_over_k_means_": "k-means",
+  "gain_over_private_random_": "private random set",
 }
 NUM_HEADLINES = 3
 """How many figures of a report stand for it, where the report itself names none."""

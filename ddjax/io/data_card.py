@@ -58,6 +58,7 @@ def render(
     preprocessing=_preprocessing(info["preprocessing"]),
     origin=[(key, _escaped(str(value))) for key, value in origin],
     remarks=[_escaped(remark) for remark in info.get("remarks", ())],
+    guarantee=[_escaped(line) for line in (info.get("guarantee") or {}).get("sentences", ())],
     rows=[
       (f"{name}{suffix}", table)
       for suffix, one in measured.items()

@@ -20,6 +20,7 @@ _SETS = {
   "herding_": "herding",
   "k_center_": "k-centre",
   "k_means_": "k-means",
+  "private_random_": "private random set",
   "full_": "full set",
 }
 

@@ -46,7 +46,8 @@ def networks_of_splits(job: Job) -> np.ndarray:
 def distillations(job: Job) -> np.ndarray:
   """The most that the distillations of shadow runs take, experts apart."""
   own = shadow_config(job.config, job.config.privacy)
-  is_coreset = not (job.distiller.image_passes or job.distiller.batch_sizes)
+  method = job.distiller
+  is_coreset = not (method.image_passes or method.batch_sizes or method.guarantee)
   if is_coreset:  # chosen in no time
     return np.zeros(3)
   num_steps = job.distiller.num_steps or own.outer.num_steps

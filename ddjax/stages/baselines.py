@@ -14,6 +14,7 @@ from ddjax.data import cache
 from ddjax.data.batches import standardise
 from ddjax.distillers import synthetic
 from ddjax.distillers.coreset import make_coreset
+from ddjax.privacy.baseline import noised_means
 from ddjax.random_streams import stream
 from ddjax.stages.prepare import Job
 from ddjax.types import DistilledSet
@@ -83,6 +84,36 @@ def _choose(job: Job, config: ConfigDict, name: str) -> dict[str, np.ndarray]:
     state = advance(state, data, min(10, distiller.num_steps - int(state.step)))
   chosen = jax.device_get(distiller.extract(state))
   return {"images": chosen.images, "labels": chosen.labels}
+
+
+def private_random(
+  job: Job, distilled: DistilledSet, labels: np.ndarray | None = None
+) -> dict[str, DistilledSet]:
+  """{"private_random": noised class means f32[1 n h w c]} beside a set with a guarantee, else {}.
+
+  They have the epsilon and delta of the set, and a budget of their own: no run publishes them, only
+  their figures.
+
+  Args:
+    job: the run.
+    distilled: the set, whose `info` holds its guarantee.
+    labels: as in `random_subsets`.
+  """
+  guarantee = (distilled.info or {}).get("guarantee")
+  if not guarantee:
+    return {}
+  real, ipc = job.real, job.config.synthetic.ipc
+  words = np.asarray(jax.random.key_data(stream(job.config.seed, "private random set")))
+  pixels = noised_means(
+    real.train_images, real.train_labels, real.info.num_classes, ipc, real.max_value,
+    epsilon=guarantee["epsilon"], delta=guarantee["delta"], seed=words.tolist(),
+  )  # fmt: skip
+  is_centred = job.distiller.label_kind == "centred"
+  images = np.asarray(real.preprocessing.forward(jnp.asarray(pixels)))
+  own = np.asarray(synthetic.one_hot_labels(real.info.num_classes, ipc, is_centred))
+  kept = np.ones(len(own), bool) if labels is None else first_of_each_class(labels, ipc)
+  info = {"label_kind": job.distiller.label_kind}
+  return {"private_random": DistilledSet(images[None, kept], own[None, kept], info)}
 
 
 def random_subsets(job: Job, labels: np.ndarray | None = None) -> DistilledSet:

@@ -102,11 +102,13 @@ def set_info(job: Job, learning_rates: tuple[float, ...] | None = None) -> dict[
     job: the run.
     learning_rates: the learned ones, one for each set; None where the method learns none.
   """
-  return {
+  info = {
     "label_kind": job.distiller.label_kind,
     "decode_factor": job.distiller.decode_factor,
     "learning_rate": learning_rates,
   }
+  guarantee = job.distiller.guarantee
+  return info if guarantee is None else info | {"guarantee": guarantee}
 
 
 def initial_set(job: Job) -> DistilledSet:
@@ -116,7 +118,7 @@ def initial_set(job: Job) -> DistilledSet:
 
 def save(job: Job, distilled: DistilledSet, step: int, folder: pathlib.Path) -> None:
   """Saves replica 0 in `folder` and the others in `folder/replica_1`, ..."""
-  config = compare.plain(job.config)
+  config = compare.published(compare.plain(job.config))
   rates = distilled.learning_rate
   for replica in range(len(distilled.images)):
     info = {

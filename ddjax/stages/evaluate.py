@@ -105,7 +105,7 @@ def evaluate(
   is_balanced = len(distilled.labels[0]) == job.config.synthetic.ipc * job.real.info.num_classes
   labels = None if is_balanced else distilled.labels[0]
   sets = {"distilled": distilled, "random_subset": baselines.random_subsets(job, labels)}
-  sets |= baselines.coresets(job, labels)
+  sets |= baselines.coresets(job, labels) | baselines.private_random(job, distilled, labels)
   if initial is not None:
     sets["initial"] = initial
   if chosen is not None:
@@ -240,6 +240,7 @@ def evaluate_saved(
       then used again.
   """
   names = ("label_kind", "learning_rate", "decode_factor", "step", "member_hash", "real_data_hash")
+  names += ("guarantee",)
   info = {name: distilled.info.get(name) for name in names}
   batch = DistilledSet(distilled.images[None], distilled.labels[None], info)
   planned = planned or plan(job)

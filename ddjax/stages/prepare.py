@@ -15,6 +15,7 @@ from ddjax.config.check import check_numbers
 from ddjax.config.precision import precision_of
 from ddjax.data.load import RealData, load_real_data, make_data_split
 from ddjax.io.distilled import load_distilled
+from ddjax.privacy.guarantee import check_config
 from ddjax.random_streams import replica_streams, stream
 from ddjax.training import parallel, trainer
 from ddjax.types import Array, DataSplit, DistilledSet, Distiller, DistillState
@@ -74,6 +75,8 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
   num_replicas = config.num_replicas if config.num_replicas > 1 else 0
   layout = parallel.make_layout(config.num_devices, num_replicas, config.shares_draws)
   distiller = make(config, real.info, axis_name=layout.axis_name)
+  for warning in (distiller.guarantee or {}).get("warnings", ()):
+    logging.warning("%s", warning)
   parallel.check_divides(layout, distiller.batch_sizes)
   mask = draw_member_masks(config, real)
   data = parallel.replicate(make_data_split(real, mask, _saved_start(config, real)), layout)
@@ -211,7 +214,8 @@ def prepare_real(
 
 
 def load(config: ConfigDict) -> RealData:
-  """The real set of a config."""
+  """The real set of a config, whose settings must not break a guarantee that it gives."""
+  check_config(config)
   return load_real_data(config.data)
 
 

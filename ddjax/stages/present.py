@@ -107,7 +107,7 @@ def present(
     "workdir": str(job.workdir),
     "data_fingerprint": job.real.fingerprint,
     "data_version": job.real.version,
-    "config": compare.plain(config),
+    "config": compare.published(compare.plain(config)),
     "versions": versions(),
     "hardware": prepare.hardware(job.layout),
     **run,

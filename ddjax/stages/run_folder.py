@@ -159,7 +159,7 @@ class RunFolder:
       report = self.read_json(REPORT_NAME)
       if report is None:
         return None
-      old, new = dict(report["run"]["config"]), dict(config)
+      old, new = dict(report["run"]["config"]), compare.published(config)
     except (RunFolderError, AttributeError, KeyError, TypeError, ValueError) as error:
       logging.warning("%s is damaged (%s); it is made again.", self.path / REPORT_NAME, error)
       return None

@@ -35,7 +35,7 @@ from ddjax.training.progress import Progress
 from ddjax.types import DistilledSet, Models
 
 PREDICTORS = ("networks", "kernel")
-_TRAINED_ON_KERNELS = ("kip", "label_solve")
+_TRAINED_ON_KERNELS = ("kip", "dp_kip", "label_solve")
 _DRAW_TARGETS = ("kip", "frepo")
 """Methods whose target batch must not be larger than the pool."""
 
@@ -133,6 +133,9 @@ def run_shadows(
   pool = make_pool(real, own.data, settings.max_examples)
   if own.method in _DRAW_TARGETS and own.outer.target_batch_size > pool.info.num_train:
     own.outer.target_batch_size = 0  # as large as the pool allows
+  if own.method == "dp_kip":
+    num_members = int(own.member_fraction * pool.info.num_train)
+    own.outer.target_batch_size = min(own.outer.target_batch_size, num_members)
   if own.synthetic.ipc != config.synthetic.ipc:
     logging.warning(
       "Splits are distilled at privacy.ipc=%d by the rates and steps of synthetic.ipc=%d.",

@@ -31,7 +31,10 @@ def kernel_stages(job: Job) -> dict[str, np.ndarray]:
   config, info = job.config, job.real.info
   num_support = config.synthetic.ipc * info.num_classes
   of_pairs = functools.partial(pairs_cost, job)
-  batch = job.distiller.batch_sizes["outer.target_batch_size"]
+  sizes = job.distiller.batch_sizes
+  batch = sizes.get("outer.target_batch_size") or config.outer.target_batch_size
+  if job.distiller.guarantee:  # each example goes back through the support set's own kernel
+    batch *= num_support + 1
   step_pairs = (batch + num_support) * num_support * config.num_replicas
   predict_pairs = (len(job.real.test_labels) + num_support) * num_support
   num_looks = len(curve_steps(config.curve.steps, job.num_steps))

@@ -24,6 +24,7 @@ UNITS = {
   "herding": "herding coreset",
   "k_center": "k-centre coreset",
   "k_means": "k-means coreset",
+  "private_random": "private random set",
   "full": "full set",
 }
 """What one group of a set's models is. Sets with the same units are resampled together."""
@@ -34,6 +35,7 @@ GAINS = {
   "herding": "gain_over_herding",
   "k_center": "gain_over_k_center",
   "k_means": "gain_over_k_means",
+  "private_random": "gain_over_private_random",
 }
 """{baseline: what a report calls the paired difference from it}."""
 

@@ -9,11 +9,13 @@ from ddjax.study.records import Record
 
 NAMES = {
   "kip": "KIP",
+  "dp_kip": "DP-KIP",
   "label_solve": "Label Solve",
   "datm": "DATM",
   "dc": "DC",
   "dsa": "DSA",
   "dm": "DM",
+  "dp_dm": "DP-DM",
   "idc": "IDC",
   "mtt": "MTT",
   "ncfm": "NCFM",

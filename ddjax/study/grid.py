@@ -23,7 +23,7 @@ SHARED = (
 )  # fmt: skip
 """Groups of the study's config that all cells take as they are: they are judged alike."""
 
-_KERNEL_METHODS = ("kip", "label_solve")
+_KERNEL_METHODS = ("kip", "dp_kip", "label_solve")
 _DRAW_TARGETS = ("kip", "frepo")
 """Methods whose target batch must not be larger than the train set."""
 

@@ -154,6 +154,21 @@ def own_rows(tree: Any, axis_name: str | None) -> Any:
   return jax.tree.map(part, tree)
 
 
+def own_filled_rows(tree: Any, axis_name: str | None) -> Any:
+  """`own_rows` of leading axes of any length: zeros fill them up to a multiple of the devices."""
+  shards = num_shards(axis_name)
+
+  def filled(leaf):
+    return jnp.pad(leaf, [(0, -leaf.shape[0] % shards)] + [(0, 0)] * (leaf.ndim - 1))
+
+  return own_rows(jax.tree.map(filled, tree), axis_name)
+
+
+def sum_across(tree: Any, axis_name: str | None) -> Any:
+  """Sum of every leaf over the devices; the identity where `axis_name` is None."""
+  return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
 def replicate(tree: Any, layout: Layout) -> Any:
   """Places every leaf on every device, once; later calls find it there."""
   sharding = NamedSharding(layout.mesh, PartitionSpec())

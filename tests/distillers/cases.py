@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 import numpy as np
 import optax
 
-from configs import coreset, datm, dc, dm, dsa, frepo, idc, mtt, ncfm
+from configs import coreset, datm, dc, dm, dp_dm, dp_kip, dsa, frepo, idc, mtt, ncfm
 from ddjax.config import groups
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.models.build import build
@@ -86,6 +86,30 @@ CASES = [
       "outer.real_batch_size": 8,
     },
     None,  # it begins where DM leads to
+    is_slow=True,
+  ),
+  # A little noise, so that the loss falls; its own loss is against noised means.
+  Case(
+    "dp_dm",
+    "dp_dm",
+    _SMALL | {"outer.learning_rate": 4.0, "guarantee.epsilon": 1000.0, "guarantee.clip_norm": 3.0},
+    0.9,
+  ),
+  # Its metrics have no loss, which would be of real examples without noise.
+  Case("dp_kip", "dp_kip", {}, None),
+  Case(
+    "dp_kip every option",
+    "dp_kip",
+    {
+      "synthetic.learn_labels": True,
+      "outer.schedule": "cosine",
+      "outer.target_batch_size": 64,
+      "augment.fraction": 0.5,
+      "augment.max_shift": 1,
+      "memory_budget_gb": 1e-3,
+      "guarantee.noise_seed": 2**63 + 5,
+    },
+    None,
     is_slow=True,
   ),
   Case("dsa", "dsa", _SMALL | {"outer.outer_loop": 2, "outer.inner_loop": 1}, 0.9),
@@ -187,15 +211,9 @@ CASES = [
   ),
 ]
 _CONFIGS = {
-  "datm": datm,
-  "dc": dc,
-  "dm": dm,
-  "dsa": dsa,
-  "frepo": frepo,
-  "idc": idc,
-  "mtt": mtt,
-  "ncfm": ncfm,
-}
+  "datm": datm, "dc": dc, "dm": dm, "dp_dm": dp_dm, "dp_kip": dp_kip, "dsa": dsa, "frepo": frepo,
+  "idc": idc, "mtt": mtt, "ncfm": ncfm,
+}  # fmt: skip
 
 
 def make_config(case: Case) -> ConfigDict:
