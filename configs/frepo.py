@@ -53,8 +53,6 @@ _RECIPES = {
     network="frepo_convnet(depth=2,norm=none)",
     evaluation_network="frepo_convnet(depth=2,norm=none)",
   ),
-  ("digits", 1): dict(),
-  ("digits", 10): dict(width=16),
   ("mnist", None): dict(
     num_steps=1000,
     learning_rate=1e-2,

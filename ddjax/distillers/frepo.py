@@ -15,6 +15,7 @@ at every step instead of by epochs, and a pool network whose set is larger than 
 through it by epochs.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -184,6 +185,7 @@ def make_frepo(config: ConfigDict, info: DatasetInfo, axis_name: str | None = No
     remarks=(
       f"{num_networks} networks, each begun anew after more than {pool_settings.online_steps} "
       f"updates; {batch_size} real examples and {num_support} prototypes a step.",
+      *_of_features(network, info, num_support),
     ),
     advice=advice(ridge),
   )
@@ -219,6 +221,19 @@ def _check_pool(pool: ConfigDict) -> None:
   if pool.num_networks < 1:
     raise ValueError(f"pool.num_networks={pool.num_networks} must be at least 1.")
   settings.check_positive(pool, "online_steps", "learning_rate", "batch_size", called="pool")
+
+
+def _of_features(network: Any, info: DatasetInfo, num_support: int) -> tuple[str, ...]:
+  """What to say of a network with so few features that their kernel has no full rank."""
+  image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
+  apply = functools.partial(network.init_with_output, return_features=True)
+  (_, features), _ = jax.eval_shape(apply, jax.random.key(0), image)
+  if features.shape[1] >= num_support:
+    return ()
+  return (
+    f"The network has {features.shape[1]} features, fewer than the {num_support} prototypes: the "
+    "regression leans on its ridge alone. A larger network.width may help.",
+  )
 
 
 def _make_training(pool: ConfigDict, network: Any, num_images: int, info: DatasetInfo):

@@ -273,3 +273,13 @@ def test_a_batch_size_of_zero_is_as_large_as_the_data_allow():
   sizes = {64: 64, 61: 56, 5: 5, 1437: 1024}
   for num_train, size in sizes.items():
     assert target_batch_size(config, info._replace(num_train=num_train)) == size
+
+
+def test_a_network_with_fewer_features_than_prototypes_is_named():
+  def remarks(width):
+    return make_distiller(Case("", "frepo", {"network.name": "mlp", "network.width": width}))[
+      0
+    ].remarks
+
+  assert len(remarks(8)) == 1
+  assert "has 7 features, fewer than the 8 prototypes" in remarks(7)[1]
