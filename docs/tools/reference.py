@@ -19,6 +19,7 @@ ROOMS = {
   "study": "A grid of runs: cells, workers, tables, the page.",
   "stages": "The steps that tasks share.",
   "distillers": "The methods.",
+  "privacy": "Differential privacy of a distillation.",
   "evaluators": "An axis of the evaluation each.",
   "experts": "Expert trajectories.",
   "fitting": "Networks trained on a set.",

@@ -42,7 +42,7 @@ _NUMBERS = ("num_processes", "process_number")
 _GROUPS = {
   "data", "outer", "synthetic", "kernel", "trainer", "curve", "network", "experts", "coreset",
   "privacy", "robustness", "fairness", "features", "foreign", "accuracy_evaluation",
-  "kernel_evaluation", "matching", "mix", "axes", "slurm",
+  "kernel_evaluation", "matching", "mix", "axes", "slurm", "guarantee", "pool",
 }  # fmt: skip
 _NO_FIELDS = (".py", ".npz", ".pt", ".json", ".sh", "data.mask")
 """Ends of spans that look like a field and are none."""
