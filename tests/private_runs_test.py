@@ -97,6 +97,19 @@ def test_the_secret_stands_in_the_config_of_the_run_alone(finished):
   assert info["guarantee"]["has_secret_noise_seed"]
 
 
+def test_no_hash_of_the_real_images_is_published(finished):
+  real = load(_config())
+  holders = {
+    path.relative_to(finished[0]).parts[0]
+    for path in finished[0].rglob("*")
+    if path.is_file() and real.fingerprint.encode() in path.read_bytes()
+  }
+  assert holders <= {"report.json", "report.html"}  # which the guarantee does not cover
+  for path in (finished[0], finished[0] / "distilled" / "steps" / "00000000"):
+    info = ddjax.load(path).info
+    assert info["real_data_hash"] is None and info["member_hash"] is None
+
+
 def test_a_finished_run_with_a_secret_is_found_finished(finished, caplog):
   before = (finished[0] / "report.json").stat().st_mtime_ns
   distill.run(_config(), finished[0])

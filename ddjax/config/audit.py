@@ -22,8 +22,8 @@ def privacy(is_full: bool = False) -> ConfigDict:
       num_steps=0,  # of the distillations; 0: as many as the set's, but see max_steps
       # By method, the most steps of the splits' distillations; 0: no limit. These are
       # what two cores do in two minutes for digits; a report says where one cut a distillation.
-      max_steps=dict.fromkeys(("dc", "dsa", "dm", "idc", "kip", "mtt"), 0)
-      | ({} if is_full else dict(dc=50, dsa=50, idc=50, mtt=20)),
+      max_steps=dict.fromkeys(("dc", "dsa", "dm", "frepo", "idc", "kip", "mtt", "ncfm"), 0)
+      | ({} if is_full else dict(dc=50, dsa=50, frepo=100, idc=50, mtt=20, ncfm=50)),
       max_experts=0 if is_full else 2,  # of each split's own, likewise
       predictor="",  # networks, kernel; "": the kernel for KIP and Label Solve
       num_networks=1,  # of each split, whose log-probabilities are averaged

@@ -199,8 +199,8 @@ def record(guarantee: Guarantee, covered: str) -> dict[str, Any]:
     f"Covered: {covered} With it, all steps of the distillation, its snapshots and its metrics.",
     "Not covered: the number of examples and of classes and the shape of images, which count as "
     "public; the choice of settings; how the data were cut to this train split; test and "
-    "validation examples; and the figures and pictures of a report, such as those of random real "
-    "subsets, of networks on the full set, and of audits.",
+    "validation examples; and the files of a report, its figures in a card too, such as those of "
+    "random real subsets, of networks on the full set, of audits, and its hash of the data.",
     "Numbers are float32 and the noise comes from a seed: this is no cryptographic guarantee.",
   ]
   if one.num_sets > 1:

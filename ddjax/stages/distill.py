@@ -120,6 +120,7 @@ def save(job: Job, distilled: DistilledSet, step: int, folder: pathlib.Path) -> 
   """Saves replica 0 in `folder` and the others in `folder/replica_1`, ..."""
   config = compare.published(compare.plain(job.config))
   rates = distilled.learning_rate
+  is_private = job.distiller.guarantee is not None  # a hash of real images tells who was there
   for replica in range(len(distilled.images)):
     info = {
       **set_info(job),
@@ -129,8 +130,8 @@ def save(job: Job, distilled: DistilledSet, step: int, folder: pathlib.Path) -> 
       "seed": job.config.seed + replica,
       "step": step,
       "learning_rate": None if rates is None else float(rates[replica]),
-      "member_hash": member_hash(job.data.mask, replica),
-      "real_data_hash": job.real.fingerprint,
+      "member_hash": None if is_private else member_hash(job.data.mask, replica),
+      "real_data_hash": None if is_private else job.real.fingerprint,
       "class_names": list(job.real.class_names),
       "config": config,
     }

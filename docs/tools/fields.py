@@ -33,6 +33,7 @@ GROUPS = (  # (file, function, prefix of its fields, title), in the order of the
   ("ddjax/config/groups.py", "matching", "", "DC, DSA, DM and IDC"),
   ("ddjax/config/matching.py", "make_gradient_config", "", "DC and DSA besides"),
   ("configs/dm.py", "get_config", "", "DM besides"),
+  ("ddjax/config/guarantee.py", "guarantee", "guarantee.", "DP-KIP and DP-DM besides"),
   ("configs/idc.py", "get_config", "", "IDC besides"),
   ("ddjax/config/groups.py", "trajectories", "", "MTT"),
   ("ddjax/config/groups.py", "experts", "experts.", "Experts"),

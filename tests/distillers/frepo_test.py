@@ -276,10 +276,9 @@ def test_a_batch_size_of_zero_is_as_large_as_the_data_allow():
 
 
 def test_a_network_with_fewer_features_than_prototypes_is_named():
-  def remarks(width):
-    return make_distiller(Case("", "frepo", {"network.name": "mlp", "network.width": width}))[
-      0
-    ].remarks
+  def remarks(width):  # a quarter of the features
+    changes = {"network.name": "mlp", "network.width": width}
+    return make_distiller(Case("", "frepo", changes))[0].remarks
 
-  assert len(remarks(8)) == 1
-  assert "has 7 features, fewer than the 8 prototypes" in remarks(7)[1]
+  assert len(remarks(2)) == 1
+  assert "has 4 features, fewer than the 8 prototypes" in remarks(1)[1]
