@@ -14,8 +14,8 @@ from ddjax.data.pool import make_pool
 from ddjax.io.export import export_set
 from ddjax.stages import shadows
 from ddjax.stages.prepare import load, prepare
-from ddjax.stages.run_folder import RunFolderError
-from ddjax.tasks import distill, evaluate
+from ddjax.stages.run_folder import RunFolderError, default_workdir
+from ddjax.tasks import distill, evaluate, start
 from ddjax.training import trainer
 
 _SECRET = 1234567890123456789
@@ -198,3 +198,14 @@ def test_a_private_set_from_disk_has_its_private_random_set_beside_it(finished, 
   found = json.loads((tmp_path / "report.json").read_text())["reports"]["kernel"]["scalars"]
   before = json.loads((finished[0] / "report.json").read_text())["reports"]["kernel"]["scalars"]
   assert found["private_random_accuracy"] == before["private_random_accuracy"]
+
+
+def test_neither_a_dry_run_nor_the_name_of_the_folder_tells_the_secret(capsys):
+  config = _config()
+  start.start(config, dry_run=True, overridden=["guarantee.noise_seed"])
+  text = capsys.readouterr().out
+  assert str(_SECRET) not in text and "(set, and not shown)" in text
+  assert config.guarantee.noise_seed == _SECRET
+  named = default_workdir(config, ["guarantee.noise_seed"])
+  assert named == default_workdir(_config(guarantee__noise_seed=7), ["guarantee.noise_seed"])
+  assert named != default_workdir(config)

@@ -47,7 +47,7 @@ def default_workdir(config: ConfigDict, overridden: Iterable[str] = ()) -> pathl
   path = config.data.path if "data" in config else None
   parts += [compare.short_hash({"path": path})] if path else []
   parts.append(f"seed{config.seed}")
-  fields = compare.trajectory_fields(plain)
+  fields = compare.trajectory_fields(compare.published(plain))  # no secret can be guessed from it
   changed = {name: fields[name] for name in overridden if name in fields and name != "seed"}
   parts += [compare.short_hash(changed)] if changed else []
   return pathlib.Path("runs") / "-".join(parts)

@@ -60,8 +60,11 @@ def start(
 
 
 def _shown(config: ConfigDict) -> ConfigDict:
-  """The config without the plans of a study's methods, which fill a thousand lines."""
+  """The config without its secret, and without a study's plans, which fill a thousand lines."""
   shown = config.copy_and_resolve_references().unlock()
   if "plans" in shown:
     del shown.plans
+  if shown.get("guarantee") and shown.guarantee.noise_seed is not None:
+    with shown.ignore_type():
+      shown.guarantee.noise_seed = "(set, and not shown)"
   return shown
