@@ -164,6 +164,7 @@ def test_another_secret_is_other_noise_from_the_same_start(finished, tmp_path):
   assert np.abs(ddjax.load(finished[0]).images - ddjax.load(tmp_path).images).max() > 0.01
 
 
+@pytest.mark.slow
 def test_a_seed_that_is_no_secret_and_a_large_delta_are_warned_of(tmp_path, caplog):
   logging.getLogger("absl").propagate = True
   changes = dict(guarantee__noise_seed=None, guarantee__delta=0.02, outer__num_steps=1)

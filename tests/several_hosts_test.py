@@ -162,6 +162,7 @@ def _stop_at(errors):
   return steps.pop()
 
 
+@pytest.mark.slow
 def test_stopped_killed_and_gone_on_with_other_numbers_of_hosts(tmp_path):
   """Two hosts, SIGTERM to one; one; two, one dies; one: the numbers of a run of one, unbroken."""
   workdir, cache = tmp_path / "run", tmp_path / "cache"

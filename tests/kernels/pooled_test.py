@@ -36,6 +36,11 @@ CASES = [
   for name, case in NETWORKS.items()
 ]
 
+GRADIENT_CASES = [  # backwards, compilation takes twice as long
+  pytest.param(*case, id=name, marks=pytest.mark.slow if name in (*SLOW, "myrtle5") else ())
+  for name, case in NETWORKS.items()
+]
+
 
 def images(seed, num_images, shape, dtype=jnp.float32):
   return jnp.asarray(np.random.default_rng(seed).normal(size=(num_images, *shape)), dtype)
@@ -70,7 +75,7 @@ def test_equals_neural_tangents(layers, shape):
   np.testing.assert_allclose(jax.jit(ours)(x1, x2), jax.jit(theirs)(x1, x2), rtol=3e-6)
 
 
-@pytest.mark.parametrize(("layers", "shape"), CASES)
+@pytest.mark.parametrize(("layers", "shape"), GRADIENT_CASES)
 def test_gradient_against_the_closed_form_and_finite_differences(layers, shape):
   ours, theirs = (engine(layers, "ntk", *STDS) for engine in (pooled_kernel, network_kernel))
 

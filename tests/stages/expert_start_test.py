@@ -105,6 +105,7 @@ def test_a_distillation_begins_with_what_its_experts_know(tmp_path, num_replicas
   assert num_replicas == 1 or not np.array_equal(images[0], images[1])
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_looked_at_again_without_experts(tmp_path):
   small = {
     "evaluators": ("accuracy",),
