@@ -81,7 +81,7 @@ def render(report_json: Mapping[str, Any], figures: Mapping[str, str | os.PathLi
     ],
     figures=[(_caption(name), _data_uri(path)) for name, path in figures.items()],
     times=_times(run),
-    estimates={k: v for k, v in (run.get("estimates") or {}).items() if k != "seconds"},
+    estimates={k: v for k, v in (run.get("estimates") or {}).items() if k != "seconds" and v != {}},
     versions=run.get("versions") or {},
     config=json.dumps(run["config"], indent=2) if run.get("config") else "",
   )
@@ -296,7 +296,9 @@ def _plain(value: Any) -> str:
   if isinstance(value, dict):
     return ", ".join(f"{compare.words(key)} {_plain(item)}" for key, item in value.items())
   if isinstance(value, list):
-    return ", ".join(map(_plain, value)) or "none"
+    parts = [_plain(one) for one in value]
+    are_sentences = all(part.endswith(".") for part in parts)
+    return (" " if are_sentences else ", ").join(parts) or "none"
   if value is None:
     return "none"
   return ("yes" if value else "no") if isinstance(value, bool) else str(value)

@@ -9,7 +9,7 @@ on.
 import functools
 import math
 from types import MappingProxyType
-from typing import Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from absl import logging
 import jax
@@ -46,6 +46,10 @@ class Estimate(NamedTuple):
     """Of all stages that are known, compilation and bounds apart."""
     parts = (value for name, value in self.seconds.items() if name != _COMPILATION)
     return sum(value for value in parts if value is not None)
+
+  def facts(self) -> dict[str, Any]:
+    """The same for a report."""
+    return {**self._asdict(), "most_seconds": dict(self.most_seconds)}
 
 
 def _only_informs(fn: Callable[..., Estimate]) -> Callable[..., Estimate]:

@@ -147,7 +147,7 @@ def _audit(
     scores=folder / SCORES_NAME,
   )
   seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
-  facts = {"seconds": seconds, "estimates": planned._asdict()}
+  facts = {"seconds": seconds, "estimates": planned.facts()}
   facts["compilation"] = compiled.facts()
   if (known := experts.known_facts(folder, config.resume_from)) is not None:
     facts["experts"] = known

@@ -109,7 +109,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       + doubts,
       "preprocessing": sets[first].info["preprocessing"].kind,
       "seconds": seconds,
-      "estimates": planned[first]._asdict(),
+      "estimates": planned[first].facts(),
       "config": compare.plain(config),  # as given: a second start finds it finished
     }
     batches = {

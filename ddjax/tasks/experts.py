@@ -71,7 +71,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
       "ipc": None,
       "experts": experts.facts(job),
       "seconds": seconds,
-      "estimates": planned._asdict(),
+      "estimates": planned.facts(),
     }
     reports = {"accuracy": report} if report else {}
     drawn = {"experts": loss_curves(losses)}

@@ -57,7 +57,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     trained = time.monotonic()
     report = measure({"distilled": models}, job.real, stream(config.seed, "measure accuracy"))
     seconds = {"train": trained - started, "evaluate accuracy": time.monotonic() - trained}
-    facts = {"method": "full set", "seconds": seconds, "estimates": planned._asdict()}
+    facts = {"method": "full set", "seconds": seconds, "estimates": planned.facts()}
     written = present.present(job, None, None, {"accuracy": report}, facts)
     shutil.rmtree(folder.path / "fits", ignore_errors=True)
     return outcome(folder.path, written)

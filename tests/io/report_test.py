@@ -265,6 +265,13 @@ def test_times_say_what_is_not_known_and_what_compilation_took():
   ]
 
 
+def test_sentences_are_joined_by_spaces_and_words_by_commas():
+  assert page._plain(["Channels came first.", "Labels are taken as centred."]) == (
+    "Channels came first. Labels are taken as centred."
+  )
+  assert page._plain(["loss", "entropy"]) == "loss, entropy" and page._plain([]) == "none"
+
+
 def test_the_worst_class_has_its_name(tmp_path):
   settings = {"worst_class": {"worst_class_accuracy": 0, "full_worst_class_accuracy": 1}}
   written = report.report_to_json(_RUN, {"fairness": _kernel(kind="fairness", settings=settings)})
