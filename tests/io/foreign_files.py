@@ -145,6 +145,14 @@ def write_png(folder):
   return folder / "pngs"
 
 
+def write_jpeg(folder):
+  for index, (picture, label) in enumerate(zip(pictures("JPEG"), LABELS)):
+    place = folder / "jpegs" / str(label)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{index:02d}.jpg").write_bytes(picture)
+  return folder / "jpegs"
+
+
 def write_png_flat(folder):
   (place := folder / "flat").mkdir()
   stored = np.round(PIXELS * 255).astype(np.uint8)
@@ -189,6 +197,13 @@ def write_huggingface_arrow(folder):
   """As its `save_to_disk` writes a stream, of JPEGs."""
   path = folder / "data-00000-of-00001.arrow"
   write_stream(path, _rows("JPEG"))
+  return path
+
+
+def write_huggingface_names(folder):
+  """A stream of pictures, and of labels that are names."""
+  columns = {"image": pictures(), "label": [f"class {label}" for label in LABELS]}
+  write_stream(path := folder / "data-00000-of-00001.arrow", table(columns))
   return path
 
 

@@ -44,9 +44,11 @@ _WRITERS = {
   "npz export": files.write_export,
   "own": files.write_own,
   "png": files.write_png,
+  "png jpeg": files.write_jpeg,
   "png_flat": files.write_png_flat,
   "huggingface": files.write_huggingface,
   "huggingface arrow": files.write_huggingface_arrow,
+  "huggingface names": files.write_huggingface_names,
   "huggingface lists": files.write_huggingface_lists,
 }
 _SEEDS: dict[str, tuple[Path, Path, bytes]] = {}
@@ -74,7 +76,7 @@ def _seeds(tmp_path_factory):
       load_distilled(path)
     else:
       read_foreign(path, _options(layout))
-    file = next(path.rglob("*.png")) if path.is_dir() else path
+    file = next(path.rglob("*.*g")) if path.is_dir() else path
     _SEEDS[layout] = (path, file, file.read_bytes())
   path = tmp_path_factory.mktemp("legacy") / "res_DC_old.pt"
   content = Path("tests/reference/torch_file_legacy.pt").read_bytes()
