@@ -188,7 +188,7 @@ def _of_study(run: Run) -> Run:
   is_done = not any(counts.get(state) for state in _AT_WORK)
   return run._replace(
     title=study["title"],
-    state="running" if is_running else "finished" if is_done else "unfinished",
+    state="finished" if is_done else "running" if is_running else "unfinished",
     detail=f"{sum(counts.values())} cells: "
     + ", ".join(f"{count} {state}" for state, count in counts.items() if count),
     page=_STUDY_PAGE if (run.path / _STUDY_PAGE).exists() else "",

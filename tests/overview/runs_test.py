@@ -67,9 +67,10 @@ def test_a_study_is_counted_by_its_cells(tmp_path):
   assert (run.state, run.detail, run.page) == (
     "finished", "5 cells: 4 done, 1 failed", "study.html",
   )  # fmt: skip
-  (whole / "leases").mkdir()
-  (whole / "leases" / "kip").touch()
-  assert runs.read_run(whole).state == "running"
+  for folder, state in ((tmp_path / "half", "running"), (whole, "finished")):
+    (folder / "leases").mkdir()
+    (folder / "leases" / "kip").touch()  # a worker holds a cell, or held the last one just now
+    assert runs.read_run(folder).state == state
 
 
 def test_a_damaged_file_is_named_and_is_no_error(tmp_path):
