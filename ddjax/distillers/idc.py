@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from ddjax.augment.multiformation import check_factor, decode, decode_labels
-from ddjax.data.batches import standardise, unstandardise
+from ddjax.data.batches import standardise
 from ddjax.distillers import settings, synthetic
 from ddjax.distillers.class_batches import draw_class_batches, draw_siamese
 from ddjax.distillers.matching import (
@@ -133,15 +133,7 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
 
   def init(rng, data) -> DistillState:
     init_rng, step_rng, network_rng = jax.random.split(rng, 3)
-    if config.synthetic.init == "noise":  # as released
-      shape = (num_classes * ipc, *info.image_shape)
-      pixels = jnp.clip(0.25 * jax.random.normal(init_rng, shape, jnp.float32) + 0.5, 0.0, 1.0)
-    else:
-      if config.synthetic.init == "grid":
-        images = synthetic.init_grids(init_rng, data, info, ipc, factor)
-      else:
-        images = synthetic.init_images(init_rng, data, info, ipc, config.synthetic.init)
-      pixels = unstandardise(images, data) / info.max_value
+    pixels = synthetic.init_pixels(init_rng, data, info, ipc, config.synthetic.init, factor)
     labels = synthetic.one_hot_labels(num_classes, ipc, is_centred=False)
     start = Synthetic(pixels, synthetic.as_logits(labels) if learn_labels else labels)
     extra = IDCState(*begin_network(network_rng), data.mean, data.std)

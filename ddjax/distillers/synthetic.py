@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ddjax.data.batches import standardise
+from ddjax.data.batches import standardise, unstandardise
 from ddjax.types import Array, DatasetInfo, DataSplit, Synthetic
 from ddjax.wording import nearest
 
@@ -128,3 +128,27 @@ def kmeans(centres: Array, rows: Array, weights: Array, num_rounds: int = 10) ->
     return jnp.where(sizes > 0, member.T @ rows / jnp.maximum(sizes, 1.0), centres)
 
   return jax.lax.fori_loop(0, num_rounds, one_round, centres)
+
+
+def init_pixels(
+  rng: Array, data: DataSplit, info: DatasetInfo, ipc: int, init: str, factor: int
+) -> Array:
+  """Images to begin with as pixels in [0, 1], of methods that learn pixels: f32[k*ipc h w c].
+
+  Args:
+    rng: of the start.
+    data: the train split.
+    info: of the data set.
+    ipc: images per class.
+    init: "noise" (mean .5, deviation .25, clipped, as IDC and NCFM are released), "grid" (each of
+      `factor` squared real images), or one of `init_images`.
+    factor: cells a side of a grid.
+  """
+  if init == "noise":
+    shape = (info.num_classes * ipc, *info.image_shape)
+    return jnp.clip(0.25 * jax.random.normal(rng, shape, jnp.float32) + 0.5, 0.0, 1.0)
+  if init == "grid":
+    images = init_grids(rng, data, info, ipc, factor)
+  else:
+    images = init_images(rng, data, info, ipc, init)
+  return unstandardise(images, data) / info.max_value
