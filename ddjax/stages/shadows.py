@@ -35,9 +35,10 @@ from ddjax.training.progress import Progress
 from ddjax.types import DistilledSet, Models
 
 PREDICTORS = ("networks", "kernel")
-_TRAINED_ON_KERNELS = ("kip", "dp_kip", "label_solve")
-_DRAW_TARGETS = ("kip", "frepo")
-"""Methods whose target batch must not be larger than the pool."""
+TRAINED_ON_KERNELS = ("kip", "dp_kip", "label_solve")
+"""Methods whose sets are made for kernel regression."""
+DRAW_TARGETS = ("kip", "frepo")
+"""Methods whose target batch must not be larger than what it is drawn from."""
 
 
 class Shadows(NamedTuple):
@@ -100,7 +101,7 @@ def predictor_of(config: ConfigDict, settings: ConfigDict) -> str:
     ValueError: for an unknown `privacy.predictor`.
   """
   if not settings.predictor:
-    return "kernel" if config.method in _TRAINED_ON_KERNELS else "networks"
+    return "kernel" if config.method in TRAINED_ON_KERNELS else "networks"
   if settings.predictor not in PREDICTORS:
     raise ValueError(
       f"privacy.predictor={settings.predictor!r} is none of {', '.join(PREDICTORS)}."
@@ -131,7 +132,7 @@ def run_shadows(
   own = shadow_config(config, settings)
   predictor = predictor_of(own, settings)
   pool = make_pool(real, own.data, settings.max_examples)
-  if own.method in _DRAW_TARGETS and own.outer.target_batch_size > pool.info.num_train:
+  if own.method in DRAW_TARGETS and own.outer.target_batch_size > pool.info.num_train:
     own.outer.target_batch_size = 0  # as large as the pool allows
   if own.method == "dp_kip":
     num_members = int(own.member_fraction * pool.info.num_train)

@@ -12,6 +12,7 @@ from typing import Any, Iterable, Mapping
 from ml_collections import ConfigDict
 
 from ddjax.config import compare
+from ddjax.stages.shadows import DRAW_TARGETS, TRAINED_ON_KERNELS
 from ddjax.study import filters
 from ddjax.study.cell import AXES, FULL_SET, Cell, name_of
 from ddjax.wording import nearest
@@ -22,10 +23,6 @@ SHARED = (
   "accuracy_evaluation", "kernel_evaluation", "privacy", "robustness", "fairness", "features",
 )  # fmt: skip
 """Groups of the study's config that all cells take as they are: they are judged alike."""
-
-_KERNEL_METHODS = ("kip", "dp_kip", "label_solve")
-_DRAW_TARGETS = ("kip", "frepo")
-"""Methods whose target batch must not be larger than the train set."""
 
 
 def cells_of(config: ConfigDict) -> list[Cell]:
@@ -196,7 +193,7 @@ def _share(config: ConfigDict, cell: ConfigDict, factors: Mapping[str, Any]) -> 
   """Sets what all cells of a study have in common, the seed and the classes."""
   cell.seed = factors["seed"]
   cell.data.num_classes = factors["num_classes"]
-  if factors["num_classes"] is not None and cell.get("method") in _DRAW_TARGETS:
+  if factors["num_classes"] is not None and cell.get("method") in DRAW_TARGETS:
     cell.outer.target_batch_size = 0  # as large as fewer classes allow
   if factors["preprocessing"] is not None:
     cell.data.preprocessing = factors["preprocessing"]
@@ -214,7 +211,7 @@ def _evaluators(config: ConfigDict, plan: ConfigDict, factors: Mapping[str, Any]
 
 
 def _has_kernel(plan: ConfigDict) -> bool:
-  return plan.method in _KERNEL_METHODS
+  return plan.method in TRAINED_ON_KERNELS
 
 
 def _variant(config: ConfigDict, name: str) -> dict[str, Any]:
