@@ -20,9 +20,12 @@ def _code(notebook):
 
 
 def _shown(cell):
-  """The kinds of its outputs, and the words in them; numbers may differ between machines."""
+  """The kinds of its outputs, and the words in them; numbers may differ between machines.
+
+  Without warnings: a busy machine has its own, such as of the disk's speed.
+  """
   found = []
-  for output in cell.outputs:
+  for output in (one for one in cell.outputs if one.get("name") != "stderr"):
     data = output.get("data", {"text/plain": output.get("text", "")})
     words = re.findall(r"[A-Za-z_]{2,}", data.get("text/plain", ""))
     found.append((output.output_type, output.get("name"), sorted(data), words))
