@@ -69,9 +69,10 @@ def run(name: str, folder: pathlib.Path, **fields) -> None:
   """Runs, or goes on, in FOLDER/NAME."""
   argument, own = RUNS[name]
   config = get_config(f"configs/{argument}")
-  wanted = _COMMON | own | {field.replace("__", "."): value for field, value in fields.items()}
   known = flatten(config.to_dict())
-  config.update_from_flattened_dict({name: wanted[name] for name in wanted if name in known})
+  shared = {name: value for name, value in _COMMON.items() if name in known}
+  asked = {field.replace("__", "."): value for field, value in fields.items()}
+  config.update_from_flattened_dict(shared | own | asked)  # of its own it must have all
   distill.run(config, folder / name)
 
 
