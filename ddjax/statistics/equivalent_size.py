@@ -9,7 +9,6 @@ from typing import Mapping, NamedTuple
 
 from jaxtyping import Float
 import numpy as np
-import scipy  # its parts, which take a second, load on first use
 
 from ddjax.statistics.replicates import Sample, draw_means, sample_mean
 
@@ -67,44 +66,6 @@ def equivalent_size(
   low, high = drawn[[int(0.025 * num_draws), int(np.ceil(0.975 * num_draws)) - 1]]
   ends = [np.exp(end) if np.isfinite(end) else end for end in (value, low, high)]
   return Size(*map(float, ends), float(sizes[0]), float(sizes[-1]))
-
-
-def p_of_excess(curve: Mapping[float, Sample], target: Sample, size: float) -> float | None:
-  """Two-sided p-value that the target lies on the curve at a size.
-
-  The curve is read there between its two nearest sizes, along the logarithm. Where all have two
-  seeds in common, the test is Student's on the differences by seed, else that of Welch (1947).
-
-  Args:
-    curve: {size > 0: sample}.
-    target: sample.
-    size: at which the curve is read.
-  Returns:
-    None for a size outside the curve, or where nothing tells how means vary.
-  """
-  below = max((one for one in curve if one <= size), default=None)
-  above = min((one for one in curve if one >= size), default=None)
-  if below is None or above is None:
-    return None
-  share = 0.0 if above == below else np.log(size / below) / np.log(above / below)
-  terms = [(1.0, target), (share - 1.0, curve[below])]
-  if share:
-    terms.append((-share, curve[above]))
-  seeds = sorted(set.intersection(*(set(sample) for _, sample in terms)))
-  if len(seeds) > 1:
-    terms = [(1.0, {seed: [sum(w * np.mean(one[seed]) for w, one in terms)] for seed in seeds})]
-  value = sum(weight * sample_mean(sample) for weight, sample in terms)
-  parts = []
-  for weight, sample in terms:
-    means = [np.mean(one) for one in sample.values()] if len(sample) > 1 else [*sample.values()][0]
-    if len(means) < 2:
-      return None
-    parts.append((weight**2 * np.var(means, ddof=1) / len(means), len(means) - 1))
-  variance = sum(part for part, _ in parts)
-  if variance < 1e-24:  # rounding alone
-    return float(abs(value) < 1e-12)
-  degrees = variance**2 / sum(part**2 / count for part, count in parts)
-  return float(2 * scipy.special.stdtr(degrees, -abs(value) / np.sqrt(variance)))
 
 
 def isotonic(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

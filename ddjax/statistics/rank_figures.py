@@ -15,7 +15,7 @@ class Ranks(NamedTuple):
   """The order of k things.
 
   Attributes:
-    rank: i64[k], 1 for the best, by the means as measured; equal means in the order given.
+    rank: i64[k], 1 for the best, by the means as measured; equal means share the better rank.
     probability: f64[k k], of each thing (row) to have each rank (column); rows and columns
       sum to 1.
   """
@@ -24,8 +24,11 @@ class Ranks(NamedTuple):
   probability: Float[np.ndarray, "k k"]
 
   def of_own_rank(self) -> Float[np.ndarray, " k"]:
-    """The probability that each rank is right, f64[k]."""
-    return self.probability[np.arange(len(self.rank)), self.rank - 1]
+    """The probability that each rank is right, or one of those that equal means share; f64[k]."""
+    ends = self.rank + (self.rank[:, None] == self.rank).sum(axis=1)
+    return np.array(
+      [row[rank - 1 : end - 1].sum() for row, rank, end in zip(self.probability, self.rank, ends)]
+    )
 
 
 class Measured(NamedTuple):
@@ -64,8 +67,7 @@ def ranks(
   np.put_along_axis(places, order, np.broadcast_to(np.arange(len(things)), order.shape), axis=1)
   probability = (places[:, :, None] == np.arange(len(things))).mean(axis=0)
   centres = sign * np.array([sample_mean(sample) for sample in samples])
-  rank = np.empty(len(things), np.int64)
-  rank[centres.argsort(kind="stable")] = np.arange(1, len(things) + 1)
+  rank = 1 + (centres < centres[:, None]).sum(axis=1)
   return Ranks(rank, probability)
 
 
@@ -82,8 +84,8 @@ class Correlation(NamedTuple):
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> Correlation | None:
   """Spearman's correlation; the interval is that of Bonett and Wright (2000, Psychometrika 65).
 
-  On Fisher's scale its standard error is sqrt((1 + r^2 / 2) / (n - 3)). Things are taken as
-  independent.
+  On Fisher's scale its standard error is sqrt((1 + r^2 / 2) / (n - 3)), of the p-value too, so that
+  it is below .05 where the interval excludes zero. Things are taken as independent.
 
   Args:
     a: one figure a thing.
@@ -98,5 +100,5 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> Correlation | No
   bounded = np.clip(value, -0.9999, 0.9999)
   error = np.sqrt((1 + value**2 / 2) / (len(a) - 3))
   low, high = np.tanh(np.arctanh(bounded) + _NORMAL * error * np.array([-1, 1]))
-  p = float(2 * scipy.special.ndtr(-abs(np.arctanh(bounded)) * np.sqrt(len(a) - 3)))
+  p = float(2 * scipy.special.ndtr(-abs(np.arctanh(bounded)) / error))
   return Correlation(value, float(low), float(high), p, len(a))

@@ -3,7 +3,6 @@
 from typing import Any, Mapping, Sequence
 
 from ddjax.statistics import over_seeds
-from ddjax.statistics.holm import adjusted
 from ddjax.study import conditions as of
 from ddjax.study import published, worth
 from ddjax.study import section as page
@@ -106,15 +105,9 @@ def level(
 def _rows(methods, baselines, full, is_kernel: bool):
   """Rows of the table of accuracies, and the gain over random of each (None without)."""
   names = of.varying(methods)
-  gains = []
-  for one in methods:
-    subset = of.baseline_of(one, baselines, "random")
-    found = of.difference(one, "accuracy", "", subset, "random_subset_", "gain_over_random_")
-    gains.append(of.estimate(found))
-  known = [i for i, gain in enumerate(gains) if gain is not None and gain.p is not None]
-  corrected = dict(zip(known, adjusted([gains[i].p for i in known])))
+  gains = worth.gains_over_random(methods, baselines)
   rows = []
-  for i, one in enumerate(methods):
+  for one, gain in zip(methods, gains):
     factors = one.factors
     source = published.find(*(factors.get(name) for name in ("method", "dataset", "ipc")))
     beside = {name: level(one, name, [*baselines, *full], "accuracy", "") for name in _PREFIXES}
@@ -124,14 +117,14 @@ def _rows(methods, baselines, full, is_kernel: bool):
         of.estimated(one, "accuracy", ""),
         len(of.by_seed(one, "accuracy", "")),
         beside["random"],
-        of.as_cell(gains[i]),
-        float(corrected[i]) if i in corrected else None,
+        of.as_cell(gain[0]) if gain else None,
+        gain[1] if gain else None,
         *(beside[name] for name in ("herding", "k_center", "k_means", "full set")),
         None if is_kernel else of.estimated(one, "kernel", "test_accuracy"),
         page.published_text(source),
       ]
     )
-  return rows, [None if gain is None else (gain, corrected.get(i)) for i, gain in enumerate(gains)]
+  return rows, gains
 
 
 def _answer(methods: Sequence[Condition], rows, gains) -> str:
@@ -251,6 +244,8 @@ def _mean_cost(condition: Condition, records: Sequence[Record]) -> dict[str, flo
   for name in costs[0]:
     known = [cost[name] for cost in costs if cost[name] is not None]
     means[name] = sum(known) / len(known) if known else None
+  # Seeds may differ in what is measured of them, so that a mean would be of unlike cells.
+  means["whole"] = max((cost["whole"] for cost in costs if cost["whole"]), default=None)
   return means
 
 
@@ -278,7 +273,7 @@ def _costs(
       ("operations", "flops"),
       ("time to distil", "seconds"),
       ("memory", "bytes"),
-      ("whole cell", "seconds"),
+      ("whole cell, longest seed", "seconds"),
       ("device", "text"),
     ],
     rows,
@@ -323,6 +318,7 @@ def _dots(methods, baselines, full) -> dict[str, Any]:
 def _pareto(methods: Sequence[Condition], records: Sequence[Record]) -> dict[str, Any] | None:
   """Accuracy against cost, and which sets no other beats in both."""
   points = []
+  comparable = of.of_one_problem(methods)
   for one in methods:
     cost = _mean_cost(one, records)
     points.append(
@@ -330,6 +326,7 @@ def _pareto(methods: Sequence[Condition], records: Sequence[Record]) -> dict[str
         "label": one.method,
         "text": of.describe(one.factors, of.varying(methods)),
         "ipc": one.factors.get("ipc"),
+        "is_alike": one in comparable,
         "own": of.estimated(one, "accuracy", ""),
         "flops": cost["flops"],
         "seconds": cost["seconds"],
@@ -339,7 +336,9 @@ def _pareto(methods: Sequence[Condition], records: Sequence[Record]) -> dict[str
   points = [point | {"cost": point[unit]} for point in points if point[unit]]
   if not points:
     return None
-  front = pareto_front([(point["cost"], point["own"]["value"]) for point in points])
+  alike = [i for i, point in enumerate(points) if point.pop("is_alike")]
+  best = pareto_front([(points[i]["cost"], points[i]["own"]["value"]) for i in alike])
+  front = [alike[i] for i in best]
   for i, point in enumerate(points):
     point["on_front"] = i in front
   told = page.joined([points[i]["text"] for i in front][:6])

@@ -68,17 +68,19 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
     QUESTION,
     _answer(groups, rankings, trades),
     notes=[
-      "Better is: more accurate, an AUC nearer to guessing from above, a larger relative "
-      "perturbation, a smaller gap between classes. The probability of a rank comes from draws "
-      "of the true means by Student's t over seeds, which methods of the same seeds share, or over "
-      "networks where there is one seed; where a figure has only its interval, from normal noise "
-      "of that width. One start a method: that from real images where there is one.",
+      "Better is: more accurate, a lower AUC, a larger relative perturbation, a smaller gap "
+      "between classes. Ways with equal figures share the better rank. The probability of a rank "
+      "comes from draws of the true means by Student's t over seeds, which methods of the same "
+      "seeds share, or over networks where there is one seed; where a figure has only its "
+      "interval, from normal noise of that width. One start a method: that from real images where "
+      "there is one.",
       "An axis ranks figures of one kind of predictor, networks or kernel regression, whichever "
       "more methods have; the others have a dash.",
       "Trade-offs are Spearman's correlations over conditions, each the mean of its seeds, turned "
       "so that a positive one says that what is good on one axis is good on the other. One start "
       "a method and number of images a class counts, for two starts often give nearly the same "
-      "figures. Conditions are taken as independent, which those of one method are not quite.",
+      "figures; only conditions of the same data and classes count. They are taken as independent, "
+      "which those of one method are not quite.",
     ],
     tables=[*(_table(name, groups[name], one) for name, one in rankings.items()), _trades(trades)],
     figures=[_parallel(groups, rankings, known)],
@@ -140,7 +142,8 @@ def _table(name: str, group: Sequence[Condition], ranking) -> dict[str, Any]:
   slug = "".join(c if c.isalnum() else "-" for c in name)
   return page.table(
     f"ranks-{slug}",
-    f"Ranks at {name}: 1 is the best, in brackets the probability that the rank is right.",
+    f"Ranks {_at(name, is_start=False)}: 1 is the best, in brackets the probability that the rank "
+    "is right.",
     [
       ("method", "text"),
       *((f"{axis.name}: {axis.figure}", "rank") for axis in ranking),
@@ -162,7 +165,7 @@ class TradeOff(NamedTuple):
 def trade_offs(methods: Sequence[Condition], known: Sequence[Axis]) -> list[TradeOff]:
   """Rank correlations between every two axes over conditions; positive: good goes with good."""
   found = []
-  methods = robustness.reference(methods)
+  methods = of.of_one_problem(robustness.reference(methods))
   for a, b in itertools.combinations(known, 2):
     columns = []
     both = [_alike(methods, axis) for axis in (a, b)]
@@ -224,7 +227,9 @@ def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
   firsts = []
   for axis, (chosen, ranks) in rankings[name].items():
     i = int(ranks.rank.argmin())
-    firsts.append(f"{chosen[i].method} in {axis.name} (probability {ranks.of_own_rank()[i]:.2f})")
+    of_all = "" if len(chosen) == len(groups[name]) else f"of {len(chosen)} measured, "
+    probability = f"{of_all}probability {ranks.of_own_rank()[i]:.2f}"
+    firsts.append(f"{chosen[i].method} in {axis.name} ({probability})")
   text = (
     f"{_at(name)}, of {len(groups[name])} ways to make a set, the first are {page.joined(firsts)}"
   )
@@ -244,9 +249,10 @@ def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
   return text
 
 
-def _at(name: str) -> str:
-  """`At 1 image a class`, or `On digits, 1 image a class`."""
-  return name[0].upper() + name[1:] if name.startswith("on ") else f"At {name}"
+def _at(name: str, is_start: bool = True) -> str:
+  """`At 1 image a class`, or `On digits, 1 image a class`; small within a sentence."""
+  text = name if name.startswith("on ") else f"at {name}"
+  return text[0].upper() + text[1:] if is_start else text
 
 
 def _parallel(groups, rankings, known: Sequence[Axis]) -> dict[str, Any]:
@@ -271,13 +277,16 @@ def _parallel(groups, rankings, known: Sequence[Axis]) -> dict[str, Any]:
     name: [chosen[int(ranks.rank.argmin())].method for chosen, ranks in ranking.values()]
     for name, ranking in rankings.items()
   }
-  alike = [name for name, firsts in winners.items() if len(set(firsts)) == 1 and len(firsts) > 1]
+  alike = [
+    name
+    for name, firsts in winners.items()
+    if len(set(firsts)) == 1 and len(firsts) == len(known) and len(groups[name]) > 2
+  ]
   told = (
     f"{_at(page.joined(alike))} one method is the best on every axis"
     if alike
     else "No method is the best on every axis"
   )
-  del known
   return page.figure(
     "parallel",
     "parallel",

@@ -181,11 +181,14 @@ def _curves(methods: Sequence[Condition]) -> dict[str, Any] | None:
         curves[label] = other
   if not panels:
     return None
+  alike = {
+    of.describe(_only(one.factors, shown), shown) for one in of.of_one_problem(reference(methods))
+  }
   ends = [
     (curve["accuracy"][-1], name, panel)
     for panel, curves in panels.items()
     for name, curve in curves.items()
-    if name not in ("random subset", "full set")
+    if panel in alike and name not in ("random subset", "full set")
   ]
   value, name, panel = max(ends)
   epsilon = 255 * next(iter(next(iter(panels.values())).values()))["epsilon"][-1]
@@ -256,12 +259,13 @@ def _corruptions(methods: Sequence[Condition]) -> dict[str, Any] | None:
     if (known := [value for value in column if value is not None])
   }
   worst = min(means, key=means.get)
+  starts = ", one start a method" if len(shown) < len(methods) else ""
   names = [name for name in of.varying(shown) if name != "init"]
   return page.figure(
     "corruptions-figure",
     "matrix",
     f"The corruption that costs the most is {words(worst.removeprefix('corruption_'))}: the mean "
-    f"accuracy under it is {means[worst]:.3f}.",
+    f"accuracy under it is {means[worst]:.3f} (all rows of the figure{starts}).",
     "Accuracy of each kind of distilled set, a row, under each corruption, a column.",
     {
       "rows": [of.describe(one.factors, names) for one in shown],

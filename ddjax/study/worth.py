@@ -3,10 +3,8 @@
 import math
 from typing import Any, NamedTuple, Sequence
 
-import numpy as np
-
 from ddjax.statistics import over_seeds
-from ddjax.statistics.equivalent_size import Size, equivalent_size, p_of_excess
+from ddjax.statistics.equivalent_size import Size, equivalent_size
 from ddjax.statistics.holm import adjusted
 from ddjax.statistics.replicates import Sample, sample_mean
 from ddjax.study import conditions as of
@@ -18,8 +16,10 @@ NOTE = (
   "What a set is worth: the accuracy of random real subsets by their size, and of networks after "
   "so many steps on the full train set, is made monotone (isotonic regression) and read the other "
   "way round, along the logarithm. Intervals hold 95 % of readings with means drawn by Student's "
-  "t over seeds, the same seeds together, or over the networks of a single seed. The p-value is "
-  "that of the set's accuracy against random subsets of its own size."
+  "t over seeds, the same seeds together, or over the networks of a single seed. Whether a set is "
+  "worth more images than it has is the question whether it beats random subsets of its own size: "
+  "the p-value is that of its gain over them ([[accuracy]]), of which a report draws several; the "
+  "curve has one a seed and size, so that its lowest point may differ a little from that table."
 )
 
 
@@ -36,7 +36,7 @@ class Worth(NamedTuple):
     steps: steps on the full train set, likewise.
     curve: {size: mean accuracy} of the random subsets.
     excess: accuracy minus that of random subsets of its own size.
-    p: that this is nothing, by Holm over all sets; None where it cannot be told.
+    p: that this is nothing, corrected (Holm); None where it cannot be told.
   """
 
   condition: Condition
@@ -51,6 +51,24 @@ class Worth(NamedTuple):
   def is_more(self) -> bool:
     """Whether it is shown to be worth more than its own size."""
     return self.p is not None and self.p < over_seeds.LEVEL and self.excess > 0
+
+
+Gain = tuple[over_seeds.Estimate, float | None]
+"""A gain over random subsets of equal size, and its p-value by Holm over all gains."""
+
+
+def gains_over_random(
+  methods: Sequence[Condition], baselines: Sequence[Condition]
+) -> list[Gain | None]:
+  """The gain in accuracy of each condition; None where it is not known."""
+  gains = []
+  for one in methods:
+    subset = of.baseline_of(one, baselines, "random")
+    found = of.difference(one, "accuracy", "", subset, "random_subset_", "gain_over_random_")
+    gains.append(of.estimate(found))
+  known = [i for i, gain in enumerate(gains) if gain is not None and gain.p is not None]
+  corrected = dict(zip(known, map(float, adjusted([gains[i].p for i in known]))))
+  return [None if gain is None else (gain, corrected.get(i)) for i, gain in enumerate(gains)]
 
 
 def build(records: Sequence[Record], methods: Sequence[Condition]) -> list[Worth]:
@@ -68,7 +86,8 @@ def build(records: Sequence[Record], methods: Sequence[Condition]) -> list[Worth
   ]
   steps = of.conditions(records, "steps")
   found = []
-  for one in methods:
+  gains = gains_over_random(methods, of.conditions(records, "baseline"))
+  for one, gain in zip(methods, gains, strict=True):
     target = _sample(one)
     by_size = _curve(one, subsets, lambda other: num_images(other))
     by_steps = _curve(one, steps, lambda other: other.factors.get("steps"))
@@ -81,27 +100,11 @@ def build(records: Sequence[Record], methods: Sequence[Condition]) -> list[Worth
         equivalent_size(by_size, target) if len(by_size) > 1 else None,
         equivalent_size(by_steps, target) if len(by_steps) > 1 else None,
         {size: sample_mean(sample) for size, sample in sorted(by_size.items())},
-        *_excess(by_size, target, num_images(one)),
+        gain[0].value if gain else None,
+        gain[1] if gain else None,
       )
     )
-  tested = [i for i, one in enumerate(found) if one.p is not None]
-  for i, p in zip(tested, adjusted([found[i].p for i in tested])):
-    found[i] = found[i]._replace(p=float(p))
   return found
-
-
-def _excess(
-  curve: dict[float, Sample], target: Sample, size: int | None
-) -> tuple[float | None, float | None]:
-  """The target minus the curve at a size, and its p-value; None for what is not known."""
-  if len(curve) < 2 or not size:
-    return None, None
-  p = p_of_excess(curve, target, size)
-  if p is None:
-    return None, None
-  sizes = sorted(curve)
-  level = np.interp(math.log(size), np.log(sizes), [sample_mean(curve[one]) for one in sizes])
-  return sample_mean(target) - float(level), p
 
 
 def num_images(condition: Condition) -> int | None:

@@ -6,21 +6,13 @@ from typing import Any, Mapping, Sequence
 
 from docs.tools import h200
 
-_WAITING = (
-  "*This study is not finished. Its files will lie in `docs/results/study-digits/`: `study.html` "
-  "(the page), `study.csv` (every figure) and `study.json`. Then `python -m docs.tools` writes its "
-  "answers and tables here.*"
-)
-
 
 def text(path: pathlib.Path = h200.FOLDER / "study-digits" / "study.json") -> str:
   """Questions, answers and tables of a `study.json` as Markdown.
 
   Args:
-    path: of the file; where there is none, a sentence that says what will stand here.
+    path: of the file.
   """
-  if not path.exists():
-    return _WAITING
   study = json.loads(path.read_text())
   labels = {
     item["name"]: item.get("label", item["name"])

@@ -122,7 +122,6 @@ def test_a_figure_that_is_not_there_is_refused():
 
 def test_a_finished_study_is_shown_with_its_answers(tmp_path):
   path = tmp_path / "study.json"
-  assert "is not finished" in study.text(path)
   table = {
     "name": "accuracy", "label": "Table 1", "caption": "How accurate.",
     "columns": [{"name": "method", "kind": "text"}, {"name": "accuracy", "kind": "number"}],

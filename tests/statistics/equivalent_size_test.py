@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats
 from sklearn.isotonic import IsotonicRegression
 
 from ddjax.statistics import equivalent_size
@@ -65,31 +64,6 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(seeds):
     found = equivalent_size.equivalent_size(curve, _at(0.3, shared, rng), num_draws=400)
     held.append(found.low <= 5 * 2 ** (2 / 3) <= found.high)
   assert 0.915 <= np.mean(held) <= 0.985
-
-
-def test_p_values_of_a_null_are_uniform():
-  p_values = []
-  for number in range(300):
-    rng = np.random.default_rng(number)
-    curve = {size: _at(math.log2(size), rng.normal(size=3), rng) for size in (10, 20, 40)}
-    target = _at(math.log2(25), rng.normal(size=3), rng)
-    p_values.append(equivalent_size.p_of_excess(curve, target, 25))
-  assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.08
-  assert scipy.stats.kstest(p_values, "uniform").pvalue > 0.01
-
-
-def test_p_values_are_those_of_known_tests():
-  rng = np.random.default_rng(0)
-  a, b = rng.normal(size=(2, 4))
-  curve = {10: _numbers(*b), 20: _numbers(*(b + 1))}
-  paired = equivalent_size.p_of_excess(curve, _numbers(*a), 10)
-  assert paired == pytest.approx(scipy.stats.ttest_rel(a, b).pvalue)
-  apart = equivalent_size.p_of_excess(curve, {seed + 9: [x] for seed, x in enumerate(a)}, 10)
-  assert apart == pytest.approx(scipy.stats.ttest_ind(a, b, equal_var=False).pvalue)
-  of_networks = equivalent_size.p_of_excess({10: {0: b.tolist()}}, {0: a.tolist()}, 10)
-  assert of_networks == pytest.approx(apart)
-  assert equivalent_size.p_of_excess(curve, _numbers(*a), 5) is None
-  assert equivalent_size.p_of_excess({10: {0: [0.1]}}, {0: [0.2]}, 10) is None
 
 
 def test_outside_of_what_was_measured():

@@ -86,3 +86,12 @@ def test_too_few_or_constant_have_none():
   assert rank_correlation([1, 1, 1, 1, 1], [1, 2, 3, 4, 5]) is None
   perfect = rank_correlation([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
   assert perfect.value == pytest.approx(1.0) and np.isfinite([perfect.low, perfect.high]).all()
+
+
+def test_equal_figures_share_the_better_rank():
+  same = Measured({0: [0.5], 1: [0.6], 2: [0.55]})
+  best = Measured({0: [0.9], 1: [0.95], 2: [0.92]})
+  worst = Measured({0: [0.1], 1: [0.12], 2: [0.11]})
+  found = ranks([same, best, same, worst], is_higher_better=True)
+  assert found.rank.tolist() == [2, 1, 2, 4]
+  assert found.of_own_rank().min() > 0.97  # of the two, either of their places is right

@@ -54,6 +54,18 @@ def test_a_place_begins_a_sentence(name, said):
   assert ranks._at(name) == said
 
 
+def test_sets_of_fewer_classes_do_not_count_in_trade_offs():
+  """Five classes are easier on every axis: mixed with ten they would hide what is traded."""
+  easy = [
+    record._replace(factors=record.factors | {"num_classes": 5}, name=f"{record.name}-5")
+    for record in RECORDS
+    if record.role == "method" and record.factors["method"] in ("kip", "dm")
+  ]
+  known = ranks.axes("lira")
+  alone = ranks.trade_offs(of.conditions(RECORDS, "method"), known)
+  assert ranks.trade_offs(of.conditions([*RECORDS, *easy], "method"), known) == alone
+
+
 def test_one_start_a_method_counts_in_trade_offs():
   methods = of.conditions(RECORDS, "method")
   (first, *_) = ranks.trade_offs(methods, ranks.axes("lira"))
