@@ -11,6 +11,7 @@ from ddjax.distillers.dm import make_dm
 from ddjax.distillers.dp_dm import make_dp_dm
 from ddjax.distillers.dp_kip import make_dp_kip
 from ddjax.distillers.dsa import make_dsa
+from ddjax.distillers.fairdd import make_fairdd
 from ddjax.distillers.frepo import make_frepo
 from ddjax.distillers.idc import make_idc
 from ddjax.distillers.kip import make_kip
@@ -34,6 +35,7 @@ DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "dp_dm": make_dp_dm,
   "dp_kip": make_dp_kip,
   "dsa": make_dsa,
+  "fairdd": make_fairdd,
   "frepo": make_frepo,
   "idc": make_idc,
   "kip": make_kip,

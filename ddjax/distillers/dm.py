@@ -23,9 +23,16 @@ from ddjax.distillers.matching import (
 from ddjax.types import DatasetInfo, DistilledSet, Distiller, DistillState
 
 
-def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
+def make_dm(
+  config: ConfigDict, info: DatasetInfo, axis_name: str | None = None, *, num_groups: int = 0
+) -> Distiller:
   """Builds DM from its config; see `configs/dm.py` for the fields.
 
+  Args:
+    config: the whole config.
+    info: of the data set.
+    axis_name: of the devices.
+    num_groups: above 0 each group of a class is matched by itself, see `ddjax.distillers.fairdd`.
   Raises:
     ValueError: for impossible settings.
   """
@@ -66,7 +73,7 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
     del shard  # the rows are this device's by its place on the axis
     rng = jax.random.fold_in(state.rng, state.step)
     network_rng, batch_rng, augment_rng = jax.random.split(rng, 3)
-    batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name)
+    batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name, num_groups)
     draws = draw_siamese(augment_rng, common.augmentation, num_classes, info.image_shape)
     images = split_classes(state.synthetic.images, num_classes)
 

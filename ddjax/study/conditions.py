@@ -20,6 +20,7 @@ NAMES = {
   "mtt": "MTT",
   "ncfm": "NCFM",
   "frepo": "FRePo",
+  "fairdd": "FairDD",
   "random": "random subset",
   "herding": "herding",
   "k_center": "k-centre",

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 import numpy as np
 import optax
 
-from configs import coreset, datm, dc, dm, dp_dm, dp_kip, dsa, frepo, idc, mtt, ncfm
+from configs import coreset, datm, dc, dm, dp_dm, dp_kip, dsa, fairdd, frepo, idc, mtt, ncfm
 from ddjax.config import groups
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.models.build import build
@@ -179,6 +179,15 @@ CASES = [
     },
     0.95,
   ),
+  # Colours are groups, of which a batch has up to four.
+  Case("fairdd", "fairdd", _SMALL | {"outer.learning_rate": 4.0}, 0.9),
+  Case(
+    "fairdd of gradients",
+    "fairdd",
+    _SMALL | {"fair.base": "dsa", "outer.real_batch_size": 8},
+    None,
+    is_slow=True,
+  ),
   Case("ncfm", "ncfm", _SMALL | {"synthetic.factor": 1}, 0.9),
   Case(
     "ncfm every option",
@@ -211,15 +220,17 @@ CASES = [
   ),
 ]
 _CONFIGS = {
-  "datm": datm, "dc": dc, "dm": dm, "dp_dm": dp_dm, "dp_kip": dp_kip, "dsa": dsa, "frepo": frepo,
-  "idc": idc, "mtt": mtt, "ncfm": ncfm,
+  "datm": datm, "dc": dc, "dm": dm, "dp_dm": dp_dm, "dp_kip": dp_kip, "dsa": dsa,
+  "fairdd": fairdd, "frepo": frepo, "idc": idc, "mtt": mtt, "ncfm": ncfm,
 }  # fmt: skip
 
 
 def make_config(case: Case) -> ConfigDict:
   """A config of the case on the fake data set."""
   if case.method in _CONFIGS:
-    config = _CONFIGS[case.method].get_config("fake,ipc=2")
+    base = case.changes.get("fair.base")
+    words = f",base={base}" if base else ""
+    config = _CONFIGS[case.method].get_config(f"fake,ipc=2{words}")
     config.update_from_flattened_dict(case.changes)
     return config
   config = groups.base(case.method, "fake")
