@@ -18,6 +18,8 @@ from ddjax.distillers.kip import make_kip
 from ddjax.distillers.label_solve import make_label_solve
 from ddjax.distillers.mtt import make_mtt
 from ddjax.distillers.ncfm import make_ncfm
+from ddjax.distillers.robust_dm import make_robust_dm
+from ddjax.distillers.robust_kip import make_robust_kip
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fairness import make_fairness_evaluator
 from ddjax.evaluators.features import make_features_evaluator
@@ -42,6 +44,8 @@ DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "label_solve": make_label_solve,
   "mtt": make_mtt,
   "ncfm": make_ncfm,
+  "robust_dm": make_robust_dm,
+  "robust_kip": make_robust_kip,
 }
 
 MODEL_KINDS = {"kernel": "kernel predictors", "networks": "networks"}

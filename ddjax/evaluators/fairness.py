@@ -73,9 +73,10 @@ def make_fairness_evaluator(
     examples in their class's own colour, and in another's) and `alignment_gap`.
 
     Of a further network KEY_NETWORK, of another set SET_KEY, and `gain_over_random_KEY`,
-    `gain_over_initial_KEY` and `gain_over_full_KEY` are paired differences, which for a gap is no gain where positive. `settings["amplified"][KEY]` says of
-    each baseline whether unfairness is "amplified", "reduced" or "not shown": whether the interval
-    of the paired difference excludes zero, and where.
+    `gain_over_initial_KEY` and `gain_over_full_KEY` are paired differences, which for a gap is no
+    gain where positive. `settings["amplified"][KEY]` says of each baseline whether unfairness is
+    "amplified", "reduced" or "not shown": whether the interval of the paired difference excludes
+    zero, and where.
 
     `per_class` holds accuracies, and `settings["class_intervals"]` their intervals under the same
     names.

@@ -35,9 +35,9 @@ from ddjax.training.progress import Progress
 from ddjax.types import DistilledSet, Models
 
 PREDICTORS = ("networks", "kernel")
-TRAINED_ON_KERNELS = ("kip", "dp_kip", "label_solve")
+TRAINED_ON_KERNELS = ("kip", "dp_kip", "robust_kip", "label_solve")
 """Methods whose sets are made for kernel regression."""
-DRAW_TARGETS = ("kip", "frepo")
+DRAW_TARGETS = ("kip", "robust_kip", "frepo")
 """Methods whose target batch must not be larger than what it is drawn from."""
 
 

@@ -21,6 +21,8 @@ NAMES = {
   "ncfm": "NCFM",
   "frepo": "FRePo",
   "fairdd": "FairDD",
+  "robust_kip": "robust KIP",
+  "robust_dm": "robust DM",
   "random": "random subset",
   "herding": "herding",
   "k_center": "k-centre",
