@@ -21,6 +21,7 @@ import numpy as np
 from ddjax.augment import siamese
 from ddjax.data.cache import cache_dir
 from ddjax.data.load import RealData, make_data_split
+from ddjax.distillers.adversaries import check_epsilon
 from ddjax.distillers.settings import build_network
 from ddjax.experts.buffer import Buffer, content_key
 from ddjax.experts.files import ExpertBufferError
@@ -42,6 +43,7 @@ _FURTHER = (
   "sharpness_alpha", "sharpness_is_adaptive",
 )  # fmt: skip
 """Fields of the group `experts` that not every method has."""
+_ADVERSARIAL_STEPS = 10
 
 
 def protocol_of(config: ConfigDict) -> protocols.Protocol:
@@ -66,7 +68,13 @@ def protocol_of(config: ConfigDict) -> protocols.Protocol:
     augmentation="" if config.augmentation == "none" else config.augmentation,
     sharpness_radius=experts.sharpness_radius,
   )
-  return protocol._replace(**_further_fields(experts))
+  protocol = protocol._replace(**_further_fields(experts))
+  if protocol.adversarial_epsilon and protocol.mix:
+    raise ValueError(
+      f"experts.adversarial_epsilon={protocol.adversarial_epsilon} moves single images, and "
+      f"experts.mix_probability={protocol.mix_probability} mixes them: set one of them to none."
+    )
+  return protocol
 
 
 def _further_fields(experts: ConfigDict) -> dict[str, Any]:
@@ -97,7 +105,24 @@ def _further_fields(experts: ConfigDict) -> dict[str, Any]:
     if not 0 <= alpha <= 1:
       raise ValueError(f"experts.sharpness_alpha={alpha} must lie in [0, 1].")
     fields |= dict(sharpness_alpha=alpha, sharpness_is_adaptive=experts.sharpness_is_adaptive)
-  return fields
+  return fields | _adversary(experts)
+
+
+def _adversary(experts: ConfigDict) -> dict[str, Any]:
+  """The fields of adversarial training; {} without.
+
+  Raises:
+    ValueError: for a radius or a count that is none, naming it.
+  """
+  epsilon = experts.get("adversarial_epsilon")
+  if epsilon is None:
+    return {}
+  check_epsilon("experts.adversarial_epsilon", epsilon)
+  num_steps = experts.get("adversarial_steps")
+  num_steps = _ADVERSARIAL_STEPS if num_steps is None else num_steps
+  if num_steps < 1:
+    raise ValueError(f"experts.adversarial_steps={num_steps} must be at least 1.")
+  return dict(adversarial_epsilon=epsilon, adversarial_steps=num_steps)
 
 
 def describe(config: ConfigDict) -> Mapping[str, object]:
@@ -133,6 +158,7 @@ def identity(config: ConfigDict, real: RealData, members: np.ndarray | None) -> 
     "seed": experts.seed,
     "dtype": experts.dtype,
     **{name: experts[name] for name in _FURTHER if name in experts},
+    **_adversary(experts),
   } | ({} if config.precision == "float32" else {"precision": config.precision})  # other draws
 
 
@@ -212,7 +238,7 @@ def _train(
     buffer,
     program,
     stream(config.experts.seed, "experts"),
-    real_source(real, members),
+    real_source(real, members, with_pixels=bool(protocol.adversarial_epsilon)),
     num_experts=needs.num_experts,
     num_epochs=needs.num_epochs,
     learning_rate=config.experts.learning_rate,
@@ -330,6 +356,7 @@ def _epochs_to_train(
 def _cost(config: ConfigDict, real: RealData, passes: float, on_device: float) -> np.ndarray:
   """[flops, seconds, 0] of examples seen in training: by all devices, and by the busiest."""
   factor = 6 if config.experts.sharpness_radius else 3  # forward and backward, twice for SAM
+  factor += 3 * protocol_of(config).adversarial_steps
   network = build_network(config, real.info)
   cost = stage_cost.passes_cost(network, real.info.image_shape, factor)
   return cost * np.array([passes, on_device, 0.0])
@@ -341,10 +368,25 @@ def _masks(job: Job) -> list[np.ndarray | None]:
   return [None if mask.all() else mask for mask in (masks if masks.ndim == 2 else masks[None])]
 
 
-def real_source(real: RealData, members: np.ndarray | None = None) -> train.Source:
-  """The real examples that experts see, as they are stored."""
-  data = make_data_split(real)
+def real_source(
+  real: RealData, members: np.ndarray | None = None, with_pixels: bool = False
+) -> train.Source:
+  """The real examples that experts see, as they are stored.
+
+  Args:
+    real: the real set.
+    members: bool[N], the examples that they see; None for all.
+    with_pixels: whether images are stored as they were before a whitening, which they pass through
+      in training; as an adversary needs them.
+  """
+  data = make_data_split(real, with_pixels=with_pixels)
   labels = np.eye(real.info.num_classes, dtype=np.float32)[real.train_labels]
   rows = slice(None) if members is None else members
-  images = data.images[rows][None]
-  return jax.tree.map(jnp.asarray, train.Source(images, labels[rows][None], data.mean, data.std))
+  stored, mean, std = data.images, data.mean, data.std
+  if data.whitening is not None:
+    stored, mean, std = data.pixels, np.zeros_like(mean), np.full_like(std, real.max_value)
+  source = train.Source(stored[rows][None], labels[rows][None], mean, std)
+  if with_pixels:
+    white = np.float32(real.max_value)
+    source = source.replace(max_value=white, whitening=data.whitening)
+  return jax.tree.map(jnp.asarray, source)

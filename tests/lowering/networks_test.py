@@ -45,7 +45,8 @@ def _source(side, is_stored):
   dtype = np.uint8 if is_stored else np.float32
   images = array(1, _EXAMPLES, side, side, 3, dtype=dtype)
   weights = array(1, _EXAMPLES) if is_stored else None
-  return train.Source(images, array(1, _EXAMPLES, _CLASSES), array(3), array(3), weights)
+  white = array() if is_stored else None
+  return train.Source(images, array(1, _EXAMPLES, _CLASSES), array(3), array(3), weights, white)
 
 
 def _lower_training(
@@ -143,10 +144,11 @@ def test_many_devices_and_sets_as_they_are_stored():
   _lower_training(_build("convnet")[0], protocol, 8, num_devices=4, is_stored=True)
 
 
-@pytest.mark.parametrize("sharpness_radius", [0.0, 0.05])
-def test_experts(sharpness_radius):
+@pytest.mark.parametrize("sharpness_radius,epsilon", [(0.0, None), (0.05, None), (0.0, 0.1)])
+def test_experts(sharpness_radius, epsilon):
   config = mtt.get_config("fake")
   config.experts.sharpness_radius = sharpness_radius
+  config.experts.adversarial_epsilon = epsilon
   variables = _lower_training(_build("convnet")[0], _small(protocol_of(config)), 8, is_stored=True)
   lower(expert_train._flatten, variables["params"])
 
