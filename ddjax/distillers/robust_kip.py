@@ -48,8 +48,8 @@ def make_robust_kip(
 
       def losses(pixels):
         with jax.default_matmul_precision("highest"):
-          predicted = parts.kernel_fn(seen(pixels), support.images) @ solved
-        return 0.5 * jnp.mean((predicted - batch.labels) ** 2, axis=1)
+          predicted = solved.T @ parts.kernel_fn(support.images, seen(pixels))  # as the loss does
+        return 0.5 * jnp.mean((predicted - batch.labels.T) ** 2, axis=0)
 
       return batch._replace(images=seen(adversary.attack(rng, numbers, pixels, losses)))
 
