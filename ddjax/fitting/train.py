@@ -338,13 +338,13 @@ def _look_up(source: Source, index: Array, examples: Array) -> Array:
   images = source.images[index, examples]
   if images.dtype == jnp.float32:
     return images
-  return _to_network(images.astype(jnp.float32), source)
+  return _to_network(images, source)
 
 
 def _to_network(images: Array, source: Source) -> Array:
-  """Stored images f32[b h w c] as the networks see them."""
+  """Stored images [b h w c] as the networks see them."""
   mean, std = (jnp.broadcast_to(leaf, images.shape) for leaf in (source.mean, source.std))
-  images = (images - mean) / std
+  images = (images.astype(jnp.float32) - mean) / std
   return images if source.whitening is None else source.whitening.forward(images)
 
 
