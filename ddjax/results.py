@@ -1,8 +1,8 @@
 """What the Python interface hands out: results, reports and sets that a notebook shows.
 
-They are the project's own nouns (`ddjax.types`, `ddjax.tasks.task`) with three methods more:
-`to_pandas()`, `plot()`, and the form in which notebooks show objects. What only shows never
-raises: where a picture cannot be drawn, the text comes without.
+They are the project's own nouns (`ddjax.types`, `ddjax.tasks.task`) with three things more:
+`to_pandas()`, `plot()`, and the forms in which notebooks and terminals show objects. What only
+shows never raises: where a picture cannot be drawn, the text comes without.
 """
 
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from ddjax import types
 from ddjax.io import notebook
 from ddjax.io.comparisons import Comparison, comparisons, headlines, run_title, words
-from ddjax.io.report import HTML_NAME, report_to_json
+from ddjax.io.report import HTML_NAME, report_to_json, table_lines
 from ddjax.plots import figures, grids, levels
 from ddjax.study.page import HTML_NAME as STUDY_PAGE
 from ddjax.tasks.task import Outcome
@@ -78,6 +78,10 @@ class Result(Outcome):
       raise ValueError(f"The run in {self.workdir} makes no report; its files lie there.")
     return self.report
 
+  def __repr__(self) -> str:
+    """Its summary, as the command line prints it."""
+    return self.summary or f"a run in {self.workdir}"
+
   def _repr_html_(self) -> str:
     """Its figures, and a link to its page."""
     if self.report is None:
@@ -111,6 +115,10 @@ class Report(types.Report):
   def _as_json(self) -> dict[str, Any]:
     return report_to_json({}, {self.kind: self})["reports"]
 
+  def __repr__(self) -> str:
+    """Its figures as a table of text."""
+    return "\n".join(table_lines(self._as_json()))
+
   def _repr_html_(self) -> str:
     title = notebook.heading_html(words(self.kind))
     return title + notebook.reports_html(self._as_json(), with_names=False)
@@ -129,6 +137,10 @@ class Reports(dict[str, Report]):
 
   def _as_json(self) -> dict[str, Any]:
     return report_to_json({}, self)["reports"]
+
+  def __repr__(self) -> str:
+    """The figures of all reports as a table of text."""
+    return "\n".join(table_lines(self._as_json()))
 
   def _repr_html_(self) -> str:
     return notebook.reports_html(self._as_json())
@@ -176,19 +188,32 @@ class DistilledSet(types.DistilledSet):
     names = [str(name) for name in (self.info or {}).get("class_names") or ()]
     return names if len(names) == num_classes else [str(index) for index in range(num_classes)]
 
-  def _repr_html_(self) -> str:
-    """Where it comes from, and its images."""
+  def _title(self) -> str:
     info = self.info or {}
-    shape = "x".join(map(str, self.images.shape[1:]))
-    facts = {
-      "images": f"{len(self.images)} of {shape}",
+    return run_title({**info, "num_steps": info.get("step")})
+
+  def _facts(self) -> dict[str, Any]:
+    """What is known of the set, in a few words each; None where nothing is."""
+    info = self.info or {}
+    return {
+      "images": f"{len(self.images)} of {'x'.join(map(str, self.images.shape[1:]))}",
       "classes": self.labels.shape[-1],
       "labels": info.get("label_kind"),
       "preprocessing": getattr(info.get("preprocessing"), "kind", None),
       "learning rate": info.get("learning_rate"),
     }
-    text = notebook.heading_html(run_title({**info, "num_steps": info.get("step")}))
-    text += notebook.facts_html(facts)
+
+  def __repr__(self) -> str:
+    """Where it comes from, and what it holds, without its numbers."""
+    try:
+      known = {name: fact for name, fact in self._facts().items() if fact is not None}
+      return f"{self._title()}: {', '.join(f'{name} {fact}' for name, fact in known.items())}"
+    except Exception:  # JAX builds such objects around leaves that are no arrays
+      return f"DistilledSet(images={self.images!r}, labels={self.labels!r})"
+
+  def _repr_html_(self) -> str:
+    """Where it comes from, and its images."""
+    text = notebook.heading_html(self._title()) + notebook.facts_html(self._facts())
     try:
       png = figures.as_png(self.plot())
     except Exception as error:  # of a set that nobody foresaw; the text is worth something

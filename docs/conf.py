@@ -6,7 +6,7 @@ import sys
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from docs.tools import fields, reference  # noqa: E402
+from docs.tools import fields, notebooks, reference  # noqa: E402
 
 project = "ddjax"
 author = "the authors of ddjax"
@@ -34,14 +34,19 @@ pygments_dark_style = "a11y-high-contrast-dark"
 
 
 def write_made_pages(app):
-  """Pages of the reference that are made from the code; git does not hold them."""
-  folder = pathlib.Path(app.srcdir) / "reference" / "made"
-  folder.mkdir(parents=True, exist_ok=True)
+  """Pages that are made from the code and from notebooks; git does not hold them."""
   rooms = app.config.reference_rooms.split(",") if app.config.reference_rooms else None
-  for name, text in (reference.pages(ROOT, rooms) | fields.pages(ROOT)).items():
-    path = folder / f"{name}.md"
-    if not path.exists() or path.read_text() != text:
-      path.write_text(text)
+  made = {
+    "reference": reference.pages(ROOT, rooms) | fields.pages(ROOT),
+    "notebooks": notebooks.pages(ROOT),
+  }
+  for part, pages in made.items():
+    folder = pathlib.Path(app.srcdir) / part / "made"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+      path = folder / f"{name}.md"
+      if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 def setup(app):

@@ -140,6 +140,23 @@ def test_a_notebook_shows_figures_with_their_intervals():
   assert row in _Words(Reports(accuracy=_report())._repr_html_()).text
 
 
+def test_a_terminal_shows_a_table_and_no_arrays():
+  assert repr(_result()) == "the summary"
+  assert repr(Result(pathlib.Path("runs/pack"), None, "")) == "a run in runs/pack"
+  head, convnet, _, check = repr(_report()).splitlines()
+  assert head.split() == "figure value 95 % interval random subset gain over random".split()
+  assert (
+    convnet.split() == "accuracy ConvNet 0.900 [0.850, 0.950] 0.500 +0.400 [0.300, 0.500]".split()
+  )
+  assert check == "accuracy: Mind the <gap>."
+  assert repr(Reports(accuracy=_report())) == repr(_report())
+  assert repr(_set()) == (
+    "kip on digits, 2 images a class, seed 0, 20 steps: images 4 of 4x4x1, classes 2, "
+    "labels probabilities, preprocessing none"
+  )
+  assert repr(jax.tree.map(lambda leaf: None, _set())) == "DistilledSet(images=None, labels=None)"
+
+
 def test_pictures_show_what_stands_for_a_report_or_what_is_named():
   axes = _result().plot().axes
   assert [ax.get_title(loc="left") for ax in axes] == ["ConvNet"]

@@ -60,12 +60,16 @@ def summary_text(report_json: Mapping[str, Any]) -> str:
   """The figures of a report as a small aligned table for a terminal, one for each set."""
   lines = [run_title(report_json["run"])]
   for one in report_json.get("sets", [report_json]):
-    lines += ["", *([one["label"]] if "label" in one else []), *_table(one["reports"])]
+    lines += ["", *([one["label"]] if "label" in one else []), *table_lines(one["reports"])]
   return "\n".join(lines)
 
 
-def _table(reports: Mapping[str, Any]) -> list[str]:
-  """Every figure with its random subset, and then what must be known of the figures."""
+def table_lines(reports: Mapping[str, Any]) -> list[str]:
+  """Lines of every figure with its random subset, and then what must be known of the figures.
+
+  Args:
+    reports: {name: report as JSON}.
+  """
   rows = [("figure", "value", "95 % interval", "random subset", "gain over random")]
   for row in comparisons(reports):
     random = [level for level in row.baselines if level.label == "random subset"]

@@ -40,13 +40,13 @@ class Memory(NamedTuple):
 
 
 def estimate(
-  kernel: Kernel, num_pairs: int, image_shape: tuple[int, int, int], with_gradient: bool
+  kernel: Kernel, num_pairs: float, image_shape: tuple[int, int, int], with_gradient: bool
 ) -> Cost:
   """Estimates a kernel matrix, within about a factor of two on a CPU.
 
   Args:
     kernel: from `make_kernel`.
-    num_pairs: entries of the matrix.
+    num_pairs: entries of the matrix; NaN where their number is not known.
     image_shape: (h, w, c).
     with_gradient: whether the gradient by the images of one side is wanted as well.
   """

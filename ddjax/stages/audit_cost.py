@@ -44,7 +44,9 @@ def networks_of_splits(job: Job) -> np.ndarray:
 
 
 def distillations(job: Job) -> np.ndarray:
-  """The most that the distillations of shadow runs take, experts apart."""
+  """The most that the distillations of shadow runs take, experts apart; NaN of a set from disk."""
+  if job.distiller.init is None:  # the config is that of an evaluation; the set's own lies in it
+    return np.full(3, np.nan)
   own = shadow_config(job.config, job.config.privacy)
   method = job.distiller
   is_coreset = not (method.image_passes or method.batch_sizes or method.guarantee)
@@ -76,7 +78,7 @@ def attacks(job: Job) -> np.ndarray:
           network, real.info.image_shape, passes, num_test * forwards
         )
   if "kernel" in config.evaluators and "kernel" in (settings.networks or ("kernel",)):
-    num_sets = min(config.num_replicas, settings.num_networks) + min(
+    num_sets = min(config.get("num_replicas", 1), settings.num_networks) + min(
       config.num_random_subsets, settings.num_networks
     )
     num_support = config.synthetic.ipc * real.info.num_classes

@@ -27,12 +27,15 @@ CURVE = "running curve"
 
 
 def kernel_stages(job: Job) -> dict[str, np.ndarray]:
-  """{stage: [flops, seconds, bytes of one call]} of a kernel method and its evaluation."""
+  """{stage: [flops, seconds, bytes of one call]} of a kernel method and its evaluation.
+
+  The steps of a method that tells of no batch, such as a user's own, are NaN.
+  """
   config, info = job.config, job.real.info
   num_support = config.synthetic.ipc * info.num_classes
   of_pairs = functools.partial(pairs_cost, job)
   sizes = job.distiller.batch_sizes
-  batch = sizes.get("outer.target_batch_size") or config.outer.target_batch_size
+  batch = sizes.get("outer.target_batch_size") or config.outer.get("target_batch_size", math.nan)
   if job.distiller.guarantee:  # each example goes back through the support set's own kernel
     batch *= num_support + 1
   if "robust" in config:  # the adversary's steps, each a prediction and its gradient
@@ -54,7 +57,7 @@ def kernel_stages(job: Job) -> dict[str, np.ndarray]:
   return stages
 
 
-def pairs_cost(job: Job, num_pairs: int, with_gradient: bool = False) -> np.ndarray:
+def pairs_cost(job: Job, num_pairs: float, with_gradient: bool = False) -> np.ndarray:
   """[flops, seconds, bytes] of one call of the config's kernel on so many pairs of images."""
   config, shape = job.config, job.real.info.image_shape
   kernel = make_kernel(config.kernel, shape, precision=precision_of(config).kernels)

@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import Iterator, NamedTuple
 
-from docs.tools import fields, reference
+from docs.tools import fields, notebooks, reference
 
 ROOT = pathlib.Path(__file__).parents[2]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<kind>\w*)\n(?P<body>.*?)^(?P=indent)```$", re.M | re.S)
@@ -30,9 +30,14 @@ def is_made(path: pathlib.Path) -> bool:
 
 @functools.cache
 def made_pages() -> dict[str, str]:
-  """{"docs/reference/made/NAME.md": text} of the pages that the build makes."""
-  pages = reference.pages(ROOT) | fields.pages(ROOT)
-  return {f"docs/reference/made/{name}.md": text for name, text in pages.items()}
+  """{"docs/.../made/NAME.md": text} of the pages that the build makes."""
+  made = {"reference": reference.pages(ROOT) | fields.pages(ROOT)}
+  made["notebooks"] = notebooks.pages(ROOT)
+  return {
+    f"docs/{part}/made/{name}.md": text
+    for part, pages in made.items()
+    for name, text in pages.items()
+  }
 
 
 class Command(NamedTuple):

@@ -1,16 +1,18 @@
 """What an audit costs at most, held against what it looks at."""
 
 import jax
+from ml_collections import ConfigDict
 import numpy as np
 import pytest
 
 from ddjax import backend
+from ddjax.api import get_config
 from ddjax.config import audit
 from ddjax.evaluators import attack_runs
 from ddjax.kernels import cost
 from ddjax.stages import audit_cost, stage_cost
 from ddjax.stages.estimate import estimate
-from ddjax.types import Models
+from ddjax.types import Distiller, Models
 from tests.stages.jobs import job_of
 
 _CLASSES = 4
@@ -91,6 +93,17 @@ def test_a_coreset_distils_nothing():
   job = job_of("--config=configs/coreset.py:cifar10,ipc=1,method=herding")
   job.config.evaluators = ("accuracy", "privacy")
   assert estimate(job).most_seconds == {"distillation of the splits": 0.0}
+
+
+def test_a_set_from_disk_is_estimated_without_the_distillations_of_splits():
+  config = get_config("configs/evaluate.py:cifar10,audit")
+  config.evaluators = ("kernel", "accuracy", "privacy", "robustness")
+  config.synthetic = ConfigDict(dict(ipc=1))
+  job = job_of("--config=configs/dm.py:cifar10,ipc=1")
+  found = estimate(job._replace(config=config, distiller=Distiller(None, None, None), num_steps=0))
+  assert found.seconds["evaluate accuracy"] > 0 and found.most_seconds["attacks"] > 0
+  assert "distillation of the splits" not in found.most_seconds
+  assert found.text.endswith("distillation of the splits not counted).")
 
 
 def test_twice_the_steps_are_about_twice_the_cost():

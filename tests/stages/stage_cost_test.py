@@ -5,6 +5,7 @@ import pytest
 
 from ddjax.kernels import cost
 from ddjax.stages import stage_cost
+from ddjax.types import Distiller
 from tests.stages.jobs import job_of
 
 
@@ -33,3 +34,11 @@ def test_networks_on_the_full_set_cost_by_their_epochs():
   once = stage_cost.full_set(job)
   job.config.accuracy_evaluation.full_epochs = 20
   assert stage_cost.full_set(job)[0] / once[0] == pytest.approx(2, rel=0.05)
+
+
+def test_a_method_that_tells_of_no_batch_is_not_counted():
+  job = job_of("--config=configs/kip.py:cifar10,ipc=1")
+  del job.config.outer.target_batch_size
+  job = job._replace(distiller=Distiller(None, None, None))
+  stages = stage_cost.kernel_stages(job)
+  assert np.isnan(stages["distill"]).any() and np.isfinite(stages["evaluate kernel"]).all()
