@@ -15,7 +15,10 @@ from ml_collections import ConfigDict
 
 from ddjax.attacks.gradient import ascend_signs
 from ddjax.data.batches import standardise
+from ddjax.fitting import train
 from ddjax.types import Array, DatasetInfo, DataSplit
+
+_EXPERT_STEPS = 10
 
 
 class Adversary(NamedTuple):
@@ -101,3 +104,25 @@ def check_epsilon(field: str, epsilon: float) -> None:
       f"{field}={epsilon} must lie above 0 and up to 1: it is in pixels from 0 to 1, of which "
       "8/255 are 0.0314."
     )
+
+
+def adversary_of(config: ConfigDict) -> train.Adversary | None:
+  """Whom the experts of the group `experts` are trained against; None for images as they are.
+
+  Raises:
+    ValueError: for a radius or a count that is none, naming it, or where images are mixed.
+  """
+  experts = config.experts
+  epsilon, num_steps = experts.get("adversarial_epsilon"), experts.get("adversarial_steps")
+  if epsilon is None:
+    return None
+  check_epsilon("experts.adversarial_epsilon", epsilon)
+  num_steps = _EXPERT_STEPS if num_steps is None else num_steps
+  if num_steps < 1:
+    raise ValueError(f"experts.adversarial_steps={num_steps} must be at least 1.")
+  if experts.get("mix_probability"):
+    raise ValueError(
+      f"experts.adversarial_epsilon={epsilon} moves single images, and "
+      f"experts.mix_probability={experts.mix_probability} mixes them: set one of them to none."
+    )
+  return train.Adversary(epsilon, num_steps)

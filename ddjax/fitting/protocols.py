@@ -49,9 +49,6 @@ class Protocol(NamedTuple):
       the worst point so far away, to first order; 0: at the parameters themselves.
     sharpness_alpha: what GSAM takes off it, see `ddjax.fitting.sharpness`; 0 for plain SAM.
     sharpness_is_adaptive: whether the radius scales with the parameters.
-    adversarial_epsilon: radius, in pixels, of the l_inf ball in which each image is first moved to
-      where the present network's loss is high (Madry et al. 2018); 0: images as they are.
-    adversarial_steps: of signed gradient, each a quarter of the radius, from a random point.
   """
 
   num_epochs: int | None
@@ -78,8 +75,6 @@ class Protocol(NamedTuple):
   sharpness_radius: float = 0.0
   sharpness_alpha: float = 0.0
   sharpness_is_adaptive: bool = False
-  adversarial_epsilon: float = 0.0
-  adversarial_steps: int = 0
 
 
 PROTOCOLS = {
@@ -356,7 +351,6 @@ def describe(protocol: Protocol) -> Mapping[str, object]:
     "augmentation_mode": bool(protocol.augmentation),
     "mix_probability": bool(protocol.mix),
     "mix_beta": bool(protocol.mix),
-    "adversarial_steps": bool(protocol.adversarial_epsilon),
   }
   fields = {
     name: value

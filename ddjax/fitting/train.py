@@ -34,6 +34,18 @@ _AUGMENT_STREAM = 0x617567
 _ATTACK_STREAM = 0x61747461
 
 
+class Adversary(NamedTuple):
+  """Adversarial training (Madry et al. 2018): images are first moved to where the loss is high.
+
+  Attributes:
+    epsilon: radius of the l_inf ball, in pixels from 0 to 1.
+    num_steps: of signed gradient, each a quarter of the radius, from a random point of the ball.
+  """
+
+  epsilon: float
+  num_steps: int
+
+
 @struct.dataclass
 class Source:
   """Sets to learn from, all of one size, as they lie on the devices.
@@ -125,6 +137,7 @@ def make_training(
   image_shape: tuple[int, int, int],
   networks_at_once: int | None = None,
   images_at_once: int | None = None,
+  adversary: Adversary | None = None,
 ) -> Training:
   """Builds the training; nothing is compiled here.
 
@@ -139,6 +152,8 @@ def make_training(
     image_shape: (h, w, c).
     networks_at_once: how many are vmapped; None by the size of the network and by the memory.
     images_at_once: images in one piece of a batch; None likewise. Batch norm needs whole batches.
+    adversary: that moves the images of each batch against the present network; None for images as
+      they are. Its sources have a `max_value`.
   """
   loss_fn = protocols.make_loss(loss)
   augmentation = siamese.parse(protocol.augmentation, protocol.augmentation_mode)
@@ -198,7 +213,7 @@ def make_training(
 
   def attacked(rng, variables, source, index, examples, labels, mask, draws):
     """Augmented images as the network sees them, at a high loss within their balls of pixels."""
-    epsilon = protocol.adversarial_epsilon
+    epsilon = adversary.epsilon
     pixels = source.images[index, examples].astype(jnp.float32) / source.max_value
     noise = jax.random.uniform(rng, pixels.shape, jnp.float32, -epsilon, epsilon)
     start = jnp.clip(pixels + noise, 0.0, 1.0)
@@ -222,7 +237,7 @@ def make_training(
         start[rows],
         epsilon=epsilon,
         step_size=epsilon / 4,
-        num_steps=protocol.adversarial_steps,
+        num_steps=adversary.num_steps,
       )
       return seen(moved)
 
@@ -262,7 +277,7 @@ def make_training(
     labels = source.labels[row.indices, examples]
     draw_rng = jax.random.fold_in(jax.random.fold_in(own, _AUGMENT_STREAM), step)
     augment_rng, mix_rng = jax.random.split(draw_rng)
-    if protocol.adversarial_epsilon:
+    if adversary is not None:
       draws = draw_operations(augment_rng)
       attack_rng = jax.random.fold_in(draw_rng, _ATTACK_STREAM)
       images = attacked(

@@ -21,7 +21,7 @@ import numpy as np
 from ddjax.augment import siamese
 from ddjax.data.cache import cache_dir
 from ddjax.data.load import RealData, make_data_split
-from ddjax.distillers.adversaries import check_epsilon
+from ddjax.distillers.adversaries import adversary_of
 from ddjax.distillers.settings import build_network
 from ddjax.experts.buffer import Buffer, content_key
 from ddjax.experts.files import ExpertBufferError
@@ -43,7 +43,6 @@ _FURTHER = (
   "sharpness_alpha", "sharpness_is_adaptive",
 )  # fmt: skip
 """Fields of the group `experts` that not every method has."""
-_ADVERSARIAL_STEPS = 10
 
 
 def protocol_of(config: ConfigDict) -> protocols.Protocol:
@@ -68,13 +67,7 @@ def protocol_of(config: ConfigDict) -> protocols.Protocol:
     augmentation="" if config.augmentation == "none" else config.augmentation,
     sharpness_radius=experts.sharpness_radius,
   )
-  protocol = protocol._replace(**_further_fields(experts))
-  if protocol.adversarial_epsilon and protocol.mix:
-    raise ValueError(
-      f"experts.adversarial_epsilon={protocol.adversarial_epsilon} moves single images, and "
-      f"experts.mix_probability={protocol.mix_probability} mixes them: set one of them to none."
-    )
-  return protocol
+  return protocol._replace(**_further_fields(experts))
 
 
 def _further_fields(experts: ConfigDict) -> dict[str, Any]:
@@ -105,29 +98,20 @@ def _further_fields(experts: ConfigDict) -> dict[str, Any]:
     if not 0 <= alpha <= 1:
       raise ValueError(f"experts.sharpness_alpha={alpha} must lie in [0, 1].")
     fields |= dict(sharpness_alpha=alpha, sharpness_is_adaptive=experts.sharpness_is_adaptive)
-  return fields | _adversary(experts)
+  return fields
 
 
-def _adversary(experts: ConfigDict) -> dict[str, Any]:
-  """The fields of adversarial training; {} without.
-
-  Raises:
-    ValueError: for a radius or a count that is none, naming it.
-  """
-  epsilon = experts.get("adversarial_epsilon")
-  if epsilon is None:
+def _of_adversary(config: ConfigDict) -> dict[str, Any]:
+  """The same by the names of the config; {} without."""
+  adversary = adversary_of(config)
+  if adversary is None:
     return {}
-  check_epsilon("experts.adversarial_epsilon", epsilon)
-  num_steps = experts.get("adversarial_steps")
-  num_steps = _ADVERSARIAL_STEPS if num_steps is None else num_steps
-  if num_steps < 1:
-    raise ValueError(f"experts.adversarial_steps={num_steps} must be at least 1.")
-  return dict(adversarial_epsilon=epsilon, adversarial_steps=num_steps)
+  return dict(adversarial_epsilon=adversary.epsilon, adversarial_steps=adversary.num_steps)
 
 
 def describe(config: ConfigDict) -> Mapping[str, object]:
   """How experts are trained, for a report; JSON-safe."""
-  described = dict(protocols.describe(protocol_of(config)))
+  described = dict(protocols.describe(protocol_of(config))) | _of_adversary(config)
   return described | {"num_epochs": config.experts.num_epochs or "as many as are needed"}
 
 
@@ -158,7 +142,7 @@ def identity(config: ConfigDict, real: RealData, members: np.ndarray | None) -> 
     "seed": experts.seed,
     "dtype": experts.dtype,
     **{name: experts[name] for name in _FURTHER if name in experts},
-    **_adversary(experts),
+    **_of_adversary(config),
   } | ({} if config.precision == "float32" else {"precision": config.precision})  # other draws
 
 
@@ -214,7 +198,7 @@ def _train(
   members: np.ndarray | None,
 ) -> None:
   """Trains what a buffer lacks, after a word on how long that will take."""
-  protocol = protocol_of(config)
+  protocol, adversary = protocol_of(config), adversary_of(config)
   num_examples = real.info.num_train if members is None else int(members.sum())
   total, on_device = _epochs_to_train(buffer, needs, layout)
   others = total - buffer.lacks(*needs)
@@ -233,12 +217,13 @@ def _train(
     tuple(real.info.image_shape),
     config.experts.at_once or None,
     parallel.local_devices(layout),
+    adversary,
   )
   train_experts(
     buffer,
     program,
     stream(config.experts.seed, "experts"),
-    real_source(real, members, with_pixels=bool(protocol.adversarial_epsilon)),
+    real_source(real, members, with_pixels=adversary is not None),
     num_experts=needs.num_experts,
     num_epochs=needs.num_epochs,
     learning_rate=config.experts.learning_rate,
@@ -255,6 +240,7 @@ def _compile(
   image_shape: tuple[int, int, int],
   at_once: int | None,
   devices: tuple[jax.Device, ...],
+  adversary: train.Adversary | None,
 ) -> host.Program:
   """The program that trains experts; splits of equal size share it."""
   training = train.make_training(
@@ -264,6 +250,7 @@ def _compile(
     num_examples=num_examples,
     image_shape=image_shape,
     networks_at_once=at_once,
+    adversary=adversary,
   )
   return host.compile_training(training, devices)
 
@@ -276,6 +263,7 @@ def check(job: Job) -> None:
   """
   if job.distiller.experts is not None:
     protocol_of(job.config)
+    adversary_of(job.config)
     for mask in _masks(job):
       open_buffer(job.config, job.real, mask)
 
@@ -356,7 +344,8 @@ def _epochs_to_train(
 def _cost(config: ConfigDict, real: RealData, passes: float, on_device: float) -> np.ndarray:
   """[flops, seconds, 0] of examples seen in training: by all devices, and by the busiest."""
   factor = 6 if config.experts.sharpness_radius else 3  # forward and backward, twice for SAM
-  factor += 3 * protocol_of(config).adversarial_steps
+  adversary = adversary_of(config)
+  factor += 0 if adversary is None else 3 * adversary.num_steps
   network = build_network(config, real.info)
   cost = stage_cost.passes_cost(network, real.info.image_shape, factor)
   return cost * np.array([passes, on_device, 0.0])

@@ -9,6 +9,7 @@ import pytest
 
 from configs import ncfm
 from ddjax.data.load import load_real_data
+from ddjax.distillers.adversaries import adversary_of
 from ddjax.distillers.settings import build_network
 from ddjax.fitting import train
 from ddjax.random_streams import stream
@@ -83,11 +84,11 @@ def test_attacked_experts_have_a_buffer_of_their_own(tmp_path):
 )
 def test_impossible_adversaries_are_named(tmp_path, fields, message):
   with pytest.raises(ValueError, match=message):
-    experts.protocol_of(_config(tmp_path, **fields))
+    adversary_of(_config(tmp_path, **fields))
 
 
 def test_mixed_images_are_not_attacked(tmp_path):
   config = ncfm.get_config("fake")
   config.experts.adversarial_epsilon = 0.1
   with pytest.raises(ValueError, match="mix_probability=0.5 mixes them"):
-    experts.protocol_of(config)
+    adversary_of(config)
