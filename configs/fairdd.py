@@ -49,6 +49,7 @@ def fair(base: str) -> ConfigDict:
   return ConfigDict(
     dict(
       base=base,  # dm, dc, dsa or idc
+      divides_rate=True,  # whether learning rates are those of the base over the number of groups
       allow_missing=False,  # whether some class may have no train example of some group
     )
   )

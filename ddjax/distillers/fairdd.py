@@ -10,6 +10,10 @@ and IDC: the gradient of the mean loss) and d its distance, the loss of class c 
 in place of d(S(real examples of class c), S(synthetic images of class c)). Groups belong to the
 real examples alone: synthetic images have none, and networks that are trained on them see none. A
 group that a batch lacks is left out of that step.
+
+A sum over g groups is g times as steep as what the base methods have rates for, and overshoots
+at them. So unless `fair.divides_rate` is off, rates are divided by g, which is SGD on the mean over
+groups.
 """
 
 from typing import Any
@@ -35,8 +39,16 @@ def make_fairdd(config: ConfigDict, info: DatasetInfo, axis_name: str | None = N
   """
   make = look_up(BASES, config.fair.base, "fair.base")
   num_groups, missing = check_groups(info, config.fair.allow_missing)
-  distiller = make(config, info, axis_name, num_groups=num_groups)
   remarks = [f"{num_groups} groups are matched by {config.fair.base}, each with weight one."]
+  base = config.copy_and_resolve_references().unlock()
+  if config.fair.divides_rate:
+    base.outer.learning_rate /= num_groups
+    base.outer.label_learning_rate /= num_groups
+    remarks.append(
+      f"Learning rate {base.outer.learning_rate:.3g}: {config.outer.learning_rate:.3g} over the "
+      "number of groups."
+    )
+  distiller = make(base, info, axis_name, num_groups=num_groups)
   if missing:
     remarks.append(f"{_first_of(missing)}; {len(missing)} of such pairs are left out.")
   return distiller._replace(remarks=(*distiller.remarks, *remarks))

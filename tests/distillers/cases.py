@@ -195,7 +195,7 @@ CASES = [
     0.95,
   ),
   # Colours are groups, of which a batch has up to four.
-  Case("fairdd", "fairdd", _SMALL | {"outer.learning_rate": 4.0}, 0.9),
+  Case("fairdd", "fairdd", _SMALL | {"outer.learning_rate": 16.0}, 0.9),
   Case(
     "fairdd of gradients",
     "fairdd",

@@ -183,7 +183,17 @@ def test_every_base_takes_a_step(base):
   config.network.name, config.augmentation = "convnet(depth=1)", "crop"
   real = load_real_data(config.data)
   distiller = make_fairdd(config, real.info)
-  assert distiller.remarks[-1] == f"4 groups are matched by {base}, each with weight one."
+  assert f"4 groups are matched by {base}, each with weight one." in distiller.remarks
+
+
+def test_rates_are_divided_by_the_number_of_groups_unless_that_is_off():
+  moves = []
+  for divides in (True, False):
+    case = Case("", "fairdd", {"network.name": "mlp", "fair.divides_rate": divides})
+    distiller, data, _ = make_distiller(case)
+    state = initial_state(distiller, data)
+    moves.append(jax.jit(distiller.step)(state, data, jnp.int32(0))[1]["image_change"])
+  np.testing.assert_allclose(moves[1], 4 * moves[0], rtol=1e-4)
 
 
 _INFO = make_distiller(_CASE)[2]
