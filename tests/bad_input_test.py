@@ -19,8 +19,10 @@ from ddjax.files import atomic
 from ddjax.tasks import distill
 from ddjax.training.trainer import NonFiniteLossError
 
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 SMALL = {
   "num_devices": 1,
+  "kernel.engine": "closed_form",  # neural-tangents takes a third of a run to trace
   "evaluators": ("kernel",),
   "outer.schedule": "constant",
   "outer.num_steps": 4,

@@ -79,6 +79,20 @@ def _forget_programs():
     gc.collect()  # some programs wait in cycles for the collector, which seldom comes
 
 
+@pytest.fixture(scope="module")
+def unrendered_figures():
+  """Figures of runs are made and written, but not rendered, which takes a fifth of a small run.
+
+  For files that ask nothing of the pictures; tests/plots/ and whole runs in others render them.
+  """
+  from ddjax.plots import figures  # here, so that Matplotlib is imported by those who want it
+
+  blank = figures.as_png(figures.new_figure(0.1, 0.1))
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(figures, "as_png", lambda _: blank)
+    yield
+
+
 @pytest.fixture(autouse=True)
 def _seeds():
   """What draws without a key or a generator of its own draws the same every time."""

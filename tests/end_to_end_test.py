@@ -27,6 +27,9 @@ def _config(argument="kip.py:fake,ipc=2", **changes):
   return config
 
 
+_FAST = {"kernel__engine": "closed_form"}  # neural-tangents takes a third of a run to trace
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("run")
@@ -96,7 +99,7 @@ def test_a_field_that_alters_the_trajectory_is_refused_by_name(finished):
 
 
 def test_a_longer_run_extends_a_shorter_one_bit_for_bit(tmp_path):
-  constant = dict(outer__schedule="constant", evaluators=("kernel",))
+  constant = dict(outer__schedule="constant", evaluators=("kernel",)) | _FAST
   distill.run(_config(**constant, outer__num_steps=10), tmp_path / "run")
   extended = distill.run(_config(**constant), tmp_path / "run")
   whole = distill.run(_config(**constant), tmp_path / "whole")
@@ -108,15 +111,16 @@ def test_a_longer_run_extends_a_shorter_one_bit_for_bit(tmp_path):
 
 
 def test_evaluators_may_change_afterwards(tmp_path):
-  constant = dict(outer__schedule="constant")
+  constant = dict(outer__schedule="constant") | _FAST
   distill.run(_config(**constant, evaluators=("kernel",)), tmp_path)
   more = distill.run(_config(**constant), tmp_path)
   assert set(more.report["reports"]) == {"kernel", "accuracy"}
 
 
 def test_overwrite_starts_anew_but_only_on_a_run(tmp_path):
-  distill.run(_config(evaluators=("kernel",)), tmp_path / "run")
-  distill.run(_config(evaluators=("kernel",), seed=1), tmp_path / "run", overwrite=True)
+  small = dict(evaluators=("kernel",)) | _FAST
+  distill.run(_config(**small), tmp_path / "run")
+  distill.run(_config(**small, seed=1), tmp_path / "run", overwrite=True)
   assert ddjax.load(tmp_path / "run").info["seed"] == 1
   (tmp_path / "mine").mkdir()
   (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -126,7 +130,7 @@ def test_overwrite_starts_anew_but_only_on_a_run(tmp_path):
 
 
 def test_label_solve_goes_once_over_the_train_set(tmp_path):
-  config = _config("label_solve.py:fake,ipc=2", evaluators=("kernel",))
+  config = _config("label_solve.py:fake,ipc=2", evaluators=("kernel",), **_FAST)
   result = distill.run(config, tmp_path)
   loaded = ddjax.load(tmp_path)
   assert loaded.info["step"] == 2  # 64 examples in blocks of 32

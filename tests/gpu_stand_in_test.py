@@ -18,6 +18,7 @@ from ddjax.registry import EVALUATORS
 from ddjax.tasks import distill
 from ddjax.tasks.start import start
 
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 REFERENCE = json.loads(check.REFERENCE.read_text())
 _FAST = ("method kip", "method label_solve")  # the programs of networks take a minute to compile
 _STATISTICS = {

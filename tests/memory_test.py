@@ -12,7 +12,7 @@ import pytest
 from ddjax import backend, memory
 from ddjax.distillers import settings
 from ddjax.models import pieces
-from tests.distillers.cases import Case, make_distiller
+from tests.distillers.cases import Case, initial_state, make_distiller
 
 _FAST = {"network.name": "convnet(depth=1)", "synthetic.init": "noise", "augmentation": "crop"}
 
@@ -70,7 +70,7 @@ def test_budgets_choose_groups_of_classes_that_give_equal_steps(monkeypatch, met
   def step(budget_gb):
     budget = {"memory_budget_gb": budget_gb}
     distiller, data, _ = make_distiller(Case(method, method, _FAST | changes | budget))
-    state = distiller.init(jax.random.key(0), data)
+    state = initial_state(distiller, data)
     after, metrics = jax.jit(distiller.step)(state, data, jnp.int32(0))
     return distiller.remarks[0], metrics["loss"], after.synthetic.images
 

@@ -18,6 +18,7 @@ from ddjax.stages.run_folder import RunFolderError, default_workdir
 from ddjax.tasks import distill, evaluate, start
 from ddjax.training import trainer
 
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 _SECRET = 1234567890123456789
 
 
@@ -26,7 +27,7 @@ def _config(method="dp_kip", **changes):
   small = {
     "num_devices": 1, "evaluators": ("kernel",), "num_random_subsets": 2,
     "trainer.tensorboard": False, "kernel_evaluation.num_bootstrap": 20, "curve.models": "none",
-    "guarantee.noise_seed": _SECRET,
+    "guarantee.noise_seed": _SECRET, "kernel.engine": "closed_form",
   }  # fmt: skip
   changes = {name.replace("__", "."): value for name, value in changes.items()}
   config.update_from_flattened_dict(small | changes)

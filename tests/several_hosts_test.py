@@ -119,6 +119,7 @@ LONG = (
   "-m",
   "ddjax.main",
   "--config=configs/kip.py:fake,ipc=2",
+  "--config.kernel.engine=closed_form",  # neural-tangents takes a third of a run to trace
   "--config.evaluators=('kernel',)",
   "--config.curve.models=none",
   "--config.outer.schedule=constant",

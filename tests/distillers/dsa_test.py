@@ -14,7 +14,7 @@ from ddjax.config.loops import loops_of
 from ddjax.distillers import class_batches, matching
 from ddjax.fitting import train
 from ddjax.models.build import build
-from tests.distillers.cases import Case, make_distiller
+from tests.distillers.cases import Case, initial_state, initial_variables, make_distiller
 
 
 def test_loops_are_the_published_ones_and_lines_between():
@@ -50,7 +50,7 @@ def test_an_outer_iteration_is_that_of_a_plain_loop():
   """Match, update the images, train on them for two epochs of one batch, match again."""
   distiller, data, info = _dc()
   step = jax.jit(distiller.step)
-  state = distiller.init(jax.random.key(0), data)
+  state = initial_state(distiller, data)
   network = build("convnet(depth=1)", num_classes=4, width=4)
   labels = jnp.repeat(jnp.eye(4), 2, axis=0)
 
@@ -65,7 +65,7 @@ def test_an_outer_iteration_is_that_of_a_plain_loop():
     keys = jax.random.split(jax.random.fold_in(state.rng, state.step), 5)
     images = state.synthetic.images
     if position % 3 == 0:
-      params = network.init(keys[0], jnp.zeros((1, *info.image_shape)))["params"]
+      params = initial_variables(network, keys[0], info.image_shape)["params"]
     else:
       for _ in range(2):
         gradient = network_gradient(params, images)
@@ -89,7 +89,7 @@ def test_the_network_of_dsa_is_trained_on_augmented_images():
   }
   distiller, data, _ = make_distiller(Case("dsa", "dsa", changes))
   step = jax.jit(distiller.step)
-  before, _ = step(distiller.init(jax.random.key(0), data), data, jnp.int32(0))
+  before, _ = step(initial_state(distiller, data), data, jnp.int32(0))
   after, _ = step(before, data, jnp.int32(0))
 
   network = build("convnet(depth=1)", num_classes=4, width=4)
@@ -152,7 +152,7 @@ def _distance(network, params, data, batch, images):
 
 def test_the_images_move_by_sgd_with_momentum():
   distiller, data, _ = _dc()
-  state = distiller.init(jax.random.key(0), data)
+  state = initial_state(distiller, data)
   step = jax.jit(distiller.step)
   changes = []
   for _ in range(2):
@@ -168,7 +168,7 @@ def test_learned_labels_are_probabilities_that_move():
   changes = {"synthetic.learn_labels": True, "outer.label_learning_rate": 1.0}
   distiller, data, _ = _dc(**changes)
   assert distiller.label_kind == "probabilities"
-  state = distiller.init(jax.random.key(0), data)
+  state = initial_state(distiller, data)
   start = np.asarray(distiller.extract(state).labels)
   expected = 0.9 * np.repeat(np.eye(4), 2, axis=0) + 0.025
   np.testing.assert_allclose(start, expected, rtol=1e-5)

@@ -94,6 +94,7 @@ def _finite_differences(fn, array, step=1e-5):
   return slope
 
 
+_FAST = {"network.name": "mlp", "network.width": 8}  # to compile, where any network will do
 _PLAIN = {
   "synthetic.init": "noise",
   "ridge": 1e-3,
@@ -193,7 +194,7 @@ def test_gradient_against_finite_differences(use_flips):
 
 def test_prototypes_and_their_mirror_images_are_alike_only_where_both_enter():
   for use_flips in (False, True):
-    changes = {"synthetic.use_flips": use_flips, "synthetic.init": "noise", "network.width": 8}
+    changes = _FAST | {"synthetic.use_flips": use_flips, "synthetic.init": "noise"}
     distiller, data, _ = make_distiller(Case("", "frepo", changes))
     data = jax.device_put(data)
     state, step = initial_state(distiller, data), jax.jit(distiller.step)
@@ -213,7 +214,7 @@ def test_step_counts_of_the_pool_begin_spread():
 
 def test_labels_stay_unless_they_are_learned():
   for learn_labels in (False, True):
-    changes = {"synthetic.learn_labels": learn_labels, "network.width": 8}
+    changes = _FAST | {"synthetic.learn_labels": learn_labels}
     distiller, data, _ = make_distiller(Case("", "frepo", changes))
     data = jax.device_put(data)
     state = initial_state(distiller, data)
@@ -227,7 +228,7 @@ def test_margins_are_cut_at_one_over_k():
 
 
 def test_the_regression_can_be_solved_in_64_bit_numbers():
-  changes = {"network.width": 8, "synthetic.init": "noise", "ridge": 1e-3}
+  changes = _FAST | {"synthetic.init": "noise", "ridge": 1e-3}
   found = []
   for precision in ("float32", "float64"):
     with jax.enable_x64(precision == "float64"):

@@ -52,7 +52,7 @@ def test_other_distances():
 
 def test_kernels_alone_are_matched_with_a_column_for_each_output_unit():
   network = build("convnet(depth=1)", num_classes=3, width=2)
-  params = network.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))["params"]
+  params = initial_variables(network, jax.random.key(0), (4, 4, 1))["params"]
   shapes = sorted(leaf.shape for leaf in matching.matched_kernels(params))
   assert shapes == [(8, 3), (9, 2)]  # 2 x 2 x 2 features to 3 classes; 3 x 3 x 1 pixels to 2
   (kernel,) = matching.matched_kernels(params, only_convolutions=True)
@@ -192,7 +192,7 @@ def test_statistics_for_batch_norm_are_those_of_real_members():
   data = _data()
   data = data.replace(mask=jnp.arange(64) % 8 < 6)
   network = build("convnet(depth=1,norm=batch)", num_classes=4, width=3)
-  variables = network.init(jax.random.key(0), jnp.zeros((1, *IMAGE)))
+  variables = initial_variables(network, jax.random.key(0), IMAGE)
   frozen = matching.freeze_statistics(jax.random.key(1), network, variables, data)
   members = standardise(data.images, data)[np.asarray(data.mask)]  # 16 a class: all of them
   kernel = variables["params"]["conv_0"]
@@ -209,5 +209,5 @@ def test_statistics_for_batch_norm_are_those_of_real_members():
   kept = matching.freeze_statistics(jax.random.key(1), network, variables, no_member)
   jax.tree.map(np.testing.assert_array_equal, kept["batch_stats"], variables["batch_stats"])
   plain = build("convnet(depth=1)", num_classes=4, width=3)
-  variables = plain.init(jax.random.key(0), jnp.zeros((1, *IMAGE)))
+  variables = initial_variables(plain, jax.random.key(0), IMAGE)
   assert matching.freeze_statistics(jax.random.key(1), plain, variables, data) is variables

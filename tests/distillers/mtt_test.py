@@ -20,6 +20,7 @@ from ddjax.training.metrics import read_metrics, series
 from ddjax.types import ExpertNeeds
 from tests.distillers.cases import Case, Experts, make_shards
 
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 _CASE = Case("", "mtt", {"network.name": "mlp", "augmentation": "none"})
 
 

@@ -11,7 +11,13 @@ from ddjax.augment import siamese
 from ddjax.data.batches import standardise
 from ddjax.distillers import class_batches, ncfm
 from ddjax.models.build import build
-from tests.distillers.cases import Case, Experts, initial_state, make_distiller
+from tests.distillers.cases import (
+  Case,
+  Experts,
+  initial_state,
+  initial_variables,
+  make_distiller,
+)
 
 _NETWORK = "convnet(depth=1)"
 _PLAIN = {"network.name": "mlp", "augmentation": "none", "synthetic.factor": 1}
@@ -110,8 +116,8 @@ def test_two_steps_are_those_of_a_slow_loop(augmentation):
   _, data, info, states, metrics, batches = _advance(case, 2)
   network = build(_NETWORK, num_classes=4, width=4)
   augmentation = siamese.parse(augmentation, "idc")
-  image = np.zeros((1, *info.image_shape), np.float32)
-  _, unravel = ravel_pytree(network.init(jax.random.key(0), image)["params"])
+  variables = initial_variables(network, jax.random.key(0), info.image_shape)
+  _, unravel = ravel_pytree(variables["params"])
   (mean,), (std,) = data.mean.tolist(), data.std.tolist()  # of the one channel
 
   def see(pixels, draws):

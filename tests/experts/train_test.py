@@ -23,6 +23,7 @@ from ddjax.stages.prepare import prepare
 from ddjax.training import parallel
 from ddjax.training.trainer import PreemptedError
 from ddjax.types import ExpertNeeds
+from tests.distillers.cases import initial_variables
 
 
 def _config(folder, method=mtt, **fields):
@@ -79,7 +80,7 @@ def test_networks_of_ncfm_slow_down_at_their_epochs(tmp_path):
   real = load_real_data(config.data)
   network, source = build_network(config, real.info), experts.real_source(real)
   images = (source.images[0].astype(np.float32) - source.mean[0]) / source.std[0]
-  variables = network.init(jax.random.key(0), images[:1])
+  variables = initial_variables(network, jax.random.key(0), real.info.image_shape)
   _, unravel = jax.flatten_util.ravel_pytree(variables["params"])
 
   @jax.jit
@@ -199,7 +200,7 @@ def test_a_flat_trajectory_descends_by_the_gradient_of_the_worst_point_near_by(t
   real = load_real_data(config.data)
   network, source = build_network(config, real.info), experts.real_source(real)
   images = (np.asarray(source.images[0]) - np.asarray(source.mean)) / np.asarray(source.std)
-  variables = network.init(jax.random.key(0), images[:1])
+  variables = initial_variables(network, jax.random.key(0), real.info.image_shape)
   start, unravel = jax.flatten_util.ravel_pytree(variables["params"])
   start = buffer.read(0, 0)
 

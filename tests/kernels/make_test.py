@@ -58,7 +58,7 @@ def test_refusals_name_the_value(fields, message):
 def test_engines_give_the_same_numbers():
   x = jnp.asarray(np.random.default_rng(0).normal(size=(6, *SHAPE)), jnp.float32)
   ours, theirs = (
-    make_kernel(_config("conv", engine=engine), SHAPE).kernel_fn(x[:3], x[3:])
+    jax.jit(make_kernel(_config("conv", engine=engine), SHAPE).kernel_fn)(x[:3], x[3:])
     for engine in ("closed_form", "neural_tangents")
   )
   np.testing.assert_allclose(ours, theirs, rtol=1e-5)
@@ -84,16 +84,27 @@ def test_the_diagonal_is_exact_whatever_the_engine(family, depth, engine, kind):
   with jax.enable_x64(True):
     config.engine = "closed_form"
     double = make_kernel(config, SHAPE, precision="float64").kernel_fn
-    same = jnp.asarray(images)
-    expected = np.diag(double(same, same))
+    expected, of_double = _matrix_and_slope(double)(jnp.asarray(images))
   x = jnp.asarray(images, jnp.float32)
-  np.testing.assert_allclose(np.diag(single(x, x)), expected, rtol=1e-6)
-  apart = np.asarray(single(x, x + 0.0))
-  np.testing.assert_allclose(single(x, x), apart, rtol=2e-3)  # the rest is untouched
-  of_sum = jax.grad(lambda x: jnp.trace(single(x, x)))(x)
-  with jax.enable_x64(True):
-    of_double = jax.grad(lambda x: jnp.trace(double(x, x)))(same)
+  matrix, of_sum = _matrix_and_slope(single)(x)
+  np.testing.assert_allclose(np.diag(matrix), np.diag(expected), rtol=1e-6)
+  apart = jax.jit(single)(x, x + 0.0)
+  np.testing.assert_allclose(matrix, apart, rtol=2e-3)  # the rest is untouched
   np.testing.assert_allclose(of_sum, of_double, rtol=1e-4, atol=1e-5)
+
+
+def _matrix_and_slope(kernel_fn):
+  """(x f[n h w c]) -> the matrix f[n n] of one array, and the gradient of its trace."""
+
+  def trace(x):
+    matrix = kernel_fn(x, x)
+    return jnp.trace(matrix), matrix
+
+  def both(x):
+    (_, matrix), slope = jax.value_and_grad(trace, has_aux=True)(x)
+    return matrix, slope
+
+  return jax.jit(both)
 
 
 def test_auto_takes_the_fastest_engine():
@@ -131,14 +142,12 @@ def test_products_are_exact_whatever_the_default_precision():
 def test_float32_and_float64_networks_agree():
   x = np.random.default_rng(0).normal(size=(5, *SHAPE))
   with jax.enable_x64(True):
-    exact = make_kernel(_config(), SHAPE, precision="float64").kernel_fn(
-      *[jnp.asarray(x, jnp.float64)] * 2
-    )
+    double = make_kernel(_config(), SHAPE, precision="float64").kernel_fn
+    exact = jax.jit(lambda x: double(x, x))(jnp.asarray(x, jnp.float64))
     assert exact.dtype == jnp.float64
-  single = jnp.asarray(x, jnp.float32)
-  np.testing.assert_allclose(
-    make_kernel(_config(), SHAPE).kernel_fn(single, single), exact, rtol=1e-4
-  )
+  single = make_kernel(_config(), SHAPE).kernel_fn
+  found = jax.jit(lambda x: single(x, x))(jnp.asarray(x, jnp.float32))
+  np.testing.assert_allclose(found, exact, rtol=1e-4)
 
 
 def test_the_engine_that_is_fastest_is_chosen_by_backend_and_size():

@@ -16,6 +16,7 @@ from ddjax.io.distilled import load_distilled
 from ddjax.stages import expert_start, experts
 from ddjax.stages.prepare import prepare
 from ddjax.tasks import distill
+from tests.distillers.cases import initial_variables
 
 
 def test_labels_are_the_mean_of_the_experts_that_are_right():
@@ -71,9 +72,10 @@ def _check(start, config, buffer, mask):
   data = make_data_split(real)
   network = build_network(config, real.info)
   seen = (data.images.astype(np.float32) - data.mean) / data.std
-  variables = network.init(jax.random.key(0), seen[:1])
+  variables = initial_variables(network, jax.random.key(0), real.info.image_shape)
   _, unravel = ravel_pytree(variables)
-  logits = np.stack([network.apply(unravel(buffer.read(i, 2)), seen) for i in range(3)])
+  apply = jax.jit(lambda flat: network.apply(unravel(flat), seen))
+  logits = np.stack([apply(buffer.read(i, 2)) for i in range(3)])
   is_right = logits.argmax(axis=-1) == real.train_labels
   for number, (image, label) in enumerate(zip(*start, strict=True)):
     (row,) = np.flatnonzero(np.abs(seen - image).max(axis=(1, 2, 3)) < 1e-5)

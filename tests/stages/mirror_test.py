@@ -27,6 +27,8 @@ from ddjax.training.trainer import PreemptedError, StopRequest
 
 ROOT = pathlib.Path(__file__).parents[2]
 
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
+
 
 @pytest.fixture
 def address(tmp_path, monkeypatch):
@@ -42,6 +44,7 @@ def _config(**fields):
   config = get_config("configs/kip.py:fake,ipc=2")
   own = {
     "num_devices": 1,
+    "kernel.engine": "closed_form",  # neural-tangents takes a third of a run to trace
     "evaluators": ("kernel",),
     "outer.schedule": "constant",
     "outer.num_steps": 8,
@@ -290,6 +293,7 @@ def test_killed_a_second_machine_goes_on(tmp_path):
     "from ddjax.files import lease; lease.RENEW_SECONDS, lease.LEASE_SECONDS = .2, 1.\n"
     "from ddjax.main import console; console()",
     "--config=configs/kip.py:fake,ipc=2", "--config.evaluators=('kernel',)",
+    "--config.kernel.engine=closed_form",
     "--config.curve.models=none", "--config.outer.schedule=constant", "--config.num_devices=1",
     "--config.outer.num_steps=400", "--config.trainer.checkpoint_every_steps=20",
     "--config.trainer.steps_per_call=1", f"--workdir={address}",

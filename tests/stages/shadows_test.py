@@ -160,7 +160,9 @@ def test_whatever_the_method_asks_for_a_small_pool_serves_it(parts, tmp_path, me
     config.outer.num_steps = 2
   if method != "coreset":
     config.outer.target_batch_size = real.info.num_train
-    config.kernel.family = "fc"
+    config.kernel.update(dict(family="fc", engine="closed_form"))
+  else:
+    config.coreset.update(dict(network="mlp", width=1))
   config.accuracy_evaluation.update(
     dict(networks=("mlp",), width=2, num_epochs=1, augmentation="none")
   )

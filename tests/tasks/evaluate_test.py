@@ -43,6 +43,7 @@ def run(tmp_path_factory):
   """A distillation of fake data that holds out a validation split."""
   config = _config("kip.py:fake,ipc=2,smoke", choose_by="kernel", evaluators=("kernel",))
   config.data.validation_fraction = 0.25
+  config.kernel.engine = "closed_form"  # neural-tangents takes a third of a run to trace
   folder = tmp_path_factory.mktemp("runs") / "kip"
   return config, folder, distill.run(config, folder).report
 
@@ -70,6 +71,7 @@ def test_the_validation_split_chooses_and_last_and_chosen_are_reported(run):
 def test_networks_choose_a_snapshot_while_robust_scores_are_asked_for(tmp_path):
   config = _config("kip.py:fake,ipc=2,smoke", choose_by="accuracy", evaluators=("accuracy",))
   config.data.validation_fraction = 0.25
+  config.kernel.engine = "closed_form"
   config.curve.steps = (0, 20)
   config.accuracy_evaluation.use_robust_scores = True
   report = distill.run(config, tmp_path / "run").report

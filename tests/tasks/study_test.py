@@ -20,6 +20,8 @@ from ddjax.study import launchers
 from ddjax.study.ledger import Ledger
 from ddjax.tasks import study
 
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
@@ -42,6 +44,9 @@ def small_study(**fields):
     evaluators=("kernel",),
   )
   config.full_set = False
+  for plan in config.plans.values():
+    if "kernel" in plan:
+      plan.kernel.engine = "closed_form"  # neural-tangents takes a third of a run to trace
   config.update(fields)
   return config
 
@@ -50,6 +55,13 @@ def small_study(**fields):
 def finished(tmp_path_factory):
   folder = tmp_path_factory.mktemp("study")
   return folder, study.run(small_study(), folder)
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+  """Workers have one device, and compile as the tests do (tests/conftest.py)."""
+  flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"
+  monkeypatch.setenv("XLA_FLAGS", flags)
 
 
 def _states(folder, config=None):
@@ -221,8 +233,7 @@ def test_a_cell_that_cannot_be_run_is_refused_by_name_and_nothing_is_touched(tmp
     assert (folder / "study.html").read_text() == "earlier"
 
 
-def test_submitits_local_executor_runs_two_workers(tmp_path, monkeypatch):
-  monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+def test_submitits_local_executor_runs_two_workers(tmp_path, one_device):
   config = small_study(launcher="local")
   config.slurm.update(dict(workers=2, minutes=10, cpus=1, memory_gb=4))
   folder = tmp_path / "study"
@@ -239,8 +250,7 @@ def test_submitits_local_executor_runs_two_workers(tmp_path, monkeypatch):
   assert sorted(done) == ["kip-fake-ipc1-real-seed0", "label_solve-fake-ipc1-real-seed0"]
 
 
-def test_a_job_that_is_asked_to_stop_saves_its_cell_and_is_queued_again(tmp_path, monkeypatch):
-  monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+def test_a_job_that_is_asked_to_stop_saves_its_cell_and_is_queued_again(tmp_path, one_device):
   config = small_study(launcher="local", only="method=kip")
   config.slurm.update(dict(workers=1, minutes=10, cpus=1, memory_gb=4))
   config.plans["kip-fake-ipc1"].outer.num_steps = 8000

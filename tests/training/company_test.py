@@ -45,7 +45,7 @@ def test_hosts_that_are_well_hear_nothing_of_each_other(hosts):
   _, both, told = hosts
   for host in both:
     host.start()
-  time.sleep(2.5)
+  time.sleep(1.6)
   assert told == ([], [])
 
 
@@ -79,7 +79,7 @@ def test_a_host_that_fails_says_why_and_one_that_is_done_is_not_missed(hosts):
   _, both, told = hosts
   both[0].start()
   both[1].tell_end()
-  time.sleep(2.0)
+  time.sleep(1.6)
   assert not told[0]
   both[1].tell_end("Error: no such file.")
   _until(lambda: told[0])
@@ -91,7 +91,7 @@ def test_a_host_that_only_writes_what_it_has_may_finish(hosts):
   with both[0].finishing():
     both[0].start()
     both[1].tell_end("Error: diverged.")
-    time.sleep(2.0)
+    time.sleep(1.6)
     assert not told[0]
   _until(lambda: told[0])
 
