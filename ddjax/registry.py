@@ -11,12 +11,15 @@ from ddjax.distillers.dm import make_dm
 from ddjax.distillers.dp_dm import make_dp_dm
 from ddjax.distillers.dp_kip import make_dp_kip
 from ddjax.distillers.dsa import make_dsa
+from ddjax.distillers.fairdd import make_fairdd
 from ddjax.distillers.frepo import make_frepo
 from ddjax.distillers.idc import make_idc
 from ddjax.distillers.kip import make_kip
 from ddjax.distillers.label_solve import make_label_solve
 from ddjax.distillers.mtt import make_mtt
 from ddjax.distillers.ncfm import make_ncfm
+from ddjax.distillers.robust_dm import make_robust_dm
+from ddjax.distillers.robust_kip import make_robust_kip
 from ddjax.evaluators.accuracy import make_accuracy_evaluator
 from ddjax.evaluators.fairness import make_fairness_evaluator
 from ddjax.evaluators.features import make_features_evaluator
@@ -34,12 +37,15 @@ DISTILLERS: dict[str, Callable[..., Distiller]] = {
   "dp_dm": make_dp_dm,
   "dp_kip": make_dp_kip,
   "dsa": make_dsa,
+  "fairdd": make_fairdd,
   "frepo": make_frepo,
   "idc": make_idc,
   "kip": make_kip,
   "label_solve": make_label_solve,
   "mtt": make_mtt,
   "ncfm": make_ncfm,
+  "robust_dm": make_robust_dm,
+  "robust_kip": make_robust_kip,
 }
 
 MODEL_KINDS = {"kernel": "kernel predictors", "networks": "networks"}

@@ -25,6 +25,8 @@ class DatasetInfo(NamedTuple):
   num_train: int
   max_value: int = 255
   """The stored value of a white pixel."""
+  group_counts: tuple[tuple[int, ...], ...] = ()
+  """Train examples of each class [k] and group [g]; () where examples have no groups."""
 
 
 @struct.dataclass
@@ -46,6 +48,10 @@ class DataSplit:
     start: synthetic images to begin with f32[n h w c], as a saved set has them; None without.
     start_labels: logits f32[n k] to begin with, where experts gave them; None without. Both with a
       leading [r] where replicas differ.
+    groups: i32[N], in [0, g), where examples have groups; else None.
+    pixels: u8[N h w c], the images before a whitening; None where nothing is whitened, or the
+      method does not ask for them (`Distiller.needs_pixels`).
+    whitening: from pixels to `images`, a `ddjax.data.preprocess.Preprocessing`; None likewise.
   """
 
   images: Array
@@ -57,6 +63,9 @@ class DataSplit:
   std: Array
   start: Array | None = None
   start_labels: Array | None = None
+  groups: Array | None = None
+  pixels: Array | None = None
+  whitening: Any = None
 
 
 @struct.dataclass
@@ -147,6 +156,7 @@ class Distiller(NamedTuple):
     forward_passes: those of them whose activations no gradient needs.
     passes_in_a_row: of a network in a step, one after another, however many images each takes.
     step_bytes: memory that a step needs besides the data and its networks, where that is known.
+    needs_pixels: whether a step needs images before their whitening, see `DataSplit.pixels`.
     remarks: sentences for the log, on what the method chose itself.
     advice: what to try where a metric is not finite, a sentence.
     guarantee: of differential privacy, plain numbers and sentences, see
@@ -168,6 +178,7 @@ class Distiller(NamedTuple):
   forward_passes: float = 0.0
   passes_in_a_row: float = 1.0
   step_bytes: int = 0
+  needs_pixels: bool = False
   remarks: tuple[str, ...] = ()
   advice: str = "A smaller outer.learning_rate may help."
   guarantee: Mapping[str, Any] | None = None

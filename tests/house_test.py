@@ -27,7 +27,8 @@ _TESTED_BY = {  # what has no test file of its own name: through what uses it
   "config/arguments_test.py": ("config/tables.py",),
   "configs_test.py": (
     "config/audit.py", "config/compare.py", "config/groups.py", "config/guarantee.py",
-    "config/matching.py", "config/read.py", "registry.py", "tasks/registry.py",
+    "config/matching.py", "config/read.py", "config/robust.py", "registry.py",
+    "tasks/registry.py",
   ),
   "data/load_test.py": ("data/source.py",),
   "data/own_test.py": ("data/folders.py", "data/interpret.py"),

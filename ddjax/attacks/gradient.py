@@ -1,5 +1,7 @@
 """FGSM (Goodfellow, Shlens, Szegedy 2015) and PGD (Madry et al. 2018, arXiv 1706.06083)."""
 
+from typing import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Integer
@@ -71,6 +73,39 @@ def pgd(
     logits_fn, pixels, labels, rng, epsilon=epsilon, norm=norm, step_size=relative_step * epsilon,
     num_steps=num_steps, num_restarts=num_restarts, start_radius=epsilon,
   )  # fmt: skip
+
+
+def ascend_signs(
+  loss_fn: Callable[[Array], Array],
+  pixels: Float[Array, "b h w c"],
+  start: Float[Array, "b h w c"],
+  *,
+  epsilon: float,
+  step_size: float,
+  num_steps: int,
+) -> Float[Array, "b h w c"]:
+  """Images moved uphill by signed gradients within their l_inf balls: PGD on any loss.
+
+  All images take all steps and the last point counts, as where a model is trained on them.
+
+  Args:
+    loss_fn: images f[b h w c] -> losses f[b], each of its own image alone.
+    pixels: f[b h w c] in [0, 1], the centres of the balls.
+    start: f[b h w c], points of the balls.
+    epsilon: radius, in pixels.
+    step_size: in pixels.
+    num_steps: K, static.
+  Returns:
+    f[b h w c] in [0, 1], at most epsilon from `pixels`, without a gradient.
+  """
+  gradient = jax.grad(lambda points: jnp.sum(loss_fn(points)))
+
+  def move(_, points):
+    points = points + step_size * norms.LINF.direction(gradient(points))
+    return norms.LINF.project(pixels, points, epsilon)
+
+  pixels, start = jax.lax.stop_gradient((pixels, start))
+  return jax.lax.stop_gradient(jax.lax.fori_loop(0, num_steps, move, start))
 
 
 def ascend(

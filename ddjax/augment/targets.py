@@ -100,6 +100,25 @@ def take_augmented(
     images = jnp.where(is_covered, standardise(images, data), 0.0)
   else:
     images = take(data.replace(images=pool), index)
+  return _turned_and_shifted(images, draws, options)
+
+
+def augment(images: Array, draws: Draws, options: TargetAugmentation) -> Array:
+  """What `take_augmented` does to images f[b h w c] in network units that are at hand already.
+
+  Differentiable in the images.
+  """
+  if options.flip:
+    images = jnp.where(draws.flip[:, None, None, None], images[:, :, ::-1], images)
+  if options.max_shift:
+    rows = jnp.arange(len(images), dtype=jnp.int32)
+    images, is_covered = _shifted(images, rows, draws.shift, options.max_shift)
+    images = jnp.where(is_covered, images, 0.0)
+  return _turned_and_shifted(images, draws, options)
+
+
+def _turned_and_shifted(images: Array, draws: Draws, options: TargetAugmentation) -> Array:
+  """The operations that come last: rotation, and constants added to channels."""
   if options.max_rotation:
     images = jax.vmap(_rotated)(images, draws.angle)
   if options.channel_shift:

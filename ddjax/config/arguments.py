@@ -3,7 +3,7 @@
 The first word without `=` is the data set; other words are flags; `name=value` are values.
 """
 
-from typing import Any, Mapping
+from typing import Any, Collection, Mapping
 
 from ddjax.wording import nearest
 
@@ -41,6 +41,21 @@ def parse_argument(
     given.add(name)
     values[name] = value
   return values
+
+
+def split_words(arg: str | None, names: Collection[str]) -> tuple[str, str]:
+  """Words for a config file and those that it hands on to the file that it is derived from.
+
+  Args:
+    arg: the text behind the colon.
+    names: of the file's own values.
+  Returns:
+    (`name=value` words with these names, the other words), each joined by commas.
+  """
+  words = [word.strip() for word in (arg or "").split(",") if word.strip()]
+  is_own = ["=" in word and word.partition("=")[0].strip() in names for word in words]
+  own = [word for word, own in zip(words, is_own) if own]
+  return ",".join(own), ",".join(word for word, own in zip(words, is_own) if not own)
 
 
 def _typed(name: str, text: str, default: Any) -> Any:

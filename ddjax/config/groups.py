@@ -388,6 +388,9 @@ def experts(num_experts: int) -> ConfigDict:
       weight_decay=0.0,
       batch_size=256,
       sharpness_radius=0.0,  # of sharpness-aware minimisation (flat trajectories); 0: plain SGD
+      adversarial_epsilon=placeholder(float),  # images are first moved to where the loss is high,
+      # in an l_inf ball of this radius, in pixels from 0 to 1; None: trained as they are
+      adversarial_steps=placeholder(int),  # of signed gradient, to move them; None: 10
       dtype="float32",  # or float16: half the disk; the index says how much it rounds
       at_once=0,  # that a device trains together; 0: by the size of the network
       epochs_per_chunk=5,  # written together, and lost together when killed

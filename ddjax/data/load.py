@@ -42,8 +42,11 @@ class RealData(NamedTuple):
     test_images: u8[M h w c].
     test_labels: i32[M].
     preprocessing: fitted on the train images, whatever mask a split carries.
-    train_groups: i32[N], the colour of each image where `colour_bias` gave them one; else None.
+    train_groups: i32[N], the colour of each image where `colour_bias` gave them one, or the groups
+      of a user's own file; else None.
+    validation_groups: i32[v], likewise.
     test_groups: i32[M], likewise.
+    is_coloured: whether groups are colours, each of the class of its number.
   """
 
   info: DatasetInfo
@@ -59,7 +62,9 @@ class RealData(NamedTuple):
   test_labels: np.ndarray
   preprocessing: Preprocessing
   train_groups: np.ndarray | None = None
+  validation_groups: np.ndarray | None = None
   test_groups: np.ndarray | None = None
+  is_coloured: bool = False
 
 
 def load_real_data(config: ConfigDict) -> RealData:
@@ -79,8 +84,14 @@ def load_real_data(config: ConfigDict) -> RealData:
   """
   facts = get_facts(config.name)
   source = _first_classes(read_source(config), config.num_classes)
-  groups = test_groups = None
-  if config.colour_bias is not None:
+  groups, test_groups = source.train_groups, source.test_groups
+  is_coloured = config.colour_bias is not None
+  if is_coloured:
+    if groups is not None or test_groups is not None:
+      raise ValueError(
+        f"colour_bias = {config.colour_bias} gives images groups of its own, and {config.path} has "
+        "groups already: leave one of them out."
+      )
     source, groups, test_groups = colour.colour_source(
       source, config.colour_bias, config.split_seed, facts.max_value
     )
@@ -91,7 +102,7 @@ def load_real_data(config: ConfigDict) -> RealData:
   if not 0 <= fraction < 1:
     raise ValueError(f"validation_fraction = {fraction} must lie in [0, 1).")
   held_out = stratified_rows(labels, round(fraction * len(labels)), (config.split_seed, 0))
-  validation_images, validation_labels = images[held_out], labels[held_out]
+  validation_images, validation_labels, validation_groups = _rows(held_out, images, labels, groups)
   if len(held_out):
     kept = without_rows(len(labels), held_out)
     images, labels, groups = _rows(kept, images, labels, groups)
@@ -105,7 +116,14 @@ def load_real_data(config: ConfigDict) -> RealData:
 
   digest = fingerprint(images, labels)
   return RealData(
-    info=DatasetInfo(config.name, images.shape[1:], num_classes, len(images), facts.max_value),
+    info=DatasetInfo(
+      config.name,
+      images.shape[1:],
+      num_classes,
+      len(images),
+      facts.max_value,
+      count_groups(labels, groups, num_classes),
+    ),
     class_names=source.class_names,
     max_value=facts.max_value,
     fingerprint=digest,
@@ -121,16 +139,32 @@ def load_real_data(config: ConfigDict) -> RealData:
       images,
       facts.max_value,
       config.zca_regularisation,
-      (facts.mean, facts.std) if facts.mean and groups is None else None,
+      (facts.mean, facts.std) if facts.mean and not is_coloured else None,
       digest,
     ),
     train_groups=groups,
+    validation_groups=validation_groups,
     test_groups=test_groups,
+    is_coloured=is_coloured,
   )
 
 
+def count_groups(
+  labels: np.ndarray, groups: np.ndarray | None, num_classes: int
+) -> tuple[tuple[int, ...], ...]:
+  """How many examples each class [k] has of each group [g]; () without groups."""
+  if groups is None:
+    return ()
+  counts = np.zeros((num_classes, int(groups.max()) + 1), int)
+  np.add.at(counts, (labels, groups), 1)
+  return tuple(map(tuple, counts.tolist()))
+
+
 def make_data_split(
-  real: RealData, mask: np.ndarray | None = None, start: np.ndarray | None = None
+  real: RealData,
+  mask: np.ndarray | None = None,
+  start: np.ndarray | None = None,
+  with_pixels: bool = False,
 ) -> DataSplit:
   """What the devices hold of a real set, as NumPy arrays ready to be placed.
 
@@ -141,6 +175,7 @@ def make_data_split(
     real: the real set.
     mask: bool[N], or bool[r N] where replicas differ: the members. All by default.
     start: synthetic images to begin with, as a saved set has them.
+    with_pixels: whether a whitened set carries its images before the whitening, too.
   Returns:
     the DataSplit, NumPy leaves.
   Raises:
@@ -152,6 +187,7 @@ def make_data_split(
     raise ValueError(f"mask is {mask.dtype}{list(mask.shape)}, not bool for {num_train} examples.")
   class_index, class_counts = rows_by_class(real.train_labels, real.info.num_classes)
   images, preprocessing = real.train_images, real.preprocessing
+  with_pixels &= preprocessing.is_whitening
   mean, std = np.zeros(num_channels, np.float32), np.ones(num_channels, np.float32)
   if preprocessing.is_whitening:
     key = f"whitened-{preprocessing.kind}-{preprocessing.regularisation}-{real.fingerprint}"
@@ -169,6 +205,8 @@ def make_data_split(
     mean=mean,
     std=std,
     start=start,
+    groups=real.train_groups,
+    **(dict(pixels=real.train_images, whitening=preprocessing) if with_pixels else {}),
   )
 
 
@@ -286,6 +324,8 @@ def _first_classes(source: Source, num_classes: int | None) -> Source:
     test_images=source.test_images[test],
     test_labels=source.test_labels[test],
     class_names=source.class_names[:num_classes],
+    train_groups=None if source.train_groups is None else source.train_groups[train],
+    test_groups=None if source.test_groups is None else source.test_groups[test],
   )
 
 

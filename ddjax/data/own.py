@@ -18,13 +18,16 @@ _NAMES = (
   ("train_images", "train_labels", "test_images", "test_labels"),
 )
 """Names of the arrays of an npz: images and labels to train on, and those to test on."""
+_GROUPS = ("groups", "test_groups")
+"""Arrays that may stand beside them, whatever these are called."""
 
 
 def read_npz(path: str, channels: str | None = None, max_value: float | None = None) -> Source:
   """Reads images and labels, and where they are there a test part and the classes' names.
 
-  Arrays are called as in one of `_NAMES`; `class_names` may stand beside them. What images and
-  labels may be, see `ddjax.data.interpret`. Every class has a train example.
+  Arrays are called as in one of `_NAMES`; `class_names`, and `groups` and `test_groups` with a
+  group for each image, may stand beside them. What images, labels and groups may be, see
+  `ddjax.data.interpret`: groups are given as labels are. Every class has a train example.
 
   Args:
     path: of the file.
@@ -54,7 +57,8 @@ def read_npz(path: str, channels: str | None = None, max_value: float | None = N
   if len(class_names) != num_classes:
     raise DataError(f"{file}: {len(class_names)} class_names for {num_classes} classes.")
   if not has_test:
-    return Source(images, train.index, images[:0], train.index[:0], class_names, "own")
+    source = Source(images, train.index, images[:0], train.index[:0], class_names, "own")
+    return _with_groups(file, arrays, source)
   of_test = arrays[names[2]]
   if max_value is None and of_test.dtype == arrays[names[0]].dtype:
     max_value = usual_white(of_test.dtype)  # as that of train, however dark these are
@@ -72,7 +76,39 @@ def read_npz(path: str, channels: str | None = None, max_value: float | None = N
     raise DataError(f"{file}: test label {test.index.max()} is no label of a train example.")
   if test.width not in (0, num_classes):
     raise DataError(f"{file}: {names[3]} are of {test.width} classes, {names[1]} of {num_classes}.")
-  return Source(images, train.index, test_images, test.index, class_names, "own")
+  source = Source(images, train.index, test_images, test.index, class_names, "own")
+  return _with_groups(file, arrays, source)
+
+
+def _with_groups(file: Path, arrays: dict[str, np.ndarray], source: Source) -> Source:
+  """The source with the groups of its images, where the file has them.
+
+  Raises:
+    DataError: for groups without images, a single group, or one without a train example.
+  """
+  images = {"groups": source.train_images, "test_groups": source.test_images}
+  given = {name: arrays[name] for name in _GROUPS if name in arrays}
+  if not given:
+    return source
+  if "test_groups" in given and not len(source.test_images):
+    raise DataError(f"{file} has test_groups, but no test images.")
+  is_text = [_is_text(array) for array in given.values()]
+  if len(set(is_text)) > 1:
+    raise DataError(f"{file}: one of groups and test_groups holds names, the other numbers.")
+  names = tuple(map(str, np.unique(np.concatenate([*given.values()])))) if is_text[0] else ()
+  found = {
+    name: as_labels(f"{file}: {name}", array, len(images[name]), names).index
+    for name, array in given.items()
+  }
+  num_groups = max(int(index.max()) for index in found.values()) + 1
+  if num_groups < 2:
+    raise DataError(f"{file}: all images are of one group; at least 2 are needed.")
+  missing = set(range(num_groups)) - set(found.get("groups", np.arange(num_groups)).tolist())
+  if missing:
+    raise DataError(
+      f"{file}: groups run to {num_groups - 1}, but {min(missing)} has no train example."
+    )
+  return source._replace(train_groups=found.get("groups"), test_groups=found.get("test_groups"))
 
 
 def _load(file: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
@@ -84,7 +120,7 @@ def _load(file: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
       if names is None:
         raise _without_names(file, stored.files)
       arrays = {}
-      for name in (*names, "class_names"):
+      for name in (*names, "class_names", *_GROUPS):
         if name in stored.files:
           arrays[name] = stored[name]
       return names, arrays
@@ -157,11 +193,14 @@ def with_test_part(source: Source, seed: int) -> Source:
   test = stratified_rows(labels, round(_TEST_SHARE * len(labels)), seed)
   train = without_rows(len(labels), test)
   logging.info("No test part is given: %d of %d images become it.", len(test), len(labels))
+  groups = source.train_groups
   return source._replace(
     train_images=images[train],
     train_labels=labels[train],
     test_images=images[test],
     test_labels=labels[test],
+    train_groups=None if groups is None else groups[train],
+    test_groups=None if groups is None else groups[test],
   )
 
 

@@ -1,5 +1,7 @@
 """A decoded data set as one plain npz, which needs neither TFDS nor a network: `NAME.npz`.
 
+Groups of a user's own set are not in it.
+
 Arrays `images` u8[N h w c], `labels` i32[N], `test_images`, `test_labels`, `class_names`, and
 `facts`, a JSON text: format, name, version, image shape, counts, the value of a white pixel, and
 the SHA-256 of the arrays. They are deflated: MNIST 54.9 to 11.5 MB, CIFAR-10 184.6 to 169.6 MB,

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.data.facts import get_facts
-from ddjax.data.load import RealData, fingerprint
+from ddjax.data.load import RealData, count_groups, fingerprint
 from ddjax.data.preprocess import fit_preprocessing
 from ddjax.data.splits import stratified_rows
 
@@ -24,26 +24,32 @@ def make_pool(real: RealData, config: ConfigDict, max_examples: int = 0) -> Real
   """
   images = np.concatenate([real.train_images, real.validation_images, real.test_images])
   labels = np.concatenate([real.train_labels, real.validation_labels, real.test_labels])
+  parts = real.train_groups, real.validation_groups, real.test_groups
+  groups = None if any(part is None for part in parts) else np.concatenate(parts)
   if max_examples and max_examples < len(labels):
     kept = stratified_rows(labels, max_examples, (config.split_seed, 2))
     images, labels = images[kept], labels[kept]
+    groups = None if groups is None else groups[kept]
   facts = get_facts(real.info.name)
   digest = fingerprint(images, labels)
   return real._replace(
-    info=real.info._replace(num_train=len(labels)),
+    info=real.info._replace(
+      num_train=len(labels), group_counts=count_groups(labels, groups, real.info.num_classes)
+    ),
     fingerprint=digest,
     train_images=images,
     train_labels=labels,
     validation_images=images[:0],
     validation_labels=labels[:0],
-    train_groups=None,
+    train_groups=groups,
+    validation_groups=None if groups is None else groups[:0],
     test_groups=None,
     preprocessing=fit_preprocessing(
       config.preprocessing,
       images,
       real.max_value,
       config.zca_regularisation,
-      (facts.mean, facts.std) if facts.mean and real.train_groups is None else None,
+      (facts.mean, facts.std) if facts.mean and not real.is_coloured else None,
       digest,
     ),
   )

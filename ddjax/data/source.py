@@ -19,6 +19,8 @@ class Source(NamedTuple):
     test_labels: i32[M].
     class_names: k names.
     version: the publisher's version.
+    train_groups: i32[N], in [0, g), where the examples have groups; else None.
+    test_groups: i32[M], likewise.
   """
 
   train_images: np.ndarray
@@ -27,10 +29,12 @@ class Source(NamedTuple):
   test_labels: np.ndarray
   class_names: tuple[str, ...]
   version: str
+  train_groups: np.ndarray | None = None
+  test_groups: np.ndarray | None = None
 
   def to_arrays(self) -> dict[str, np.ndarray]:
     """The same as a dict of plain arrays, for a cache file."""
-    return {name: np.asarray(value) for name, value in self._asdict().items()}
+    return {name: np.asarray(value) for name, value in self._asdict().items() if value is not None}
 
   @classmethod
   def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Source":

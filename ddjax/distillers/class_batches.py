@@ -22,7 +22,8 @@ class ClassBatch:
 
   Attributes:
     index: i32[k b], rows of the real set.
-    weights: f32[k b], 1 for a member, 0 for what only fills up.
+    weights: f32[k b], 1 for a member, 0 for what only fills up; by group f32[k b g], zero but for
+      the column of the example's own group.
   """
 
   index: Array
@@ -30,7 +31,7 @@ class ClassBatch:
 
 
 def draw_class_batches(
-  rng: Array, data: DataSplit, size: int, axis_name: str | None = None
+  rng: Array, data: DataSplit, size: int, axis_name: str | None = None, num_groups: int = 0
 ) -> ClassBatch:
   """Draws up to `size` examples of each class without replacement; a smaller class gives all.
 
@@ -39,6 +40,7 @@ def draw_class_batches(
     data: the real set.
     size: global size of a class's batch; the devices divide it.
     axis_name: of the devices, each of which gets its own rows.
+    num_groups: g, where weights are wanted by group; 0 for one weight an example.
   """
   shards = num_shards(axis_name)
   largest = -(-data.class_index.shape[1] // shards) * shards
@@ -47,7 +49,11 @@ def draw_class_batches(
   is_new = jnp.arange(size)[None] < data.class_counts[:, None]
   weights = (data.mask[index] & is_new).astype(jnp.float32)
   own = own_rows((index.T, weights.T), axis_name)
-  return ClassBatch(*(leaf.T for leaf in own))
+  batch = ClassBatch(*(leaf.T for leaf in own))
+  if not num_groups:
+    return batch
+  group = jax.nn.one_hot(data.groups[batch.index], num_groups, dtype=jnp.float32)
+  return batch.replace(weights=batch.weights[..., None] * group)
 
 
 def draw_siamese(

@@ -6,13 +6,15 @@ linear layer.
 """
 
 import math
+from typing import Any, Callable
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from ddjax.augment.siamese import Draws
 from ddjax.distillers import settings, synthetic
-from ddjax.distillers.class_batches import draw_class_batches, draw_siamese
+from ddjax.distillers.class_batches import ClassBatch, draw_class_batches, draw_siamese
 from ddjax.distillers.matching import (
   Matcher,
   freeze_statistics,
@@ -20,12 +22,31 @@ from ddjax.distillers.matching import (
   merge_classes,
   split_classes,
 )
-from ddjax.types import DatasetInfo, DistilledSet, Distiller, DistillState
+from ddjax.types import Array, DatasetInfo, DataSplit, DistilledSet, Distiller, DistillState
+
+_MOVE_STREAM = 0x6D6F76
+MoveFn = Callable[[Array, Any, DataSplit, ClassBatch, Draws], tuple[DataSplit, ClassBatch]]
+"""(rng, variables, data, batch, draws [k]) -> the real images that are matched, as a set and its
+rows."""
 
 
-def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
+def make_dm(
+  config: ConfigDict,
+  info: DatasetInfo,
+  axis_name: str | None = None,
+  *,
+  num_groups: int = 0,
+  make_move: Callable[[Matcher], MoveFn] | None = None,
+) -> Distiller:
   """Builds DM from its config; see `configs/dm.py` for the fields.
 
+  Args:
+    config: the whole config.
+    info: of the data set.
+    axis_name: of the devices.
+    num_groups: above 0 each group of a class is matched by itself, see `ddjax.distillers.fairdd`.
+    make_move: (matcher) -> what changes the real images before they are matched; then one siamese
+      augmentation is drawn for all classes. None for nothing.
   Raises:
     ValueError: for impossible settings.
   """
@@ -38,7 +59,7 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
     axis_name,
     images_per_class=ipc,
     num_networks=num_networks,
-    shares_embeddings=True,  # replicas that draw alike differ in their masks alone
+    shares_embeddings=make_move is None,  # replicas that draw alike differ in their masks alone
   )
   matcher = Matcher(
     network=common.network,
@@ -47,6 +68,7 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
     images_at_once=common.images_at_once,
     axis_name=axis_name,
   )
+  move = None if make_move is None else make_move(matcher)
   if config.synthetic.learn_labels:
     raise ValueError("synthetic.learn_labels=True: the loss of DM does not depend on the labels.")
 
@@ -66,12 +88,18 @@ def make_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None)
     del shard  # the rows are this device's by its place on the axis
     rng = jax.random.fold_in(state.rng, state.step)
     network_rng, batch_rng, augment_rng = jax.random.split(rng, 3)
-    batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name)
+    batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name, num_groups)
     draws = draw_siamese(augment_rng, common.augmentation, num_classes, info.image_shape)
     images = split_classes(state.synthetic.images, num_classes)
+    if move is not None:
+      draws = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), draws)
 
     def of_network(rng):
-      return match_means(matcher, fresh_network(rng, data), data, batch, draws, images)
+      variables = fresh_network(rng, data)
+      if move is None:
+        return match_means(matcher, variables, data, batch, draws, images)
+      moved = move(jax.random.fold_in(rng, _MOVE_STREAM), variables, data, batch, draws)
+      return match_means(matcher, variables, *moved, draws, images)
 
     if num_networks == 1:
       squared, gradient = of_network(network_rng)

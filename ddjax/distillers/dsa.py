@@ -22,6 +22,7 @@ from ddjax.distillers.matching import (
   freeze_statistics,
   match_gradients,
   merge_classes,
+  passes_of_gradients,
   split_classes,
 )
 from ddjax.fitting import protocols, train
@@ -29,9 +30,16 @@ from ddjax.training.parallel import same_for_replicas
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
 
 
-def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
+def make_dsa(
+  config: ConfigDict, info: DatasetInfo, axis_name: str | None = None, *, num_groups: int = 0
+) -> Distiller:
   """Builds DC or DSA from its config; see `configs/dc.py` and `configs/dsa.py` for the fields.
 
+  Args:
+    config: the whole config.
+    info: of the data set.
+    axis_name: of the devices.
+    num_groups: above 0 each group of a class is matched by itself, see `ddjax.distillers.fairdd`.
   Raises:
     ValueError: for impossible settings.
   """
@@ -106,7 +114,7 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     rng = jax.random.fold_in(state.rng, state.step)
     fresh_rng, train_rng, batch_rng, augment_rng, statistics_rng = jax.random.split(rng, 5)
     variables = network_of_step(state, fresh_rng, train_rng)
-    batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name)
+    batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name, num_groups)
     draws = draw_siamese(augment_rng, augmentation, num_classes, info.image_shape)
     frozen = freeze_statistics(statistics_rng, network, variables, data)
     learned = split_classes(state.synthetic, num_classes)
@@ -127,13 +135,14 @@ def make_dsa(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     return DistilledSet(state.synthetic.images, probabilities(state.synthetic.labels))
 
   trained_share = (outer_loop - 1) / outer_loop
+  passes_of_real = passes_of_gradients(num_groups)
   return Distiller(
     init,
     step,
     extract,
     label_kind="probabilities" if learn_labels else "one_hot",
     batch_sizes={"outer.real_batch_size": common.real_batch_size},
-    image_passes=num_classes * (3 * common.real_passes + 9 * ipc)
+    image_passes=num_classes * (passes_of_real * common.real_passes + 9 * ipc)
     + trained_share * 3 * inner_loop * num_images,
     passes_in_a_row=12 * math.ceil(num_classes / common.classes_at_once)
     + trained_share * 3 * training.num_steps,

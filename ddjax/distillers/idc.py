@@ -30,6 +30,7 @@ from ddjax.distillers.matching import (
   freeze_statistics,
   match_gradients,
   merge_classes,
+  passes_of_gradients,
   split_classes,
 )
 from ddjax.fitting import protocols, train
@@ -57,9 +58,16 @@ class IDCState:
   std: Array
 
 
-def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
+def make_idc(
+  config: ConfigDict, info: DatasetInfo, axis_name: str | None = None, *, num_groups: int = 0
+) -> Distiller:
   """Builds IDC from its config; see `configs/idc.py` for the fields.
 
+  Args:
+    config: the whole config.
+    info: of the data set.
+    axis_name: of the devices.
+    num_groups: above 0 each group of a class is matched by itself, see `ddjax.distillers.fairdd`.
   Raises:
     ValueError: for impossible settings.
   """
@@ -183,7 +191,7 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     pixels = state.synthetic.images  # clamped before every fresh network, as released
     pixels = jnp.where(is_first, jnp.clip(pixels, 0.0, 1.0), pixels)
     current = state.synthetic.replace(images=pixels)
-    batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name)
+    batch = draw_class_batches(batch_rng, data, common.real_batch_size, axis_name, num_groups)
     draws = draw_siamese(augment_rng, augmentation, num_classes, info.image_shape)
     variables = jax.tree.map(lambda leaf: leaf[0], variables)
     variables = freeze_statistics(statistics_rng, network, variables, data)
@@ -207,6 +215,7 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     pixels = jnp.clip(state.synthetic.images, 0.0, 1.0)
     return DistilledSet(to_network(pixels, state.extra), probabilities(state.synthetic.labels))
 
+  passes_of_real = passes_of_gradients(num_groups)
   return Distiller(
     init,
     step,
@@ -214,7 +223,7 @@ def make_idc(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     label_kind="probabilities" if learn_labels else "one_hot",
     batch_sizes={"outer.real_batch_size": common.real_batch_size},
     decode_factor=factor,
-    image_passes=num_classes * (3 * common.real_passes + 9 * num_seen) + 3 * num_real,
+    image_passes=num_classes * (passes_of_real * common.real_passes + 9 * num_seen) + 3 * num_real,
     passes_in_a_row=12 * math.ceil(num_classes / common.classes_at_once) + 3 * network_steps,
     remarks=(*common.remarks, *_remarks(num_classes * num_decoded, num_seen, num_decoded)),
   )

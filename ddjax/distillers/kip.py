@@ -7,7 +7,7 @@ class-balanced target batch that is drawn anew each step.
 """
 
 import math
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,8 @@ from ddjax.types import (
   DistillState,
   Synthetic,
 )
+
+_MOVE_STREAM = 0x6D6F76
 
 
 class Parts(NamedTuple):
@@ -109,9 +111,36 @@ def read_parts(config: ConfigDict, info: DatasetInfo) -> Parts:
   )
 
 
-def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None) -> Distiller:
+class Drawn(NamedTuple):
+  """What a target batch was drawn as: its rows of the real set, and their augmentation.
+
+  Attributes:
+    index: i32[b], rows of this device.
+    draws: of the augmentation, or None where nothing is augmented.
+  """
+
+  index: Array
+  draws: targets.Draws | None
+
+
+MoveFn = Callable[[Array, Synthetic, DataSplit, Drawn, Targets], Targets]
+"""(rng, support, data, drawn, batch) -> the batch that the support set learns to predict."""
+
+
+def make_kip(
+  config: ConfigDict,
+  info: DatasetInfo,
+  axis_name: str | None = None,
+  *,
+  make_move: Callable[[Parts], MoveFn] | None = None,
+) -> Distiller:
   """Builds KIP from its config; see `configs/kip.py` for the fields.
 
+  Args:
+    config: the whole config.
+    info: of the data set.
+    axis_name: of the devices.
+    make_move: (parts) -> what changes a target batch before it is predicted; None for nothing.
   Raises:
     ValueError: for a batch that the classes do not divide, and other impossible settings.
   """
@@ -128,26 +157,31 @@ def make_kip(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     )
   parts = read_parts(config, info)
   optimisers = parts.optimisers
+  move = None if make_move is None else make_move(parts)
 
   def init(rng, data) -> DistillState:
     init_rng, step_rng = jax.random.split(rng)
     start = parts.start(init_rng, data)
     return DistillState(jnp.int32(0), step_rng, start, optimisers.init(start))
 
-  def draw_targets(rng, data) -> Targets:
+  def draw_targets(rng, data) -> Drawn:
     """This device's rows of the target batch of one step."""
     index_rng, augment_rng = jax.random.split(rng)
     index = draw_class_balanced(index_rng, data, batch_size // num_classes).T.reshape(-1)
     draws = parts.draw_augmentation(augment_rng, batch_size)
-    index, draws = own_rows((index, draws), axis_name)
-    return parts.take(data, index, draws, data.mask[index])
+    return Drawn(*own_rows((index, draws), axis_name))
 
   def loss_fn(support: Synthetic, batch: Targets, total_weight: Array):
     return kernel_ridge_loss(parts.kernel_fn, support, batch, parts.ridge, total_weight)
 
   def step(state: DistillState, data, shard):
     del shard  # the rows are this device's by its place on the axis
-    batch = draw_targets(jax.random.fold_in(state.rng, state.step), data)
+    rng = jax.random.fold_in(state.rng, state.step)
+    drawn = draw_targets(rng, data)
+    batch = parts.take(data, *drawn, data.mask[drawn.index])
+    if move is not None:
+      move_rng = jax.random.fold_in(rng, _MOVE_STREAM)
+      batch = move(move_rng, state.synthetic, data, drawn, batch)
     total_weight = mean_across(jnp.sum(batch.weights), axis_name)
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, aux), grads = value_and_grad(state.synthetic, batch, total_weight)

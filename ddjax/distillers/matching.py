@@ -5,6 +5,10 @@ Gradients: Zhao, Mopuri, Bilen 2021, "Dataset Condensation with Gradient Matchin
 Parameterization" (arXiv 2205.14959). Features: Zhao, Bilen 2023, "Dataset Condensation with
 Distribution Matching" (arXiv 2110.04181), eq. 4. Class by class, what real examples give is the
 target of what synthetic ones give, under one siamese augmentation.
+
+With weights by group (`ClassBatch`) every group of a class gives a target of its own, and the
+distance of the class is the sum over groups, each with weight one: FairDD (Zhou et al. 2025). A
+group without an example in the batch is left out.
 """
 
 import math
@@ -133,6 +137,7 @@ def match_means(
   """Squared distances between the mean features of real and of synthetic images (DM, eq. 4).
 
   Means over real examples are averaged across devices before the distance, which is not linear.
+  With weights by group the distance is the sum of those from the means of the groups.
 
   Args:
     matcher: what to match.
@@ -151,18 +156,22 @@ def match_means(
     return features.reshape(*images.shape[:2], -1)
 
   def of_group(index, weights, draws, images):
-    def of_piece(index, weights):  # [b q]
+    def of_piece(index, weights):  # [b q], or weights [b q g]
       features = embed(matcher.real_images(index.T, data, draws))
-      return jnp.einsum("bq,qbd->qd", weights, features, precision="highest")
+      return jnp.einsum("bq...,qbd->q...d", weights, features, precision="highest")
 
-    total = sum_over_pieces(of_piece, (index.T, weights.T), matcher.num_pieces(index))
+    rows = index.T, weights.swapaxes(0, 1)
+    total = sum_over_pieces(of_piece, rows, matcher.num_pieces(index))
     total, count = mean_across((total, weights.sum(axis=1)), matcher.axis_name)
-    target = total / jnp.maximum(count, _TINY)[:, None]
+    target = total / jnp.maximum(count, _TINY)[..., None]
     has_real = (count > 0).astype(jnp.float32)
+    has_groups = weights.ndim == 3
 
     def distances(images):
-      features = embed(augment_classes(images, draws, matcher.augmentation))
-      squared = has_real * jnp.sum((features.mean(axis=1) - target) ** 2, axis=-1)
+      features = embed(augment_classes(images, draws, matcher.augmentation)).mean(axis=1)
+      features = features[:, None] if has_groups else features
+      squared = has_real * jnp.sum((features - target) ** 2, axis=-1)
+      squared = squared.sum(axis=1) if has_groups else squared
       return squared.sum(), squared
 
     (_, squared), gradient = jax.value_and_grad(distances, has_aux=True)(images)
@@ -184,7 +193,8 @@ def match_gradients(
   """Distances of all classes, and their gradients.
 
   The target is the gradient of the mean loss on the real examples of all devices: their sum is
-  averaged across devices before the distance is taken.
+  averaged across devices before the distance is taken. With weights by group there is a target for
+  each group, at the cost of a backward pass each, and their distances are added up.
 
   Args:
     matcher: what to match.
@@ -212,16 +222,33 @@ def match_gradients(
       lambda *of_class: jax.grad(total_loss)(params, *of_class), images, labels, weights
     )
 
+  def gradients_by_group(params, images, labels, weights):
+    """The same, of each of g groups [q g ...], with weights [q b g]: one pass forward for all."""
+
+    def of_class(images, labels, weights):
+      def each_loss(params):
+        logits = network.apply({"params": params, **statistics}, images)
+        return optax.softmax_cross_entropy(logits, labels)
+
+      _, back = jax.vjp(each_loss, params)
+      return jax.lax.map(lambda of_group: back(of_group)[0], weights.T)
+
+    return map_each(of_class, images, labels, weights)
+
   def matched(gradients):
     return matched_kernels(gradients, matcher.only_convolutions)
 
   def of_group(classes, index, weights, draws, images, labels):
-    def of_piece(index, weights):  # [b q]
+    has_groups = weights.ndim == 3
+    real_gradients = gradients_by_group if has_groups else total_gradients
+
+    def of_piece(index, weights):  # [b q], or weights [b q g]
       real = matcher.real_images(index.T, data, draws)
       hard = jnp.broadcast_to(identity[classes][:, None], (*index.T.shape, num_classes))
-      return total_gradients(params, real, hard, weights.T)
+      return real_gradients(params, real, hard, weights.swapaxes(0, 1))
 
-    total = sum_over_pieces(of_piece, (index.T, weights.T), matcher.num_pieces(index))
+    rows = index.T, weights.swapaxes(0, 1)
+    total = sum_over_pieces(of_piece, rows, matcher.num_pieces(index))
     total, count = mean_across((total, weights.sum(axis=1)), matcher.axis_name)
     has_real = (count > 0).astype(jnp.float32)
     count = jnp.maximum(count, _TINY)
@@ -236,7 +263,12 @@ def match_gradients(
         pairs = zip(matched(gradients), matched(total), strict=True)
         return sum(matcher.distance(a, b / count) for a, b in pairs)
 
-      each_distance = has_real * jax.vmap(of_class)(gradients, total, count)
+      if has_groups:
+        of_groups = jax.vmap(of_class, in_axes=(None, 0, 0))
+        each_distance = has_real * jax.vmap(of_groups)(gradients, total, count)
+        each_distance = each_distance.sum(axis=1)
+      else:
+        each_distance = has_real * jax.vmap(of_class)(gradients, total, count)
       return each_distance.sum(), each_distance
 
     (_, each_distance), gradients = jax.value_and_grad(distances, (0, 1), has_aux=True)(
@@ -246,6 +278,11 @@ def match_gradients(
 
   operands = jnp.arange(num_classes), batch.index, batch.weights, draws, images, labels
   return over_classes(of_group, operands, matcher.classes_at_once)
+
+
+def passes_of_gradients(num_groups: int) -> int:
+  """Forward passes that a real image costs in `match_gradients`: forward, and back by group."""
+  return 1 + 2 * max(num_groups, 1)
 
 
 def freeze_statistics(rng: Array, network: nn.Module, variables: Any, data: DataSplit) -> Any:

@@ -69,12 +69,14 @@ def make_fairness_evaluator(
     and its first network it holds `worst_class_accuracy`, `accuracy_gap` (best minus worst class),
     `accuracy_std` and `accuracy_ratio` (worst over best), and where `dataset.test_groups` is given
     `deo_max`, `deo_mean`, `demographic_parity`, `equalised_odds` (both of the worst class; without
-    an interval), `aligned_accuracy`, `conflicting_accuracy` (of test examples in their class's own
-    colour, and in another's) and `alignment_gap`. Of a further network KEY_NETWORK, of another set
-    SET_KEY, and `gain_over_random_KEY`, `gain_over_initial_KEY` and `gain_over_full_KEY` are paired
-    differences, which for a gap is no gain where positive. `settings["amplified"][KEY]` says of
-    each baseline whether unfairness is "amplified", "reduced" or "not shown": whether the interval
-    of the paired difference excludes zero, and where.
+    an interval); and where groups are colours `aligned_accuracy`, `conflicting_accuracy` (of test
+    examples in their class's own colour, and in another's) and `alignment_gap`.
+
+    Of a further network KEY_NETWORK, of another set SET_KEY, and `gain_over_random_KEY`,
+    `gain_over_initial_KEY` and `gain_over_full_KEY` are paired differences, which for a gap is no
+    gain where positive. `settings["amplified"][KEY]` says of each baseline whether unfairness is
+    "amplified", "reduced" or "not shown": whether the interval of the paired difference excludes
+    zero, and where.
 
     `per_class` holds accuracies, and `settings["class_intervals"]` their intervals under the same
     names.
@@ -128,10 +130,11 @@ def make_fairness_evaluator(
         if np.bincount(cells, minlength=len(present) * num_groups).min() < _LEAST_CELL:
           of_groups = {figure: _as_counted(estimates) for figure, estimates in of_groups.items()}
         figures |= of_groups
-        is_aligned = (labels == groups).astype(np.int64)
-        figures |= bootstrap_cells(
-          found.correct, found.group, is_aligned, (2,), _ALIGNMENT_FIGURES, found.pairs, **options
-        )
+        if dataset.is_coloured:
+          is_aligned = (labels == groups).astype(np.int64)
+          figures |= bootstrap_cells(
+            found.correct, found.group, is_aligned, (2,), _ALIGNMENT_FIGURES, found.pairs, **options
+          )
       for figure, estimates in figures.items():
         _add_estimates(report, found, figure, estimates)
       if groups is not None:

@@ -74,7 +74,7 @@ def make_privacy_evaluator(config: ConfigDict) -> Callable[..., Report]:
       "not_measured": {},
     }
     report = Report("privacy", {}, {}, {}, {}, {}, settings)
-    is_coloured = dataset.train_groups is not None
+    is_coloured = dataset.is_coloured
     if context.run_shadows is not None:
       shadows = context.run_shadows()
       scores = with_shadows(report, shadows, config, seed)

@@ -17,18 +17,33 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ddjax.attacks.gradient import ascend_signs
 from ddjax.augment import mix, siamese
 from ddjax.backend import traits
 from ddjax.fitting import protocols
 from ddjax.models.pieces import (
   activation_bytes,
   best_images_at_once,
+  map_pieces,
   passes_at_once,
   sum_over_pieces,
 )
 from ddjax.types import Array
 
 _AUGMENT_STREAM = 0x617567
+_ATTACK_STREAM = 0x61747461
+
+
+class Adversary(NamedTuple):
+  """Adversarial training (Madry et al. 2018): images are first moved to where the loss is high.
+
+  Attributes:
+    epsilon: radius of the l_inf ball, in pixels from 0 to 1.
+    num_steps: of signed gradient, each a quarter of the radius, from a random point of the ball.
+  """
+
+  epsilon: float
+  num_steps: int
 
 
 @struct.dataclass
@@ -41,6 +56,10 @@ class Source:
     mean: f32[c], in units of u8 images.
     std: f32[c], likewise.
     weights: f32[s n] of each example's loss, or None for one each.
+    max_value: f32[], the stored value of a white pixel; None where nobody asks. For u8 images only,
+      as is the next one.
+    whitening: a `ddjax.data.preprocess.Preprocessing` that pixels `(images - mean) / std` pass
+      through before the networks; None without.
   """
 
   images: Array
@@ -48,6 +67,8 @@ class Source:
   mean: Array
   std: Array
   weights: Array | None = None
+  max_value: Array | None = None
+  whitening: Any = None
 
 
 @struct.dataclass
@@ -116,6 +137,7 @@ def make_training(
   image_shape: tuple[int, int, int],
   networks_at_once: int | None = None,
   images_at_once: int | None = None,
+  adversary: Adversary | None = None,
 ) -> Training:
   """Builds the training; nothing is compiled here.
 
@@ -130,6 +152,8 @@ def make_training(
     image_shape: (h, w, c).
     networks_at_once: how many are vmapped; None by the size of the network and by the memory.
     images_at_once: images in one piece of a batch; None likewise. Batch norm needs whole batches.
+    adversary: that moves the images of each batch against the present network; None for images as
+      they are. Its sources have a `max_value`.
   """
   loss_fn = protocols.make_loss(loss)
   augmentation = siamese.parse(protocol.augmentation, protocol.augmentation_mode)
@@ -178,6 +202,47 @@ def make_training(
     count = jnp.maximum(weights.sum(), 1e-6)
     return total / count, jax.tree.map(lambda leaf: leaf / count, grads), stats
 
+  def draw_operations(rng):
+    """What `siamese.augment` would draw for a batch."""
+    if not augmentation.ops:
+      return None
+    height, width, _ = image_shape
+    return siamese.draw(
+      rng, augmentation, (batch_size,), height=height, width=width, shares_op=True
+    )
+
+  def attacked(rng, variables, source, index, examples, labels, mask, draws):
+    """Augmented images as the network sees them, at a high loss within their balls of pixels."""
+    epsilon = adversary.epsilon
+    pixels = source.images[index, examples].astype(jnp.float32) / source.max_value
+    noise = jax.random.uniform(rng, pixels.shape, jnp.float32, -epsilon, epsilon)
+    start = jnp.clip(pixels + noise, 0.0, 1.0)
+
+    def of_rows(rows):
+      own = jax.tree.map(lambda leaf: leaf[rows] if leaf.ndim else leaf, draws)
+
+      def seen(pixels):
+        images = _to_network(pixels * source.max_value, source)
+        return images if own is None else siamese.apply(images, own, augmentation)
+
+      def losses(pixels):
+        logits, _ = network.apply(
+          variables, seen(pixels), is_training=True, mask=mask[rows], mutable=["batch_stats"]
+        )
+        return loss_fn(logits, labels[rows])
+
+      moved = ascend_signs(
+        losses,
+        pixels[rows],
+        start[rows],
+        epsilon=epsilon,
+        step_size=epsilon / 4,
+        num_steps=adversary.num_steps,
+      )
+      return seen(moved)
+
+    return map_pieces(of_rows, jnp.arange(batch_size), math.ceil(batch_size / num_pieces))
+
   def init_one(rng, row, source):
     init_rng, _ = jax.random.split(own_key(rng, row.seeds))
     return network.init(init_rng, _look_up(source, row.indices, jnp.arange(1)))
@@ -212,7 +277,13 @@ def make_training(
     labels = source.labels[row.indices, examples]
     draw_rng = jax.random.fold_in(jax.random.fold_in(own, _AUGMENT_STREAM), step)
     augment_rng, mix_rng = jax.random.split(draw_rng)
-    if augmentation.ops:
+    if adversary is not None:
+      draws = draw_operations(augment_rng)
+      attack_rng = jax.random.fold_in(draw_rng, _ATTACK_STREAM)
+      images = attacked(
+        attack_rng, variables, source, row.indices, examples, labels, weights > 0, draws
+      )
+    elif augmentation.ops:
       images = siamese.augment(augment_rng, images, augmentation, per_example=True)
     images, labels = _mixed(mix_rng, images, labels, weights > 0, protocol)
     value, grads, stats = gradient(variables, images, labels, weights)
@@ -282,8 +353,14 @@ def _look_up(source: Source, index: Array, examples: Array) -> Array:
   images = source.images[index, examples]
   if images.dtype == jnp.float32:
     return images
+  return _to_network(images, source)
+
+
+def _to_network(images: Array, source: Source) -> Array:
+  """Stored images [b h w c] as the networks see them."""
   mean, std = (jnp.broadcast_to(leaf, images.shape) for leaf in (source.mean, source.std))
-  return (images.astype(jnp.float32) - mean) / std
+  images = (images.astype(jnp.float32) - mean) / std
+  return images if source.whitening is None else source.whitening.forward(images)
 
 
 def _without_params(variables: Any) -> Any:

@@ -21,6 +21,7 @@ import numpy as np
 from ddjax.augment import siamese
 from ddjax.data.cache import cache_dir
 from ddjax.data.load import RealData, make_data_split
+from ddjax.distillers.adversaries import adversary_of
 from ddjax.distillers.settings import build_network
 from ddjax.experts.buffer import Buffer, content_key
 from ddjax.experts.files import ExpertBufferError
@@ -100,9 +101,17 @@ def _further_fields(experts: ConfigDict) -> dict[str, Any]:
   return fields
 
 
+def _of_adversary(config: ConfigDict) -> dict[str, Any]:
+  """The same by the names of the config; {} without."""
+  adversary = adversary_of(config)
+  if adversary is None:
+    return {}
+  return dict(adversarial_epsilon=adversary.epsilon, adversarial_steps=adversary.num_steps)
+
+
 def describe(config: ConfigDict) -> Mapping[str, object]:
   """How experts are trained, for a report; JSON-safe."""
-  described = dict(protocols.describe(protocol_of(config)))
+  described = dict(protocols.describe(protocol_of(config))) | _of_adversary(config)
   return described | {"num_epochs": config.experts.num_epochs or "as many as are needed"}
 
 
@@ -133,6 +142,7 @@ def identity(config: ConfigDict, real: RealData, members: np.ndarray | None) -> 
     "seed": experts.seed,
     "dtype": experts.dtype,
     **{name: experts[name] for name in _FURTHER if name in experts},
+    **_of_adversary(config),
   } | ({} if config.precision == "float32" else {"precision": config.precision})  # other draws
 
 
@@ -188,7 +198,7 @@ def _train(
   members: np.ndarray | None,
 ) -> None:
   """Trains what a buffer lacks, after a word on how long that will take."""
-  protocol = protocol_of(config)
+  protocol, adversary = protocol_of(config), adversary_of(config)
   num_examples = real.info.num_train if members is None else int(members.sum())
   total, on_device = _epochs_to_train(buffer, needs, layout)
   others = total - buffer.lacks(*needs)
@@ -207,12 +217,13 @@ def _train(
     tuple(real.info.image_shape),
     config.experts.at_once or None,
     parallel.local_devices(layout),
+    adversary,
   )
   train_experts(
     buffer,
     program,
     stream(config.experts.seed, "experts"),
-    real_source(real, members),
+    real_source(real, members, with_pixels=adversary is not None),
     num_experts=needs.num_experts,
     num_epochs=needs.num_epochs,
     learning_rate=config.experts.learning_rate,
@@ -229,6 +240,7 @@ def _compile(
   image_shape: tuple[int, int, int],
   at_once: int | None,
   devices: tuple[jax.Device, ...],
+  adversary: train.Adversary | None,
 ) -> host.Program:
   """The program that trains experts; splits of equal size share it."""
   training = train.make_training(
@@ -238,6 +250,7 @@ def _compile(
     num_examples=num_examples,
     image_shape=image_shape,
     networks_at_once=at_once,
+    adversary=adversary,
   )
   return host.compile_training(training, devices)
 
@@ -250,6 +263,7 @@ def check(job: Job) -> None:
   """
   if job.distiller.experts is not None:
     protocol_of(job.config)
+    adversary_of(job.config)
     for mask in _masks(job):
       open_buffer(job.config, job.real, mask)
 
@@ -330,6 +344,8 @@ def _epochs_to_train(
 def _cost(config: ConfigDict, real: RealData, passes: float, on_device: float) -> np.ndarray:
   """[flops, seconds, 0] of examples seen in training: by all devices, and by the busiest."""
   factor = 6 if config.experts.sharpness_radius else 3  # forward and backward, twice for SAM
+  adversary = adversary_of(config)
+  factor += 0 if adversary is None else 3 * adversary.num_steps
   network = build_network(config, real.info)
   cost = stage_cost.passes_cost(network, real.info.image_shape, factor)
   return cost * np.array([passes, on_device, 0.0])
@@ -341,10 +357,25 @@ def _masks(job: Job) -> list[np.ndarray | None]:
   return [None if mask.all() else mask for mask in (masks if masks.ndim == 2 else masks[None])]
 
 
-def real_source(real: RealData, members: np.ndarray | None = None) -> train.Source:
-  """The real examples that experts see, as they are stored."""
-  data = make_data_split(real)
+def real_source(
+  real: RealData, members: np.ndarray | None = None, with_pixels: bool = False
+) -> train.Source:
+  """The real examples that experts see, as they are stored.
+
+  Args:
+    real: the real set.
+    members: bool[N], the examples that they see; None for all.
+    with_pixels: whether images are stored as they were before a whitening, which they pass through
+      in training; as an adversary needs them.
+  """
+  data = make_data_split(real, with_pixels=with_pixels)
   labels = np.eye(real.info.num_classes, dtype=np.float32)[real.train_labels]
   rows = slice(None) if members is None else members
-  images = data.images[rows][None]
-  return jax.tree.map(jnp.asarray, train.Source(images, labels[rows][None], data.mean, data.std))
+  stored, mean, std = data.images, data.mean, data.std
+  if data.whitening is not None:
+    stored, mean, std = data.pixels, np.zeros_like(mean), np.full_like(std, real.max_value)
+  source = train.Source(stored[rows][None], labels[rows][None], mean, std)
+  if with_pixels:
+    white = np.float32(real.max_value)
+    source = source.replace(max_value=white, whitening=data.whitening)
+  return jax.tree.map(jnp.asarray, source)

@@ -79,7 +79,9 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, real: RealData) -> Job:
     logging.warning("%s", warning)
   parallel.check_divides(layout, distiller.batch_sizes)
   mask = draw_member_masks(config, real)
-  data = parallel.replicate(make_data_split(real, mask, _saved_start(config, real)), layout)
+  start = _saved_start(config, real)
+  split = make_data_split(real, mask, start, with_pixels=distiller.needs_pixels)
+  data = parallel.replicate(split, layout)
   num_steps = distiller.num_steps or config.outer.num_steps
   if num_steps < 1:
     raise ValueError(f"outer.num_steps={num_steps} must be at least 1.")

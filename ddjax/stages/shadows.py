@@ -35,9 +35,9 @@ from ddjax.training.progress import Progress
 from ddjax.types import DistilledSet, Models
 
 PREDICTORS = ("networks", "kernel")
-TRAINED_ON_KERNELS = ("kip", "dp_kip", "label_solve")
+TRAINED_ON_KERNELS = ("kip", "dp_kip", "robust_kip", "label_solve")
 """Methods whose sets are made for kernel regression."""
-DRAW_TARGETS = ("kip", "frepo")
+DRAW_TARGETS = ("kip", "robust_kip", "frepo")
 """Methods whose target batch must not be larger than what it is drawn from."""
 
 
@@ -84,7 +84,7 @@ def shadow_config(config: ConfigDict, settings: ConfigDict) -> ConfigDict:
   if settings.init:
     config.synthetic.init = settings.init
     config.synthetic.init_from = None
-  limit = settings.max_steps.get({"datm": "mtt"}.get(config.method, config.method), 0)
+  limit = settings.max_steps.get(_costs_as(config), 0)
   if "outer" in config and settings.num_steps:
     config.outer.num_steps = settings.num_steps
   elif "outer" in config and limit:
@@ -92,6 +92,13 @@ def shadow_config(config: ConfigDict, settings: ConfigDict) -> ConfigDict:
   if "experts" in config and settings.max_experts:
     config.experts.num_experts = min(settings.max_experts, config.experts.num_experts)
   return config
+
+
+def _costs_as(config: ConfigDict) -> str:
+  """The method in `privacy.max_steps` whose steps cost as those of the config's."""
+  if "fair" in config:
+    return config.fair.base
+  return {"datm": "mtt", "robust_dm": "dm", "robust_kip": "kip"}.get(config.method, config.method)
 
 
 def predictor_of(config: ConfigDict, settings: ConfigDict) -> str:

@@ -38,6 +38,8 @@ def kernel_stages(job: Job) -> dict[str, np.ndarray]:
   batch = sizes.get("outer.target_batch_size") or config.outer.get("target_batch_size", math.nan)
   if job.distiller.guarantee:  # each example goes back through the support set's own kernel
     batch *= num_support + 1
+  if "robust" in config:  # the adversary's steps, each a prediction and its gradient
+    batch *= config.robust.num_steps + 1
   step_pairs = (batch + num_support) * num_support * config.num_replicas
   predict_pairs = (len(job.real.test_labels) + num_support) * num_support
   num_looks = len(curve_steps(config.curve.steps, job.num_steps))

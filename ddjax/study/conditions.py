@@ -8,24 +8,12 @@ from ddjax.statistics.rank_figures import Measured
 from ddjax.study.records import Record
 
 NAMES = {
-  "kip": "KIP",
-  "dp_kip": "DP-KIP",
-  "label_solve": "Label Solve",
-  "datm": "DATM",
-  "dc": "DC",
-  "dsa": "DSA",
-  "dm": "DM",
-  "dp_dm": "DP-DM",
-  "idc": "IDC",
-  "mtt": "MTT",
-  "ncfm": "NCFM",
-  "frepo": "FRePo",
-  "random": "random subset",
-  "herding": "herding",
-  "k_center": "k-centre",
-  "k_means": "k-means",
+  "kip": "KIP", "dp_kip": "DP-KIP", "robust_kip": "robust KIP", "label_solve": "Label Solve",
+  "datm": "DATM", "dc": "DC", "dsa": "DSA", "dm": "DM", "dp_dm": "DP-DM", "robust_dm": "robust DM",
+  "fairdd": "FairDD", "idc": "IDC", "mtt": "MTT", "ncfm": "NCFM", "frepo": "FRePo",
+  "random": "random subset", "herding": "herding", "k_center": "k-centre", "k_means": "k-means",
   "full set": "full set",
-}
+}  # fmt: skip
 """Methods in words."""
 _CORE = ("method", "dataset", "ipc", "init", "num_classes", "preprocessing")
 DATA = ("dataset", "num_classes", "preprocessing")

@@ -35,6 +35,8 @@ GROUPS = (  # (file, function, prefix of its fields, title), in the order of the
   ("configs/dm.py", "get_config", "", "DM besides"),
   ("ddjax/config/guarantee.py", "guarantee", "guarantee.", "DP-KIP and DP-DM besides"),
   ("configs/idc.py", "get_config", "", "IDC besides"),
+  ("configs/fairdd.py", "fair", "fair.", "FairDD besides"),
+  ("ddjax/config/robust.py", "robust", "robust.", "Robust KIP and robust DM besides"),
   ("ddjax/config/groups.py", "trajectories", "", "MTT"),
   ("ddjax/config/groups.py", "experts", "experts.", "Experts"),
   ("ddjax/config/groups.py", "coreset", "coreset.", "Coresets"),

@@ -115,3 +115,20 @@ def test_fgsm_and_pgd_are_cases_of_one_program(monkeypatch):
   assert pgd == dict(
     epsilon=0.2, norm="l2", step_size=0.05, num_steps=7, num_restarts=3, start_radius=0.2
   )
+
+
+def test_signed_steps_on_a_loss_raise_it_and_more_steps_raise_it_more():
+  pixels, labels = victim.test_set()
+
+  def losses(points):
+    logits = victim.logits_fn()(points)
+    return -jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels]
+
+  def moved(num_steps):
+    options = dict(epsilon=0.1, step_size=0.025, num_steps=num_steps)
+    return gradient.ascend_signs(losses, pixels, pixels, **options)
+
+  np.testing.assert_array_equal(moved(0), pixels)
+  one, ten = moved(1), moved(10)
+  assert losses(ten).mean() > losses(one).mean() > losses(pixels).mean()
+  assert np.abs(ten - pixels).max() <= 0.1 + 1e-6 and ten.min() >= 0 and ten.max() <= 1

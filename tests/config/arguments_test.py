@@ -66,3 +66,10 @@ def test_run_folders_are_named_by_what_sets_them_apart():
   other = default_workdir(config, ["ridge"])
   assert one != other and one.name.startswith("kip-mnist-ipc1-seed3-")
   assert default_workdir(config, ["seed", "evaluators"]).name == "kip-mnist-ipc1-seed3"
+
+
+def test_words_of_a_derived_config_are_taken_out():
+  own, rest = arguments.split_words("mnist, ipc=10,base = dm,smoke,bias=0.9", ("base", "bias"))
+  assert own == "base = dm,bias=0.9" and rest == "mnist,ipc=10,smoke"
+  assert arguments.split_words(None, ("base",)) == ("", "")
+  assert arguments.split_words("base", ("base",)) == ("", "base")  # a data set of that name

@@ -33,7 +33,7 @@ def rows(images):
 
 def test_digits():
   real = load_real_data(config("digits"))
-  assert real.info == ("digits", (8, 8, 1), 10, 1347, 16)
+  assert real.info == ("digits", (8, 8, 1), 10, 1347, 16, ())
   assert real.max_value == 16 and len(real.test_labels) == 450
   assert real.train_images.max() == 16 and real.train_images.dtype == np.uint8
   truth = load_digits()
@@ -118,7 +118,7 @@ def test_own_data_by_name(tmp_path):
   images = np.random.RandomState(0).randint(0, 256, (30, 6, 6, 1)).astype(np.uint8)
   np.savez(tmp_path / "own.npz", images=images, labels=np.arange(30) % 3)
   real = load_real_data(config("npz", path=str(tmp_path / "own.npz")))
-  assert real.info == ("npz", (6, 6, 1), 3, 24, 255) and len(real.test_labels) == 6
+  assert real.info == ("npz", (6, 6, 1), 3, 24, 255, ()) and len(real.test_labels) == 6
   with pytest.raises(DataError, match="no folder"):
     load_real_data(config("folder", path=str(tmp_path / "absent")))
 

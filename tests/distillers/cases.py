@@ -9,7 +9,22 @@ from ml_collections import ConfigDict
 import numpy as np
 import optax
 
-from configs import coreset, datm, dc, dm, dp_dm, dp_kip, dsa, frepo, idc, mtt, ncfm
+from configs import (
+  coreset,
+  datm,
+  dc,
+  dm,
+  dp_dm,
+  dp_kip,
+  dsa,
+  fairdd,
+  frepo,
+  idc,
+  mtt,
+  ncfm,
+  robust_dm,
+  robust_kip,
+)  # fmt: skip
 from ddjax.config import groups
 from ddjax.data.load import load_real_data, make_data_split
 from ddjax.models.build import build
@@ -181,6 +196,49 @@ CASES = [
     },
     0.95,
   ),
+  # Colours are groups, of which a batch has up to four.
+  Case("fairdd", "fairdd", _SMALL | {"outer.learning_rate": 16.0}, 0.9),
+  Case(
+    "fairdd of gradients",
+    "fairdd",
+    _SMALL | {"fair.base": "dsa", "outer.real_batch_size": 8},
+    None,
+    is_slow=True,
+  ),
+  Case("robust_kip", "robust_kip", {"synthetic.init": "noise", "robust.epsilon": 0.1}),
+  Case(
+    "robust_kip every option",
+    "robust_kip",
+    {
+      "data.preprocessing": "zca_frepo",
+      "synthetic.init": "noise",
+      "augment.fraction": 0.5,
+      "augment.flip": True,
+      "augment.max_shift": 1,
+      "augment.max_rotation": 10.0,
+      "augment.channel_shift": 0.1,
+      "robust.num_steps": 3,
+      "robust.relative_step": 0.5,
+    },
+    0.9,  # of so few examples whitening magnifies what the adversary does
+    is_slow=True,
+  ),
+  Case("robust_dm", "robust_dm", _SMALL | {"outer.learning_rate": 4.0, "robust.num_steps": 3}, 0.9),
+  Case(
+    "robust_dm every option",
+    "robust_dm",
+    {
+      "network.name": "convnet(depth=1,norm=batch)",
+      "data.preprocessing": "zca_kornia",
+      "outer.learning_rate": 0.01,
+      "outer.num_networks": 2,
+      "classes_at_once": 2,
+      "outer.real_batch_size": 8,
+      "robust.num_steps": 3,
+    },
+    None,  # it begins where DM leads to
+    is_slow=True,
+  ),
   Case("ncfm", "ncfm", _SMALL | {"synthetic.factor": 1}, 0.9),
   Case(
     "ncfm every option",
@@ -213,15 +271,18 @@ CASES = [
   ),
 ]
 _CONFIGS = {
-  "datm": datm, "dc": dc, "dm": dm, "dp_dm": dp_dm, "dp_kip": dp_kip, "dsa": dsa, "frepo": frepo,
-  "idc": idc, "mtt": mtt, "ncfm": ncfm,
+  "datm": datm, "dc": dc, "dm": dm, "dp_dm": dp_dm, "dp_kip": dp_kip, "dsa": dsa,
+  "fairdd": fairdd, "frepo": frepo, "idc": idc, "mtt": mtt, "ncfm": ncfm, "robust_dm": robust_dm,
+  "robust_kip": robust_kip,
 }  # fmt: skip
 
 
 def make_config(case: Case) -> ConfigDict:
   """A config of the case on the fake data set."""
   if case.method in _CONFIGS:
-    config = _CONFIGS[case.method].get_config("fake,ipc=2")
+    base = case.changes.get("fair.base")
+    words = f",base={base}" if base else ""
+    config = _CONFIGS[case.method].get_config(f"fake,ipc=2{words}")
     config.update_from_flattened_dict(case.changes)
     return config
   config = groups.base(case.method, "fake")
@@ -239,7 +300,8 @@ def make_distiller(case: Case, axis_name=None):
   config = make_config(case)
   real = load_real_data(config.data)
   distiller = DISTILLERS[case.method](config, real.info, axis_name=axis_name)
-  return distiller, make_data_split(real), real.info
+  data = make_data_split(real, with_pixels=distiller.needs_pixels)
+  return distiller, data, real.info
 
 
 def initial_state(distiller, data):

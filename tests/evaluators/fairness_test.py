@@ -22,7 +22,7 @@ def _dataset(labels, groups=None):
   images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
   fields = dict.fromkeys(RealData._fields) | dict(
     info=INFO, max_value=255, test_images=images, test_labels=np.asarray(labels, np.int32),
-    test_groups=groups,
+    test_groups=groups, is_coloured=groups is not None,
   )  # fmt: skip
   return RealData(**fields)
 

@@ -153,7 +153,7 @@ def test_an_unknown_attack_is_refused():
 
 
 def test_coloured_images_are_not_compared_with_those_of_other_colours(setting):
-  real = setting.real._replace(train_groups=np.zeros(len(setting.real.train_labels), np.int32))
+  real = setting.real._replace(is_coloured=True)
   report = make_privacy_evaluator(setting.config)({}, real, jax.random.key(0), setting.context)
   assert report.scalars["lira_auc"] is None and report.scalars["nearest_is_train_pixels"] is None
   assert "not of one distribution" in report.settings["not_measured"]["loss_auc"]

@@ -26,7 +26,8 @@ _CHOICES = [
 # What the cases' perceptrons leave out, and what has no network that learns.
 _CONVOLUTIONS = [
   *(
-    Case(f"{name} convnet", name, _CONVNET) for name in ("dc", "dm", "dp_dm", "dsa", "idc", "ncfm")
+    Case(f"{name} convnet", name, _CONVNET)
+    for name in ("dc", "dm", "dp_dm", "dsa", "fairdd", "idc", "ncfm", "robust_dm")
   ),
   Case("mtt convnet", "mtt", _MTT),
   Case("frepo convnet", "frepo", _FREPO),
@@ -34,7 +35,8 @@ _CONVOLUTIONS = [
 _FAST = [case for case in CASES if case.name == "idc" or not case.is_slow]
 _SLOW = [case for case in CASES if case not in _FAST]
 # One for each factory.
-_SHORT = [case for case in CASES if case.name in ("kip", "dp_kip", "label_solve", "coreset")]
+_KERNELS = ("kip", "dp_kip", "robust_kip", "label_solve", "coreset")
+_SHORT = [case for case in CASES if case.name in _KERNELS]
 _SHORT += [case for case in _CONVOLUTIONS if case.method != "dc"]
 _LONG = CASES + _CONVOLUTIONS
 

@@ -9,6 +9,7 @@ import pytest
 
 from configs import mtt
 from ddjax.data import preprocess
+from ddjax.distillers.adversaries import adversary_of
 from ddjax.evaluators import accuracy
 from ddjax.experts import train as expert_train
 from ddjax.fitting import feature_ridge, host, predictions, protocols, train
@@ -45,16 +46,19 @@ def _source(side, is_stored):
   dtype = np.uint8 if is_stored else np.float32
   images = array(1, _EXAMPLES, side, side, 3, dtype=dtype)
   weights = array(1, _EXAMPLES) if is_stored else None
-  return train.Source(images, array(1, _EXAMPLES, _CLASSES), array(3), array(3), weights)
+  white = array() if is_stored else None
+  return train.Source(images, array(1, _EXAMPLES, _CLASSES), array(3), array(3), weights, white)
 
 
 def _lower_training(
-  network, protocol, side, *, num_devices=1, at_once=2, is_stored=False, loss="cross_entropy"
-):
+  network, protocol, side, *, num_devices=1, at_once=2, is_stored=False, loss="cross_entropy",
+  adversary=None,
+):  # fmt: skip
   """Lowers start, steps and end of a training; the shapes of the variables [d g ...]."""
   training = train.make_training(
-    network, protocol, loss=loss, num_examples=_EXAMPLES, image_shape=(side, side, 3)
-  )
+    network, protocol, loss=loss, num_examples=_EXAMPLES, image_shape=(side, side, 3),
+    adversary=adversary,
+  )  # fmt: skip
   program = host.compile_training(training, tuple(jax.devices()[:num_devices]))
   networks = num_devices, at_once
   rows = train.Rows(
@@ -143,11 +147,13 @@ def test_many_devices_and_sets_as_they_are_stored():
   _lower_training(_build("convnet")[0], protocol, 8, num_devices=4, is_stored=True)
 
 
-@pytest.mark.parametrize("sharpness_radius", [0.0, 0.05])
-def test_experts(sharpness_radius):
+@pytest.mark.parametrize("sharpness_radius,epsilon", [(0.0, None), (0.05, None), (0.0, 0.1)])
+def test_experts(sharpness_radius, epsilon):
   config = mtt.get_config("fake")
   config.experts.sharpness_radius = sharpness_radius
-  variables = _lower_training(_build("convnet")[0], _small(protocol_of(config)), 8, is_stored=True)
+  config.experts.adversarial_epsilon = epsilon
+  options = dict(is_stored=True, adversary=adversary_of(config))
+  variables = _lower_training(_build("convnet")[0], _small(protocol_of(config)), 8, **options)
   lower(expert_train._flatten, variables["params"])
 
 
