@@ -43,7 +43,7 @@ def make_pool(real: RealData, config: ConfigDict, max_examples: int = 0) -> Real
       images,
       real.max_value,
       config.zca_regularisation,
-      (facts.mean, facts.std) if facts.mean and real.train_groups is None else None,
+      facts.published if real.train_groups is None else None,
       digest,
     ),
   )

@@ -31,7 +31,7 @@ from ddjax.random_streams import stream
 from ddjax.stages import stage_cost
 from ddjax.stages.prepare import Job, member_hash
 from ddjax.training import parallel, processes
-from ddjax.types import ExpertNeeds
+from ddjax.types import Device, ExpertNeeds
 from ddjax.wording import duration
 
 FACTS_NAME = "experts.json"
@@ -228,7 +228,7 @@ def _compile(
   num_examples: int,
   image_shape: tuple[int, int, int],
   at_once: int | None,
-  devices: tuple[jax.Device, ...],
+  devices: tuple[Device, ...],
 ) -> host.Program:
   """The program that trains experts; splits of equal size share it."""
   training = train.make_training(
@@ -271,10 +271,11 @@ def attach(job: Job, watch: Watch) -> Job:
 def facts(job: Job) -> dict[str, Any]:
   """What a report says of the experts: how they were trained, where they lie, how they round."""
   buffers = job.host_data
-  first = buffers[0]
+  first, needs = buffers[0], job.distiller.experts
+  assert needs is not None
   return {
-    "num_experts": job.distiller.experts.num_experts,
-    "num_epochs": job.distiller.experts.num_epochs,
+    "num_experts": needs.num_experts,
+    "num_epochs": needs.num_epochs,
     "buffers": [str(buffer.folder) for buffer in buffers],
     "identity": first.identity,
     "training": describe(job.config),
@@ -347,4 +348,5 @@ def real_source(real: RealData, members: np.ndarray | None = None) -> train.Sour
   labels = np.eye(real.info.num_classes, dtype=np.float32)[real.train_labels]
   rows = slice(None) if members is None else members
   images = data.images[rows][None]
-  return jax.tree.map(jnp.asarray, train.Source(images, labels[rows][None], data.mean, data.std))
+  own: Any = labels[rows][None]
+  return jax.tree.map(jnp.asarray, train.Source(images, own, data.mean, data.std))
