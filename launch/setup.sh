@@ -92,8 +92,11 @@ is_fresh() { # requirements file
 }
 
 install() { # requirements file
-  local log=.venv/install.log
-  local packages=(-r "$1")
+  local log=.venv/install.log list
+  list=".venv/$(basename "$1")"
+  # The texts of the stamp, without its first line.
+  stamp_text "$1" | sed '1d; /^-r /d; /^neural-tangents/d' >"$list"
+  local packages=(-r "$list")
   case "$accelerator" in
     cuda) packages+=("jax[cuda12]") ;;
     tpu) packages+=("jax[tpu]") ;;
@@ -105,8 +108,17 @@ install() { # requirements file
     tail -n 15 "$log" >&2
     fail "installing $1 failed; all of its messages are in $log."
   fi
+  install_neural_tangents "$log"
   stamp_text "$1" >"$(stamp_path "$1").part"
   mv "$(stamp_path "$1").part" "$(stamp_path "$1")"
+}
+
+# It asks for TensorFlow, 2 GB, in its metadata. ddjax uses the parts that do not.
+install_neural_tangents() { # log
+  local wanted
+  wanted="$(sed -n 's/^\(neural-tangents[^ ]*\).*/\1/p' requirements.txt)"
+  .venv/bin/python -m pip install --disable-pip-version-check --no-input --no-compile --no-deps \
+    "$wanted" >>"$1" 2>&1 || fail "installing $wanted failed; all of its messages are in $1."
 }
 
 # What a --workdir at a remote address needs.
@@ -117,7 +129,7 @@ install_for_address() {
     [[ " $* " =~ \ --workdir[=\ ]"${pair%=*}":// ]] || continue
     .venv/bin/python -c "import $package" 2>/dev/null && continue
     say "installing $package"
-    .venv/bin/python -m pip install --disable-pip-version-check --no-input --quiet -r requirements.txt "$package" ||
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input --quiet -r .venv/requirements.txt "$package" ||
       fail "installing $package failed."
   done
 }
@@ -143,7 +155,7 @@ prepare_environment() {
   python="$(find_python)"
   python_version="$("$python" --version)"
   if ! is_fresh requirements.txt; then
-    say "making .venv with $python_version for $accelerator (a minute or two, about 3 GB)"
+    say "making .venv with $python_version for $accelerator (a minute or two, about 1 GB)"
     "$python" -m venv --clear .venv || fail "$python -m venv .venv failed."
     install requirements.txt
   fi

@@ -69,8 +69,9 @@ class Checkout:
     return result
 
   def installed(self) -> list[str]:
-    """What the last run asked of pip, from the first `-r` on."""
-    return [call[call.index("-r") :] for call in self.calls if call.startswith("-m pip")]
+    """What the last run asked of pip, from the first `-r` on, but not neural-tangents."""
+    calls = [call for call in self.calls if call.startswith("-m pip") and "-r " in call]
+    return [call[call.index("-r ") :].replace("-r .venv/", "-r ") for call in calls]
 
 
 @pytest.fixture
@@ -103,6 +104,11 @@ def test_local_sets_up_once_then_runs_with_its_arguments(checkout):
   assert checkout.installed() == ["-r requirements.txt"]
   assert checkout.calls[-1] == "-m ddjax.main --config=configs/kip.py:digits a b"
   assert "making .venv with Python 3.12.0 for cpu" in first.stderr
+  # Without what neural-tangents asks for and ddjax does not need.
+  (alone,) = [call for call in checkout.calls if "neural-tangents" in call]
+  assert alone.endswith("--no-deps neural-tangents>=0.6.5,<0.7")
+  required = (checkout.root / ".venv/requirements.txt").read_text()
+  assert "\nfrozendict" in required and "\nneural-tangents" not in required
 
   second = checkout.run("local.sh", "--accelerator", "cpu")
   assert checkout.installed() == []
@@ -166,6 +172,8 @@ def test_tests_add_to_the_same_environment(checkout):
   checkout.run("local.sh")
   checkout.run("test.sh", "-m", "slow")
   assert checkout.installed() == ["-r requirements-dev.txt"]
+  wanted = (checkout.root / ".venv/requirements-dev.txt").read_text()
+  assert all(f"\n{name}" in wanted for name in ("jax>", "pytest>", "sphinx>"))
   assert checkout.calls[-3:] == [
     "-m ruff check --quiet",
     "-m ruff format --check --quiet",

@@ -186,6 +186,8 @@ def test_splits_of_an_audit_share_their_draws_but_not_their_noise(tmp_path):
   guarantee = job.distiller.guarantee
   assert 9.9 <= guarantee["spent_epsilon"] <= 10.0  # of each by itself, as the set has it
   assert guarantee["num_members"] <= 0.6 * job.real.info.num_train
+  promise = {"epsilon": guarantee["spent_epsilon"], "delta": guarantee["delta"]}
+  assert shadows.promise_of(job) == {"promise": promise}
 
 
 def test_a_private_set_from_disk_has_its_private_random_set_beside_it(finished, tmp_path):

@@ -10,7 +10,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from ddjax.data.batches import standardise
+from ddjax.data.batches import standardise, take
 from ddjax.types import Array, DataSplit
 
 
@@ -99,11 +99,9 @@ def take_augmented(
     index = index + draws.flip * data.images.shape[0]
   if options.max_shift:
     images, is_covered = _shifted(pool, index, draws.shift, options.max_shift)
+    images = jnp.where(is_covered, standardise(images, data), 0.0)
   else:
-    images = pool[index]
-  images = standardise(images, data)
-  if options.max_shift:
-    images = jnp.where(is_covered, images, 0.0)
+    images = take(data.replace(images=pool), index)
   if options.max_rotation:
     images = jax.vmap(_rotated)(images, draws.angle)
   if options.channel_shift:

@@ -1,5 +1,6 @@
 """What a step does with the real set that lies on the devices: draw rows, standardise."""
 
+import math
 from typing import Any
 
 import jax
@@ -21,6 +22,25 @@ def standardise(images: AnyArray, data: Any) -> Float[Array, "... h w c"]:
   """
   channels = (1,) * (images.ndim - 1) + (-1,)
   return (images.astype(jnp.float32) - data.mean.reshape(channels)) / data.std.reshape(channels)
+
+
+def take(data: DataSplit, index: Int[Array, " b"]) -> Float[Array, "b h w c"]:
+  """Rows of the real set in network space: `standardise(data.images[index], data)`, faster.
+
+  On CPUs the two fused are a loop over the few channels of a pixel. Here whole images are one axis,
+  and the barriers keep XLA from undoing that: large batches take half the time, to the same bits.
+
+  Args:
+    data: the real set.
+    index: rows of it.
+  """
+  rows = jax.lax.optimization_barrier(data.images[index])
+  num_pixels = math.prod(rows.shape[1:-1])
+  mean, std = jax.lax.optimization_barrier(
+    (jnp.tile(data.mean, num_pixels)[None], jnp.tile(data.std, num_pixels)[None])
+  )
+  flat = rows.reshape(len(rows), -1).astype(jnp.float32)
+  return ((flat - mean) / std).reshape(rows.shape)
 
 
 def unstandardise(images: Float[Array, "... h w c"], data: Any) -> Float[Array, "... h w c"]:

@@ -1,13 +1,15 @@
 """Reading a TensorFlow Datasets image classification set, in either of its file formats.
 
-Folders of array_record files are read without TensorFlow; tfrecord files need it, and only then is
-it imported. Where the prepared folder is absent, TFDS downloads and prepares it.
+Prepared folders, of array_record files or of tfrecord files, are read without TensorFlow. Where the
+folder is absent, TFDS downloads and prepares it; that alone needs TensorFlow.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 import contextlib
+import importlib.util
 import os
 from pathlib import Path
+import sys
 import threading
 from typing import Any
 import urllib.error
@@ -18,6 +20,7 @@ import numpy as np
 
 from ddjax.data.facts import Facts
 from ddjax.data.source import DataError, Source
+from ddjax.data.tfrecord import read_records
 
 _PROBE_SECONDS = 5.0
 
@@ -89,6 +92,13 @@ def prepare(name: str, facts: Facts, data_dir: Path, download: bool) -> Path:
   )
   if not download:
     raise DataError(advice.format("config.data.download is False."))
+  if importlib.util.find_spec("tensorflow") is None:
+    raise DataError(
+      advice.format(
+        "TFDS prepares it with TensorFlow, which is not installed: run "
+        f"`{sys.executable} -m pip install tensorflow` once."
+      )
+    )
   assert facts.tfds_name is not None and facts.probe_url is not None
   if reason := _probe(facts.probe_url):
     raise DataError(advice.format(f"no answer from {facts.probe_url} ({reason})."))
@@ -114,16 +124,18 @@ def _read_split(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
   import tensorflow_datasets as tfds
 
   image_key, label_key = _keys(builder)
-  count = builder.info.splits[split].num_examples
-  if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
-    source = builder.as_data_source(split=split)
-    starts = range(0, count, 1000)
-    blocks = [range(start, min(start + 1000, count)) for start in starts]
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without holding the interpreter's lock
+  info = builder.info
+  count = info.splits[split].num_examples
+  with ThreadPoolExecutor() as pool:  # Pillow decodes without holding the interpreter's lock
+    if info.file_format == tfds.core.FileFormat.TFRECORD:
+      records = [x for path in info.splits[split].filepaths for x in read_records(Path(path))]
+      if len(records) != count:
+        raise ValueError(f"its {split} files hold {len(records)} of {count} examples")
+      examples = list(pool.map(info.features.deserialize_example_np, records))
+    else:
+      source = builder.as_data_source(split=split)
+      blocks = [range(start, min(start + 1000, count)) for start in range(0, count, 1000)]
       examples = [x for block in pool.map(source.__getitems__, blocks) for x in block]
-  else:
-    _keep_tensorflow_off_accelerators()
-    examples = list(tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False)))
   images = np.stack([example[image_key] for example in examples])
   return images, np.array([example[label_key] for example in examples], np.int32)
 

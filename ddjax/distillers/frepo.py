@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 import optax
 
 from ddjax.config.precision import precision_of
-from ddjax.data.batches import draw_examples, standardise
+from ddjax.data.batches import draw_examples, take
 from ddjax.distillers import settings, synthetic
 from ddjax.distillers.updates import Optimisers, make_schedule
 from ddjax.fitting import protocols, train
@@ -109,7 +109,7 @@ def make_frepo(config: ConfigDict, info: DatasetInfo, axis_name: str | None = No
   def draw_targets(rng, data, variables) -> Targets:
     """This device's rows of the target batch of one step, as features."""
     index = own_rows(draw_examples(rng, data, batch_size), axis_name)
-    images = standardise(data.images[index], data)
+    images = take(data, index)
     features = map_pieces(lambda piece: embed(variables, piece), images, at_once)
     labels = (identity[data.labels[index]] - 1 / num_classes) / label_scale
     return Targets(features, labels, data.mask[index].astype(dtype))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from ddjax.config.precision import precision_of
-from ddjax.data.batches import standardise
+from ddjax.data.batches import take
 from ddjax.distillers import synthetic
 from ddjax.kernels.blocked import make_blocked_kernel
 from ddjax.kernels.ridge import advice, check_ridge, predict
@@ -59,7 +59,7 @@ def make_label_solve(
     rows = own_rows(rows, axis_name)
     index = jnp.minimum(rows, num_train - 1)
     weights = (data.mask[index] & (rows < num_train)).astype(dtype)
-    images = standardise(data.images[index], data).astype(dtype)
+    images = take(data, index).astype(dtype)
     labels = jax.nn.one_hot(data.labels[index], num_classes, dtype=dtype) - 1 / num_classes
     design = predict(kernel_fn, _identity_labels(state.synthetic), images, ridge)
     with jax.default_matmul_precision("highest"):

@@ -31,6 +31,9 @@ from ddjax.wording import nearest
 ATTACKS = (*membership.SIGNALS, *membership.CLASSIFIERS, *membership.LIRA)
 _WITH_SHADOWS = (*membership.CLASSIFIERS, *membership.LIRA)
 _SETS = ("distilled", "random_subset", "full")
+_BOUND_BY = ("lira", "loss")
+"""Attacks that have a ROC curve and a lower bound on epsilon."""
+_RATES = np.geomspace(1e-4, 1, 101)
 _GAIN_FIGURES = ("auc", "tpr_at_1_percent_fpr")
 _COLOURED = (
   "train images have the colours of their classes and test images any colour: they are not of one "
@@ -76,6 +79,8 @@ def make_privacy_evaluator(config: ConfigDict) -> Callable[..., Report]:
     if context.run_shadows is not None:
       shadows = context.run_shadows()
       scores = with_shadows(report, shadows, config, seed)
+      if "promise" in settings:
+        settings["headline"].append("lira_epsilon_lower_bound")
       context.leave("privacy", as_arrays(scores, shadows.is_member))
     elif is_coloured:
       _leave_out(report, settings["headline"][:-1], _COLOURED)
@@ -88,7 +93,9 @@ def make_privacy_evaluator(config: ConfigDict) -> Callable[..., Report]:
     else:
       copy_check.enter(report, models, dataset, context)
     _warn_of_direction(report)
-    settings["checks"] = [*settings.get("checks", []), *_checks(settings)]
+    settings["checks"] = [
+      *settings.get("checks", []), *_checks(settings), *_promise_kept(report)
+    ]  # fmt: skip
     return report
 
   return measure
@@ -291,7 +298,7 @@ def _enter_details(report: Report, scores: Mapping[tuple[str, str], Scores], see
   report.settings["roc"] = {
     f"{_prefix(name)}{attack}": membership_figures.roc(one)
     for (name, attack), one in scores.items()
-    if attack in ("loss", "lira")
+    if attack in _BOUND_BY
   }
   report.settings["clopper_pearson"] = {
     f"{_prefix(name)}{attack}_{figure}": membership_figures.clopper_pearson(
@@ -301,8 +308,11 @@ def _enter_details(report: Report, scores: Mapping[tuple[str, str], Scores], see
     for figure, level in FPR_LEVELS.items()
     if report.scalars.get(f"{_prefix(name)}{attack}_{figure}") is not None
   }
+  if promise := report.settings.get("promise"):
+    most = membership_figures.promised_tpr(_RATES, promise["epsilon"], promise["delta"])
+    report.settings["promise"] = {**promise, "fpr": _RATES.tolist(), "tpr": most.tolist()}
   for name in _SETS:
-    for attack in ("lira", "loss"):
+    for attack in _BOUND_BY:
       if (name, attack) in scores:
         bound = membership_figures.epsilon_lower_bound(scores[name, attack], seed=seed)
         report.scalars[f"{_prefix(name)}{attack}_epsilon_lower_bound"] = bound
@@ -318,6 +328,27 @@ def _warn_of_direction(report: Report) -> None:
   report.settings["wrong_direction"] = wrong
   if wrong:
     logging.warning("Scores that are lower for members than for others: %s.", ", ".join(wrong))
+
+
+def _promise_kept(report: Report) -> list[str]:
+  """The bounds on epsilon beside the one that a private set promises, in a sentence."""
+  promise = report.settings.get("promise")
+  if promise is None:
+    return []
+  epsilon, delta = promise["epsilon"], promise["delta"]
+  found = {
+    attack: report.scalars[f"{attack}_epsilon_lower_bound"]
+    for attack in _BOUND_BY
+    if f"{attack}_epsilon_lower_bound" in report.scalars
+  }
+  bounds = ", ".join(f"{bound:.3g} by {attack}" for attack, bound in found.items())
+  promised = f"The set of each split promises epsilon {epsilon:.4g} at delta {delta:g}"
+  if any(bound > epsilon for bound in found.values()):
+    return [
+      f"{promised}, and the attacks show more than that: {bounds}, at 95 %. There is a fault in "
+      "the noise or in its accounting: do not publish the set."
+    ]
+  return [f"{promised}; the attacks show at least {bounds}, at 95 %, which is no more."]
 
 
 def _checks(settings: Mapping[str, Any]) -> list[str]:

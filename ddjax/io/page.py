@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ddjax.io import comparisons as compare
+from ddjax.io.findings import HOW_TO_READ, finding
 from ddjax.wording import duration
 
 _TITLES = {
@@ -46,12 +47,17 @@ _FIELDS_ELSEWHERE = (
 _ROLES = {"distilled": "distilled", "random subset": "random", "step 0": "initial"}
 
 
-def render(report_json: Mapping[str, Any], figures: Mapping[str, str | os.PathLike]) -> str:
+def render(
+  report_json: Mapping[str, Any],
+  figures: Mapping[str, str | os.PathLike],
+  study_page: str = "",
+) -> str:
   """The page as HTML.
 
   Args:
     report_json: what `ddjax.io.report.report_to_json` gave.
     figures: {name or caption: path of a PNG}; the pictures become part of the page.
+    study_page: address of the page of the study that the run is a cell of, for a link to it.
   Raises:
     FileNotFoundError: for a figure that does not exist.
   """
@@ -74,12 +80,16 @@ def render(report_json: Mapping[str, Any], figures: Mapping[str, str | os.PathLi
   run, reports = report_json["run"], report_json["reports"]
   return environment.get_template("report.html.j2").render(
     title=compare.run_title(run),
+    study_page=study_page,
     run={key: value for key, value in run.items() if key not in _FIELDS_ELSEWHERE},
     cards=[_card(row) for row in compare.headlines(reports)],
     sections=[
       _section(name, report, run, _of_others(report_json, name)) for name, report in reports.items()
     ],
-    figures=[(_caption(name), _data_uri(path)) for name, path in figures.items()],
+    figures=[
+      (_caption(name), _finding(name, report_json), _data_uri(path))
+      for name, path in figures.items()
+    ],
     times=_times(run),
     estimates={k: v for k, v in (run.get("estimates") or {}).items() if k != "seconds" and v != {}},
     versions=run.get("versions") or {},
@@ -91,6 +101,14 @@ def _caption(name: str) -> str:
   """Of a figure by its name; `NAME of LABEL` is the same of a further set."""
   kind, _, label = name.partition(" of ")
   return f"{_CAPTIONS[kind]}: {label}" if label and kind in _CAPTIONS else _CAPTIONS.get(name, name)
+
+
+def _finding(name: str, report_json: Mapping[str, Any]) -> str:
+  """What a figure of a set shows, in words."""
+  kind, _, label = name.partition(" of ")
+  sets = {one["label"]: one["reports"] for one in report_json.get("sets", ())}
+  reports = sets.get(label, {}) if label else report_json["reports"]
+  return finding(kind, reports, report_json["run"].get("class_names") or ())
 
 
 def _of_others(report_json: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
@@ -190,6 +208,7 @@ def _section(
       }
       for row in rows
     ],
+    "how_to_read": HOW_TO_READ.get(name, ()),
     "checks": checks,
     "verdicts": verdicts,
     "notes": exact

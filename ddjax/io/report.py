@@ -112,10 +112,16 @@ def write_report(
     atomic.OutputError: where a file cannot be written; the earlier one stays.
   """
   report_json = report_to_json(run, reports, sets)
-  html = page.render(report_json, figures or {})
+  html = page.render(report_json, figures or {}, _study_page(Path(workdir)))
   atomic.write_text(Path(workdir) / HTML_NAME, html)
   atomic.write_json(Path(workdir) / JSON_NAME, report_json)  # last: it marks the run as finished
   return report_json
+
+
+def _study_page(workdir: Path) -> str:
+  """The page of the study that a run folder is a cell of, seen from the folder; "" for none."""
+  is_cell = workdir.parent.name == "cells" and (workdir.parent.parent / "study.html").exists()
+  return "../../study.html" if is_cell else ""
 
 
 def _report_to_json(report: Report) -> dict[str, Any]:

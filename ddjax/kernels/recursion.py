@@ -17,21 +17,16 @@ have length 1 too.
 """
 
 import functools
-import math
 from typing import Any, Callable, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
 
+from ddjax.kernels.arccosine import kappa_0, kappa_1
 from ddjax.kernels.architectures import Layers
 from ddjax.types import Array
 
 _TINY = 1e-12  # a smaller variance counts as zero
-# Abramowitz, Stegun, Handbook of Mathematical Functions, 4.4.46: error below 2e-8.
-_ARCCOS = (
-  -0.0012624911, 0.0066700901, -0.0170881256, 0.0308918810,
-  -0.0501743046, 0.0889789874, -0.2145988016, 1.5707963050,
-)  # fmt: skip
 
 
 class Covariance(NamedTuple):
@@ -91,44 +86,6 @@ def network_kernel(
     return made[0, 0, 0, 0]
 
   return kernel_fn
-
-
-@jax.custom_jvp
-def relu_dual(cosine: Array) -> tuple[Array, Array]:
-  r"""What a ReLU makes of the correlation of two unit normals u, v.
-
-  Args:
-    cosine: f[...], their correlation; clipped to [-1, 1].
-  Returns:
-    \kappa_1 = E[relu(u) relu(v)] and \kappa_0 = P(u > 0, v > 0), both f[...] in [0, 1/2].
-    The slope of \kappa_0, infinite at a correlation of one, is taken as zero there: an image keeps
-    that correlation with itself however it moves.
-  """
-  cosine = jnp.clip(cosine, -1.0, 1.0)
-  kappa_0 = 0.5 - _arccos(cosine) / (2 * math.pi)
-  sine = jnp.sqrt((1 - cosine) * (1 + cosine))
-  return sine / (2 * math.pi) + cosine * kappa_0, kappa_0
-
-
-@relu_dual.defjvp
-def _relu_dual_jvp(primals, tangents):
-  (cosine,), (tangent,) = primals, tangents
-  kappa_1, kappa_0 = relu_dual(cosine)
-  sine_squared = (1 - cosine) * (1 + cosine)
-  is_regular = sine_squared > 16 * jnp.finfo(cosine.dtype).eps
-  inverse_sine = jax.lax.rsqrt(jnp.where(is_regular, sine_squared, 1.0))
-  slope = jnp.where(is_regular, inverse_sine / (2 * math.pi), 0.0)
-  return (kappa_1, kappa_0), (kappa_0 * tangent, slope * tangent)
-
-
-def _arccos(x: Array) -> Array:
-  """arccos, in float32 by a polynomial that costs a few products."""
-  if x.dtype != jnp.float32:
-    return jnp.arccos(x)
-  size = jnp.abs(x)
-  polynomial = functools.reduce(lambda value, c: value * size + c, _ARCCOS)
-  angle = jnp.sqrt(1 - size) * polynomial
-  return jnp.where(x < 0, math.pi - angle, angle)
 
 
 def _flat(x1: Array, x2: Array, has_tangent: bool) -> Covariance:
@@ -234,8 +191,7 @@ def _relu_pair(
   cosine = covariance * (1 / deviation1) * (1 / deviation2)
   if is_certain is not None:
     cosine = jnp.where(is_certain, 1.0, cosine)
-  kappa_1, kappa_0 = relu_dual(cosine)
-  return deviation1 * deviation2 * kappa_1, kappa_0
+  return deviation1 * deviation2 * kappa_1(cosine), kappa_0(cosine)
 
 
 def _deviation(self_covariance: Array, is_full: bool) -> Array:

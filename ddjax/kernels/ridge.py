@@ -114,8 +114,13 @@ def kernel_ridge_loss(
       f"{target.labels.shape[1]}."
     )
   total_weight = jnp.sum(target.weights) if total_weight is None else total_weight
-  logits = predict(kernel_fn, support, target.images, ridge)
-  errors = jnp.mean((logits - target.labels) ** 2, axis=1)
-  is_right = jnp.argmax(logits, axis=1) == jnp.argmax(target.labels, axis=1)
+  solved = coefficients(kernel_fn, support.images, support.labels, ridge)
+  labels = target.labels.T
+  with jax.default_matmul_precision("highest"):
+    # Support by targets: in this order neither the kernel's product nor that of its gradient needs
+    # a transposed copy of the targets, which on CPUs takes half as long as the product.
+    logits = solved.T @ kernel_fn(support.images, target.images)
+  errors = jnp.mean((logits - labels) ** 2, axis=0)
+  is_right = jnp.argmax(logits, axis=0) == jnp.argmax(labels, axis=0)
   loss = 0.5 * jnp.sum(target.weights * errors) / total_weight
   return loss, {"accuracy": jnp.sum(target.weights * is_right) / total_weight}

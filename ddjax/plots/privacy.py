@@ -20,12 +20,18 @@ Roc = Mapping[str, Mapping[str, list[float]]]
 """{prefix of the set + attack: {"fpr": f[q], "tpr": f[q]}}, as a privacy report has it."""
 
 
-def draw_roc(roc: Roc, others: Mapping[str, Roc] = MappingProxyType({})) -> "Figure":
+def draw_roc(
+  roc: Roc,
+  others: Mapping[str, Roc] = MappingProxyType({}),
+  promise: Mapping[str, Any] | None = None,
+) -> "Figure":
   """One panel for each attack, one curve for each set, with the diagonal of guessing.
 
   Args:
     roc: of a distilled set and what stands beside it.
     others: {label: roc} of further distilled sets, each one more curve.
+    promise: of a private set, as its report has it: the rates "tpr" at "fpr" that no attack
+      exceeds become a line, named by its "epsilon".
   """
   shown = [attack for attack in _ATTACKS if any(f"{prefix}{attack}" in roc for prefix in _SETS)]
   figure = figures.new_figure(4.6 * max(len(shown), 1), 4.2)
@@ -40,6 +46,9 @@ def draw_roc(roc: Roc, others: Mapping[str, Roc] = MappingProxyType({})) -> "Fig
     axes.plot(
       ends, ends, color=figures.GREY, linewidth=1, linestyle=(0, (1, 1.5)), label="guessing"
     )
+    if promise:
+      label = f"no attack above, epsilon {promise['epsilon']:.3g}"
+      axes.plot(promise["fpr"], promise["tpr"], color=figures.GREY, linewidth=1.6, label=label)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     axes.set_xlabel("false positive rate", fontsize=9)
     axes.set_ylabel("true positive rate", fontsize=9)

@@ -187,7 +187,8 @@ def _audit_figures(
     curves_of = {label: one["privacy"].settings.get("roc", {}) for label, one in further.items()}
     if "roc" in reports["privacy"].settings:
       roc = reports["privacy"].settings["roc"]
-      drawn |= _drawn(lambda: {"membership": privacy.draw_roc(roc, curves_of)})
+      promise = reports["privacy"].settings.get("promise")
+      drawn |= _drawn(lambda: {"membership": privacy.draw_roc(roc, curves_of, promise)})
   drawn |= _figures_of_set(job.real, distilled, job.real.preprocessing, reports)
   for label, one in others.items():
     own = _figures_of_set(job.real, one.distilled, one.distilled.info["preprocessing"], one.reports)

@@ -159,7 +159,8 @@ def run_shadows(
     logits=logits,
     is_member=np.asarray(job.data.mask),
     labels=pool.train_labels,
-    settings={
+    settings=promise_of(job)
+    | {
       "num_splits": settings.num_splits,
       "member_fraction": settings.member_fraction,
       "pool": f"{pool.info.num_train} examples: "
@@ -181,6 +182,13 @@ def run_shadows(
       "target_batch_size": job.distiller.batch_sizes.get("outer.target_batch_size"),
     },
   )
+
+
+def promise_of(job: Job) -> dict[str, dict[str, float]]:
+  """{"promise": epsilon and delta of each split's set}, or nothing without a guarantee."""
+  if (guarantee := job.distiller.guarantee) is None:
+    return {}
+  return {"promise": {"epsilon": guarantee["spent_epsilon"], "delta": guarantee["delta"]}}
 
 
 def _distill(job: Job, watch: Watch) -> DistilledSet:

@@ -18,6 +18,7 @@ import scipy  # its parts, which take a second, load on first use
 from ddjax.files.plain_arrays import bytes_of
 
 FPR_LEVELS = {"tpr_at_0.1_percent_fpr": 1e-3, "tpr_at_1_percent_fpr": 1e-2}
+_MOST_EPSILON = 700.0  # e^epsilon is still a number
 FIGURES = ("auc", "balanced_accuracy", *FPR_LEVELS)
 LEAST_EXPECTED = 10
 """Non-members expected above the threshold, below which a rate is not estimable."""
@@ -224,6 +225,23 @@ def epsilon_lower_bound(scores: Scores, *, significance: float = 0.05, seed: int
     return 0.0
   auditor = auditing.CanaryScoreAuditor(members, others)
   return max(0.0, float(auditor.epsilon_clopper_pearson(significance)))
+
+
+def promised_tpr(fpr: np.ndarray, epsilon: float, delta: float) -> np.ndarray:
+  """The highest true positive rate f[q] of any attack on what is (epsilon, delta)-private.
+
+  Both directions of the definition, for an event and for its complement (Kairouz, Oh, Viswanath
+  2015, arXiv 1311.0776, eq. 4): TPR <= e^epsilon FPR + delta and
+  1 - FPR <= e^epsilon (1 - TPR) + delta.
+
+  Args:
+    fpr: false positive rates f[q].
+    epsilon, delta: promised.
+  """
+  fpr = np.asarray(fpr, np.float64)
+  few = np.exp(np.minimum(epsilon, _MOST_EPSILON)) * fpr + delta
+  many = 1 - np.exp(-epsilon) * (1 - fpr - delta)
+  return np.clip(np.minimum(few, many), 0, 1)
 
 
 def _one_split_each(scores: Scores, seed: int) -> tuple[np.ndarray, np.ndarray]:

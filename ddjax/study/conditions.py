@@ -354,10 +354,17 @@ def minus(a: Figure, b: Figure) -> Figure:
   return Figure(value, value - half, value + half)
 
 
-def seeds_in_words(conditions: Iterable[Condition]) -> str:
-  """`3 seeds`, `1 to 3 seeds`, or `one seed`."""
-  counts = sorted({len(one.records) for one in conditions})
-  if not counts:
+def of_one_problem(conditions: Sequence[Condition]) -> list[Condition]:
+  """Those of the data and classes that most have: five classes are easier to tell than ten."""
+  problems = [tuple(one.factors.get(name) for name in DATA) for one in conditions]
+  most = max(problems, key=problems.count, default=None)
+  return [one for one, problem in zip(conditions, problems) if problem == most]
+
+
+def seeds_in_words(conditions: Iterable[Condition], report: str, key: str) -> str:
+  """How many seeds have a report's figure: `3 seeds`, `1 to 3 seeds`, or `one seed`."""
+  counts = sorted({len(by_seed(one, report, key)) for one in conditions}) or [0]
+  if counts == [0]:
     return "no seed"
   if counts[-1] == 1:
     return "one seed"

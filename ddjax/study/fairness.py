@@ -102,7 +102,7 @@ def _table(methods, names, columns) -> dict[str, Any]:
 
 
 def _answer(methods, columns) -> str:
-  cells = [(of.estimated(one, "fairness", GAP), one) for one in methods]
+  cells = [(of.estimated(one, "fairness", GAP), one) for one in of.of_one_problem(methods)]
   (least, fair), (most, unfair) = (
     choose(cells, key=lambda pair: pair[0]["value"]) for choose in (min, max)
   )
@@ -111,18 +111,18 @@ def _answer(methods, columns) -> str:
     f"The gap between the best and the worst class is smallest with "
     f"{of.describe(fair.factors, names)}, {page.with_interval(least)}, and largest with "
     f"{of.describe(unfair.factors, names)}, {page.with_interval(most)} "
-    f"({of.seeds_in_words([fair, unfair])})"
+    f"({of.seeds_in_words([fair, unfair], 'fairness', GAP)})"
   )
   if fair is unfair:
     text = (
       f"With {of.describe(fair.factors, names)} the best and the worst class lie "
-      f"{page.with_interval(least)} apart ({of.seeds_in_words([fair])})"
+      f"{page.with_interval(least)} apart ({of.seeds_in_words([fair], 'fairness', GAP)})"
     )
   elif format_number(least["value"]) == format_number(most["value"]):
     kinds = "both kinds" if len(cells) == 2 else f"all {len(cells)} kinds"
     text = (
       f"The gap between the best and the worst class is alike with {kinds} of set, "
-      f"{page.with_interval(least)} ({of.seeds_in_words([fair, unfair])})"
+      f"{page.with_interval(least)} ({of.seeds_in_words([fair, unfair], 'fairness', GAP)})"
     )
   p_values = _corrected(columns)
   for name, column in columns.items():

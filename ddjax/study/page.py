@@ -5,6 +5,7 @@ template is `templates/study.html.j2`.
 """
 
 import base64
+from collections.abc import Collection
 import csv
 import io
 import json
@@ -15,7 +16,9 @@ from absl import logging
 
 from ddjax.files import atomic
 from ddjax.io.comparisons import format_number, format_signed
+from ddjax.io.report import HTML_NAME as REPORT
 from ddjax.plots import figures, study_curves, study_marks
+from ddjax.study.records import CELLS_NAME
 from ddjax.study.section import REFERENCE
 from ddjax.study.worth import count
 from ddjax.wording import duration
@@ -57,7 +60,12 @@ def write(folder: Path, study: Mapping[str, Any]) -> list[Path]:
     paths.append(folder / "figures" / f"{name}.png")
     atomic.write_bytes(paths[-1], content)
   atomic.write_text(folder / CSV_NAME, as_csv(study))
-  atomic.write_text(folder / HTML_NAME, render(study, pictures))
+  with_page = [
+    cell["name"]
+    for cell in study["cells"]
+    if (folder / CELLS_NAME / cell["name"] / REPORT).exists()
+  ]
+  atomic.write_text(folder / HTML_NAME, render(study, pictures, with_page))
   compact = json.dumps(atomic.json_safe(study), allow_nan=False, separators=(",", ":"))
   atomic.write_text(folder / JSON_NAME, compact + "\n")
   return [*paths, *(folder / name for name in (CSV_NAME, HTML_NAME, JSON_NAME))]
@@ -100,12 +108,15 @@ def _plain(value: Any) -> Any:
   return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def render(study: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+def render(
+  study: Mapping[str, Any], pictures: Mapping[str, bytes], with_page: Collection[str] = ()
+) -> str:
   """The page as HTML.
 
   Args:
     study: from `summarise`.
     pictures: {name: PNG}; they become part of the page.
+    with_page: names of the cells whose report lies beside the page, for a link to it.
   """
   import jinja2
 
@@ -131,6 +142,7 @@ def render(study: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     },
     left=[_left(cell) for cell in study["cells"] if _is_left(cell)],
     cells=[(cell, _time(cell["seconds"])) for cell in study["cells"]],
+    links={name: f"{CELLS_NAME}/{name}/{REPORT}" for name in with_page},
     config=json.dumps(study["config"], indent=2),
     open_rows=_OPEN_ROWS,
     dense_columns=_DENSE_COLUMNS,

@@ -137,12 +137,14 @@ def _rows(methods, baselines, full, is_kernel: bool):
 def _answer(methods: Sequence[Condition], rows, gains) -> str:
   """The best set, its gain, and how many comparisons stand."""
   first = len(of.varying(methods)) + 1
-  accurate = [i for i, row in enumerate(rows) if row[first] is not None]
+  alike = of.of_one_problem([one for one, row in zip(methods, rows) if row[first] is not None])
+  accurate = [i for i, one in enumerate(methods) if one in alike]
   best = max(accurate, key=lambda i: rows[i][first]["value"])
   one, row = methods[best], rows[best]
   text = (
     f"{of.describe(one.factors, of.varying(methods))} reaches the highest accuracy, "
-    f"{page.with_interval(row[first])} ({of.seeds_in_words([one])})"
+    f"{page.with_interval(row[first])} "
+    f"({of.seeds_in_words([one], 'accuracy', '')})"
   )
   if gains[best] is not None:
     gain = of.as_cell(gains[best][0])
@@ -301,12 +303,16 @@ def _dots(methods, baselines, full) -> dict[str, Any]:
         "beside": {name: cell for name, cell in beside.items() if cell},
       }
     )
-  best = max(marks, key=lambda mark: mark["own"]["value"])
+  alike = of.of_one_problem(methods)
+  best, _ = max(
+    (pair for pair in zip(marks, methods) if pair[1] in alike),
+    key=lambda pair: pair[0]["own"]["value"],
+  )
   return page.figure(
     "accuracy-figure",
     "dots",
     f"{best['text']} is the most accurate set of "
-    f"{len(marks)}. Bars hold 95 % intervals; open marks are real subsets of equal size and the "
+    f"{len(alike)}. Bars hold 95 % intervals; open marks are real subsets of equal size and the "
     "full set.",
     "Test accuracy of each distilled set with its interval, one row a set, beside random subsets, "
     "herding, k-means and the full set.",

@@ -199,7 +199,7 @@ def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Differenc
     f"{page.are(leaking)} shown to tell their members (AUC above one half, Holm); the most telling "
     f"is {of.describe(condition.factors, of.varying(methods))}{through}, AUC "
     f"{page.with_interval(worst)} "
-    f"({of.seeds_in_words([condition])}) ([[leaks]], [[leaks-figure]])."
+    f"({of.seeds_in_words([condition], 'privacy', f'{attack}_auc')}) ([[leaks]], [[leaks-figure]])."
   )
   parts = []
   for factor, change in _CHANGES.items():

@@ -226,7 +226,7 @@ def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
     i = int(ranks.rank.argmin())
     firsts.append(f"{chosen[i].method} in {axis.name} (probability {ranks.of_own_rank()[i]:.2f})")
   text = (
-    f"At {name}, of {len(groups[name])} ways to make a set, the first are {page.joined(firsts)}"
+    f"{_at(name)}, of {len(groups[name])} ways to make a set, the first are {page.joined(firsts)}"
   )
   text += f" ([[ranks-{slug}]], [[parallel]])."
   if trades:
@@ -242,6 +242,11 @@ def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
       "([[trade-offs]])."
     )
   return text
+
+
+def _at(name: str) -> str:
+  """`At 1 image a class`, or `On digits, 1 image a class`."""
+  return name[0].upper() + name[1:] if name.startswith("on ") else f"At {name}"
 
 
 def _parallel(groups, rankings, known: Sequence[Axis]) -> dict[str, Any]:
@@ -268,7 +273,7 @@ def _parallel(groups, rankings, known: Sequence[Axis]) -> dict[str, Any]:
   }
   alike = [name for name, firsts in winners.items() if len(set(firsts)) == 1 and len(firsts) > 1]
   told = (
-    f"At {page.joined(alike)} one method is the best on every axis"
+    f"{_at(page.joined(alike))} one method is the best on every axis"
     if alike
     else "No method is the best on every axis"
   )

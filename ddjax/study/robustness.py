@@ -105,7 +105,7 @@ def _answer(methods, gains, of_full) -> str:
   names = of.varying(methods)
   if not measured:
     cell, one = max(
-      ((of.estimated(one, "robustness", "clean"), one) for one in methods),
+      ((of.estimated(one, "robustness", "clean"), one) for one in of.of_one_problem(methods)),
       key=lambda pair: pair[0]["value"],
     )
     return (
@@ -113,10 +113,14 @@ def _answer(methods, gains, of_full) -> str:
       f"accurate without an attack, {page.with_interval(cell)}; what fools networks is not "
       "measured ([[robustness-table]], [[robustness-figure]])."
     )
-  best, most = max(measured, key=lambda pair: pair[0]["value"])
+  alike = of.of_one_problem([one for _, one in measured])
+  best, most = max(
+    (pair for pair in measured if pair[1] in alike), key=lambda pair: pair[0]["value"]
+  )
   text = (
     f"Networks trained on {of.describe(most.factors, names)} withstand the most: fooling them "
-    f"takes {page.with_interval(best)} of the size of an image ({of.seeds_in_words([most])})"
+    f"takes {page.with_interval(best)} of the size of an image "
+    f"({of.seeds_in_words([most], 'robustness', PERTURBATION)})"
   )
   for label, column in (("random subsets", gains), ("the full set", of_full)):
     known = [one for one in column if one is not None and one.p is not None]

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ddjax.data.batches import draw_class_balanced, draw_examples, standardise
+from ddjax.data.batches import draw_class_balanced, draw_examples, standardise, take
 from ddjax.data.splits import rows_by_class
 from ddjax.types import DataSplit
 
@@ -24,6 +24,16 @@ def test_standardise(data):
     out = standardise(jnp.asarray(images), data)
     assert out.dtype == jnp.float32
     np.testing.assert_allclose(out, truth, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_rows_are_taken_to_the_bits_that_standardising_them_gives(data, dtype):
+  data = jax.tree.map(jnp.asarray, data.replace(images=data.images.astype(dtype)))
+  index = jnp.array([3, 0, 21, 3])
+  expected = jax.jit(lambda: standardise(data.images[index], data))()
+  np.testing.assert_array_equal(jax.jit(take)(data, index), expected)
+  both = jax.vmap(take, in_axes=(None, 0))(data, jnp.stack([index, index + 0]))
+  np.testing.assert_array_equal(both[1], expected)
 
 
 @pytest.mark.parametrize("num_per_class", [1, 3])

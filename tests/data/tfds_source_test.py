@@ -1,13 +1,16 @@
 import hashlib
+import importlib.util
 import io
 import json
 import subprocess
 import sys
 import types
 
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 import numpy as np
 from PIL import Image
 import pytest
+from tensorboardX.record_writer import RecordWriter
 
 from ddjax.config import groups
 from ddjax.data import load, pack, tfds_source
@@ -34,7 +37,6 @@ def tiny_set(tmp_path, monkeypatch):
 
 def write_prepared(data_dir, version="1.0.0"):
   """A prepared folder of array_record files, made without TFDS's own writer."""
-  from array_record.python.array_record_module import ArrayRecordWriter
   from tensorflow_datasets.proto import tf_example_pb2
 
   folder = data_dir / "tiny" / version
@@ -147,7 +149,8 @@ def test_wrong_row_of_the_table_is_said(tmp_path, monkeypatch):
     load_real_data(config(tmp_path))
 
 
-def test_absent_without_network(tmp_path):
+def test_absent_without_network(tmp_path, monkeypatch):
+  monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda name: name)
   with pytest.raises(DataError) as error:  # nothing listens on the port of the row
     load_real_data(config(tmp_path))
   for part in ("'tiny'", str(tmp_path), "no answer from http://localhost:9/tiny", "data_dir"):
@@ -173,6 +176,7 @@ def test_absent_with_network_is_prepared_in_a_download_folder_of_its_own(tmp_pat
     return types.SimpleNamespace(download_and_prepare=download_and_prepare)
 
   monkeypatch.setattr(tfds_source, "_probe", lambda url: None)
+  monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda name: name)
   monkeypatch.setattr(tfds_source, "_keep_tensorflow_off_accelerators", lambda: None)
   monkeypatch.setattr(tfds, "builder", make_builder)
   real = load_real_data(config(tmp_path))
@@ -182,6 +186,12 @@ def test_absent_with_network_is_prepared_in_a_download_folder_of_its_own(tmp_pat
   )
 
 
+def test_preparing_without_tensorflow_is_one_sentence(tmp_path, monkeypatch):
+  monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(DataError, match="'tiny'.*pip install tensorflow` once"):
+    load_real_data(config(tmp_path))
+
+
 def test_failing_download_is_one_sentence(tmp_path, monkeypatch):
   import tensorflow_datasets as tfds
 
@@ -189,9 +199,48 @@ def test_failing_download_is_one_sentence(tmp_path, monkeypatch):
     raise OSError("checksum differs")
 
   monkeypatch.setattr(tfds_source, "_probe", lambda url: None)
+  monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda name: name)
   monkeypatch.setattr(tfds_source, "_keep_tensorflow_off_accelerators", lambda: None)
   monkeypatch.setattr(tfds, "builder", fail)
   with pytest.raises(DataError, match="'tiny'.*TFDS says: checksum differs"):
+    load_real_data(config(tmp_path))
+
+
+def as_tfrecord(folder):
+  """Turns the files of a folder into tfrecord files, by tensorboardX's writer."""
+  for path in list(folder.glob("*.array_record-*")):
+    records = ArrayRecordReader(str(path)).read_all()
+    writer = RecordWriter(str(path.with_name(path.name.replace("array_record", "tfrecord"))))
+    for record in records:
+      writer.write(record)
+    writer.close()
+    path.unlink()
+  info = json.loads((folder / "dataset_info.json").read_text())
+  (folder / "dataset_info.json").write_text(json.dumps(info | dict(fileFormat="tfrecord")))
+
+
+def test_tfrecord_files_give_what_array_record_files_give(tmp_path):
+  folder = write_prepared(tmp_path)
+  expected = load_real_data(config(tmp_path))
+  as_tfrecord(folder)
+  real = load_real_data(config(tmp_path))
+  np.testing.assert_array_equal(real.train_images, IMAGES[:6])
+  assert real.fingerprint == expected.fingerprint and real.class_names == ("even", "odd")
+
+
+@pytest.mark.parametrize("damage", ["byte", "end", "records"])
+def test_a_damaged_tfrecord_file_is_named(tmp_path, damage):
+  folder = write_prepared(tmp_path)
+  as_tfrecord(folder)
+  (path,) = folder.glob("*train*")
+  content = bytearray(path.read_bytes())
+  record_size = len(content) // 6
+  if damage == "byte":
+    content[record_size // 2] ^= 1
+  kept = {"byte": len(content), "end": len(content) - 3, "records": 0}[damage]
+  path.write_bytes(content[:kept])
+  said = {"byte": "damaged in record 0", "end": "damaged in record 5", "records": "0 of 6"}[damage]
+  with pytest.raises(DataError, match=f"'tiny' from {folder}.*{said}"):
     load_real_data(config(tmp_path))
 
 
@@ -220,7 +269,8 @@ print(hashlib.sha256(source.train_images.tobytes() + source.test_images.tobytes(
 """
 
 
-def test_tfrecord_is_read_in_order(tmp_path):
+@pytest.mark.skipif(not importlib.util.find_spec("tensorflow"), reason="TensorFlow writes them")
+def test_tfrecord_files_of_tensorflow_are_read_in_order(tmp_path):
   """In a process of its own: TensorFlow stays out of this one."""
   done = subprocess.run(
     [sys.executable, "-c", TFRECORD, str(tmp_path)], capture_output=True, text=True

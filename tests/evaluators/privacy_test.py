@@ -77,6 +77,19 @@ def test_a_leak_is_found_and_none_where_there_is_none(setting):
   assert harmless.scalars["full_lira_epsilon_lower_bound"] == 0.0
 
 
+@pytest.mark.parametrize(
+  "leak, epsilon, said", [(0.0, 1.0, "which is no more"), (5.0, 0.1, "do not publish the set")]
+)
+def test_the_promise_of_a_private_set_is_held_against_the_attacks(setting, leak, epsilon, said):
+  shadows = _shadows(leak)
+  promise = {"epsilon": epsilon, "delta": 1e-5}
+  report = _measure(setting, shadows._replace(settings=shadows.settings | {"promise": promise}))
+  promised = report.settings["promise"]
+  assert promised["tpr"][0] == pytest.approx(np.exp(epsilon) * 1e-4 + 1e-5, rel=1e-6)
+  (sentence,) = [check for check in report.settings["checks"] if "promises" in check]
+  assert f"epsilon {epsilon:g} at delta 1e-05" in sentence and said in sentence
+
+
 def test_scores_of_the_wrong_sign_are_named(setting):
   report = _measure(setting, _shadows(-5.0))
   assert "loss_auc" in report.settings["wrong_direction"]

@@ -184,6 +184,31 @@ def test_page_shows_every_figure_and_is_self_contained(tmp_path):
   assert [image["src"][:22] for image in page.images] == ["data:image/png;base64,"] * 2
 
 
+def test_a_cell_of_a_study_leads_to_its_page(tmp_path):
+  link = 'href="../../study.html"'
+  cell = tmp_path / "cells" / "kip-digits"
+  cell.mkdir(parents=True)
+  _write(cell, {"kernel": _kernel()})
+  assert link not in (cell / "report.html").read_text()
+  (tmp_path / "study.html").write_text("")
+  _write(cell, {"kernel": _kernel()})
+  assert link in (cell / "report.html").read_text()
+
+
+def test_a_figure_has_its_finding_under_it_and_for_those_who_do_not_see_it(tmp_path):
+  picture = tmp_path / "a.png"
+  picture.write_bytes(b"\x89PNG picture")
+  kernel = _kernel(settings={"confusion": [[8, 2], [0, 10]]})
+  other = _kernel(settings={"confusion": [[10, 0], [0, 10]]})
+  sets = {"a": {"kernel": kernel}, "b": {"kernel": other}}
+  written = report.report_to_json(_RUN, {"kernel": kernel}, sets)
+  shown = _Text(page.render(written, {"confusion": picture, "confusion of b": picture}))
+  found = "20.0% of class <zero> are taken for class one."
+  assert shown.images[0]["alt"].endswith(found) and found in shown.text
+  assert shown.images[1]["alt"].endswith("No test image was taken for another class.")
+  assert "How to read this" in shown.text
+
+
 def test_page_names_what_was_not_measured(tmp_path):
   scalars = {"lira_auc": math.nan, "random_subset_lira_auc": 0.5, "loss_auc": 0.7}
   privacy = _kernel(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ddjax.kernels.architectures import hidden_layers, stax_kernel
-from ddjax.kernels.recursion import network_kernel, relu_dual
+from ddjax.kernels.recursion import network_kernel
 
 STDS = (1.3, 0.2, 1.1, 0.3)  # four different numbers, so that none can stand for another
 NETWORKS = [
@@ -102,18 +102,6 @@ def test_gradient_is_finite_at_equal_and_blank_images(family):
   x = jnp.concatenate([images(0, 1, shape)] * 2 + [jnp.zeros((1, *shape), jnp.float32)])
   gradient = jax.jit(jax.grad(lambda x: jnp.sum(kernel_fn(x, x)) + jnp.sum(kernel_fn(2 * x, x))))(x)
   assert np.all(np.isfinite(gradient))
-
-
-def test_relu_dual_against_quadrature():
-  nodes, weights = np.polynomial.hermite_e.hermegauss(200)
-  weights = weights / weights.sum()
-  for cosine in (-0.9, -0.2, 0.0, 0.5, 0.95):
-    v = cosine * nodes[:, None] + np.sqrt(1 - cosine**2) * nodes[None]
-    u = np.broadcast_to(nodes[:, None], v.shape)
-    expected = weights @ (np.maximum(u, 0) * np.maximum(v, 0)) @ weights
-    assert float(relu_dual(jnp.float32(cosine))[0]) == pytest.approx(expected, abs=2e-3)
-  ends = relu_dual(jnp.asarray([-1.0, 1.0], jnp.float32))
-  np.testing.assert_allclose(ends, [[0, 0.5], [0, 0.5]], atol=1e-6)
 
 
 @partial(jax.jit, static_argnums=(2, 3))

@@ -19,6 +19,13 @@ def test_each_attack_has_a_panel_and_each_set_a_curve():
   assert privacy.draw_roc({}).axes
 
 
+def test_the_promise_of_a_private_set_is_a_line_over_the_curves():
+  promise = {"epsilon": 1.04, "fpr": [1e-4, 1e-2, 1.0], "tpr": [3e-4, 3e-2, 1.0]}
+  figure = privacy.draw_roc({"lira": _CURVE}, promise=promise)
+  (line,) = [line for line in figure.axes[0].lines if "epsilon 1.04" in line.get_label()]
+  np.testing.assert_array_equal(line.get_data(), [promise["fpr"], promise["tpr"]])
+
+
 def test_pairs_stand_over_their_neighbours():
   images = np.linspace(-0.2, 1.2, 3 * 16, dtype=np.float32).reshape(3, 4, 4, 1)
   pairs = [

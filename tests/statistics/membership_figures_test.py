@@ -118,6 +118,23 @@ def test_nothing_to_estimate_gives_nothing():
   assert statistics.estimate({}, [], num_bootstrap=9, seed=0) == ({}, {})
 
 
+@pytest.mark.parametrize("epsilon", [0.3, 1.0, 4.0])
+def test_the_promised_rate_is_reached_by_the_best_attack_and_by_none_exceeded(epsilon):
+  """Randomised response is epsilon-private, and its best attack lies on the bound."""
+  right = np.exp(epsilon) / (1 + np.exp(epsilon))  # probability of the true answer
+  fpr, tpr = 1 - right, right
+  np.testing.assert_allclose(statistics.promised_tpr(fpr, epsilon, 0.0), tpr, rtol=1e-12)
+  rates = np.linspace(0, 1, 101)
+  mixed = np.interp(rates, [0, fpr, 1], [0, tpr, 1])  # attacks that guess at times
+  np.testing.assert_allclose(statistics.promised_tpr(rates, epsilon, 0.0), mixed, atol=1e-12)
+
+
+def test_the_promised_rate_without_privacy_and_with_all_of_it():
+  rates = np.array([0.0, 0.1, 1.0])
+  np.testing.assert_array_equal(statistics.promised_tpr(rates, np.inf, 0.0), [0, 1, 1])
+  np.testing.assert_allclose(statistics.promised_tpr(rates, 0.0, 0.01), [0.01, 0.11, 1])
+
+
 def test_epsilon_is_zero_without_a_leak_and_positive_with_one():
   assert statistics.epsilon_lower_bound(_scores(8, 400, 0.0, 0), seed=0) == 0.0
   bound = statistics.epsilon_lower_bound(_scores(8, 400, 6.0, 0), seed=0)

@@ -196,10 +196,24 @@ def test_keys_of_further_predictors_are_not_its_own():
 def test_seeds_in_words():
   one = _condition({"accuracy": made.accuracy(0.5)})
   three = _condition(*[{"accuracy": made.accuracy(0.5)}] * 3)
-  assert of.seeds_in_words([one]) == "one seed"
-  assert of.seeds_in_words([three]) == "3 seeds"
-  assert of.seeds_in_words([one, three]) == "1 to 3 seeds"
-  assert of.seeds_in_words([]) == "no seed"
+  assert of.seeds_in_words([one], "accuracy", "") == "one seed"
+  assert of.seeds_in_words([three], "accuracy", "") == "3 seeds"
+  assert of.seeds_in_words([one, three], "accuracy", "") == "1 to 3 seeds"
+  assert of.seeds_in_words([], "accuracy", "") == "no seed"
+  assert of.seeds_in_words([three], "privacy", "lira_auc") == "no seed"  # measured in none
+
+
+def test_what_can_be_compared_is_of_one_data_set_with_all_its_classes():
+  records = [
+    made.record(method=method, num_classes=num, reports={"accuracy": made.accuracy(0.5)})
+    for method, num in (("kip", None), ("kip", 5), ("dm", None))
+  ]
+  found = of.of_one_problem(of.conditions(records, "method"))
+  assert [(one.method, one.factors.get("num_classes")) for one in found] == [
+    ("KIP", None),
+    ("DM", None),
+  ]
+  assert of.of_one_problem([]) == []
 
 
 def test_mean_over_conditions_of_one_seed_takes_the_mean_half_width():

@@ -90,6 +90,17 @@ def test_cells_of_several_versions_of_the_code_are_told(tmp_path):
   assert "several versions" not in page.render(summary.summarise(records[:1], {}), {})
 
 
+def test_a_cell_whose_report_lies_beside_the_page_is_a_link(study, tmp_path):
+  first, second = (cell["name"] for cell in study["cells"][:2])
+  report = tmp_path / "cells" / first / "report.html"
+  report.parent.mkdir(parents=True)
+  report.write_text("")
+  page.write(tmp_path, study)
+  text = (tmp_path / "study.html").read_text()
+  assert f'<a href="cells/{first}/report.html"><code>{first}</code></a>' in text
+  assert f"cells/{second}/report.html" not in text
+
+
 @pytest.mark.parametrize("records", [[], [made.record(state="running")]])
 def test_a_study_that_has_just_begun(tmp_path, records):
   paths = page.write(tmp_path, summary.summarise(records, {}))

@@ -47,6 +47,13 @@ def test_the_answer_names_the_first_of_each_axis():
   assert "[[" not in answer
 
 
+@pytest.mark.parametrize(
+  "name, said", [("1 image a class", "At 1 image a class"), ("on digits", "On digits")]
+)
+def test_a_place_begins_a_sentence(name, said):
+  assert ranks._at(name) == said
+
+
 def test_one_start_a_method_counts_in_trade_offs():
   methods = of.conditions(RECORDS, "method")
   (first, *_) = ranks.trade_offs(methods, ranks.axes("lira"))
