@@ -102,19 +102,19 @@ def counted() -> Iterator[Count]:
   """Counts what is compiled inside, on any thread."""
   count, lock = Count(), threading.Lock()
 
-  def on_event(name: str, **_) -> None:
-    if name == _HIT:
+  def on_event(event: str, **_) -> None:
+    if event == _HIT:
       with lock:
         count.from_cache += 1
         count.compiled -= 1  # its look at the cache is timed as a compilation too
 
-  def on_duration(name: str, seconds: float, **_) -> None:
+  def on_duration(event: str, duration_secs: float, **_) -> None:
     with lock:
-      if name == _COMPILE:
+      if event == _COMPILE:
         count.compiled += 1
-        count.seconds += seconds
-      elif name in _PREPARE:
-        count.tracing_seconds += seconds
+        count.seconds += duration_secs
+      elif event in _PREPARE:
+        count.tracing_seconds += duration_secs
 
   jax.monitoring.register_event_listener(on_event)
   jax.monitoring.register_event_duration_secs_listener(on_duration)

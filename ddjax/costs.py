@@ -78,9 +78,9 @@ def _of_equation(equation: core.JaxprEqn, loop_steps: int) -> Cost:
     devices = math.prod(params["mesh"].shape.values())
     return _of_jaxpr(params["jaxpr"], loop_steps).times(devices)
   if name in _ALGEBRA:
-    return Cost(_ALGEBRA[name](equation.invars[0].aval.shape), _moved(equation))
+    return Cost(_ALGEBRA[name](_shape(equation.invars[0])), _moved(equation))
   if name == "triangular_solve":
-    side = equation.invars[0].aval.shape[-1]
+    side = _shape(equation.invars[0])[-1]
     return Cost(side * _size(equation.invars[1].aval), _moved(equation))
   if (inner := _inner(params)) is not None:  # jit, custom derivatives, custom vmap, checkpoint
     return _of_jaxpr(inner, loop_steps)
@@ -115,14 +115,19 @@ def _inner(params: dict[str, Any]) -> core.Jaxpr | None:
   return None
 
 
+def _shape(variable: Any) -> tuple[int, ...]:
+  """Of an array; the types of JAX allow for values that are none."""
+  return variable.aval.shape
+
+
 def _product_flops(equation: core.JaxprEqn) -> float:
   (contracted, _), _ = equation.params["dimension_numbers"]
-  left = equation.invars[0].aval.shape
+  left = _shape(equation.invars[0])
   return 2.0 * _size(equation.outvars[0].aval) * math.prod(left[axis] for axis in contracted)
 
 
 def _convolution_flops(equation: core.JaxprEqn) -> float:
-  kernel = equation.invars[1].aval.shape
+  kernel = _shape(equation.invars[1])
   spec = equation.params["dimension_numbers"].rhs_spec  # (outputs, inputs of a group, space ...)
   window = math.prod(kernel[axis] for axis in spec[1:])
   space = math.prod(equation.params["lhs_dilation"]) * equation.params["batch_group_count"]
@@ -130,7 +135,9 @@ def _convolution_flops(equation: core.JaxprEqn) -> float:
 
 
 def _moved(equation: core.JaxprEqn) -> float:
-  arrays = [v.aval for v in (*equation.invars, *equation.outvars) if hasattr(v.aval, "shape")]
+  arrays: list[Any] = [
+    v.aval for v in (*equation.invars, *equation.outvars) if hasattr(v.aval, "shape")
+  ]
   return float(sum(_size(array) * getattr(array.dtype, "itemsize", 4) for array in arrays))
 
 

@@ -26,7 +26,7 @@ from ddjax.evaluators.features import make_features_evaluator
 from ddjax.evaluators.kernel import make_kernel_evaluator
 from ddjax.evaluators.privacy import make_privacy_evaluator
 from ddjax.evaluators.robustness import make_robustness_evaluator
-from ddjax.models.build import build
+from ddjax.models.build import build, features_of
 from ddjax.types import Array, DatasetInfo, Distiller, Report
 
 DISTILLERS: dict[str, Callable[..., Distiller]] = {
@@ -71,7 +71,7 @@ def feature_fn(config: ConfigDict, info: DatasetInfo) -> Callable[[Any, Array], 
   evaluation = config.accuracy_evaluation
   width = evaluation.width or None
   network = build(evaluation.networks[0], num_classes=info.num_classes, width=width)
-  return lambda params, images: network.apply(params, images, return_features=True)[1]
+  return lambda params, images: features_of(network, params, images)
 
 
 def _chosen_kinds(config: ConfigDict) -> tuple[str, ...]:

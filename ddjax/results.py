@@ -7,7 +7,6 @@ shows never raises: where a picture cannot be drawn, the text comes without.
 
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
-from flax import struct
 import numpy as np
 
 from ddjax import types
@@ -146,7 +145,6 @@ class Reports(dict[str, Report]):
     return notebook.reports_html(self._as_json())
 
 
-@struct.dataclass
 class DistilledSet(types.DistilledSet):
   """A distilled set from disk; its fields are those of `ddjax.types.DistilledSet`."""
 

@@ -5,15 +5,31 @@ m models, r replicas (whole distillations, vmapped).
 """
 
 from types import MappingProxyType
-from typing import Any, Callable, Mapping, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Protocol
 
 from flax import struct
+from flax.core import FrozenDict
 import jax
 import numpy as np
 
 Array = jax.Array
+AnyArray = jax.Array | np.ndarray
+"""On a device or on the host."""
 Metrics = dict[str, Array]
 """Flat names to scalar arrays; what one step reports."""
+
+if TYPE_CHECKING:
+
+  class Device(Protocol):
+    """What we ask of a `jax.Device`, for which jaxlib ships no types."""
+
+    id: int
+    platform: str
+    device_kind: str
+    process_index: int
+
+else:
+  Device = jax.Device
 
 
 class DatasetInfo(NamedTuple):
@@ -29,8 +45,7 @@ class DatasetInfo(NamedTuple):
   """Train examples of each class [k] and group [g]; () where examples have no groups."""
 
 
-@struct.dataclass
-class DataSplit:
+class DataSplit(struct.PyTreeNode):
   """A real set as it lies on the devices, replicated and never donated.
 
   The network sees `(images - mean) / std`: small sets stay uint8 and are standardised where they
@@ -68,8 +83,7 @@ class DataSplit:
   whitening: Any = None
 
 
-@struct.dataclass
-class Synthetic:
+class Synthetic(struct.PyTreeNode):
   """What a distiller learns: images f32[n h w c], labels f32[n k], log learning rate f32[]."""
 
   images: Array
@@ -77,8 +91,7 @@ class Synthetic:
   log_learning_rate: Array | None = None
 
 
-@struct.dataclass
-class DistillState:
+class DistillState(struct.PyTreeNode):
   """Everything a distillation needs to go on, bit for bit, after a restart."""
 
   step: Array
@@ -88,21 +101,20 @@ class DistillState:
   extra: Any = None
 
 
-@struct.dataclass
-class DistilledSet:
+class DistilledSet(struct.PyTreeNode):
   """A published set: what a network is trained on instead of the real set.
 
   Attributes:
     images: f32[n h w c] in the space the networks see; leading [r] where replicas are stacked.
     labels: f32[n k]; leading [r] likewise.
-    info: origin, label kind and preprocessing (see `ddjax.io.distilled`); None until published.
+    info: origin, label kind and preprocessing (see `ddjax.io.distilled`); empty until published.
     learning_rate: f32[], at which networks should train on it, where that is learned; leading [r].
   """
 
-  images: Array
-  labels: Array
-  info: Mapping[str, Any] | None = struct.field(pytree_node=False, default=None)
-  learning_rate: Array | None = None
+  images: AnyArray
+  labels: AnyArray
+  info: Mapping[str, Any] = struct.field(pytree_node=False, default=FrozenDict())  # can be hashed
+  learning_rate: AnyArray | None = None
 
 
 class InitFn(Protocol):
@@ -239,7 +251,7 @@ class Report(NamedTuple):
     spread: standard deviation over models (ddof 1), {key: float}.
     interval: 95 % intervals, {key: [low, high]}; what they run over is in `settings`.
     per_model: {key: [float, ...]}.
-    per_class: {key: [float, ...]}, one figure a class.
+    per_class: {key: [float or None, ...]}, one figure a class; None for one without test examples.
     settings: protocol, counts, what the intervals run over, and why a figure is missing.
   """
 
@@ -248,5 +260,5 @@ class Report(NamedTuple):
   spread: dict[str, float]
   interval: dict[str, list[float]]
   per_model: dict[str, list[float]]
-  per_class: dict[str, list[float]]
+  per_class: dict[str, list[float | None]]
   settings: dict[str, Any]

@@ -72,8 +72,9 @@ def carlini_wagner(
     is_fooling = search.is_wrong(logits, labels)
     distances = jax.vmap(norms.l2_size)(points - pixels)
     is_nearer = is_fooling & (distances < state.distances)
+    shift: Any = optax.apply_updates(state.shift, updates)
     state = _State(
-      optax.apply_updates(state.shift, updates),
+      shift,
       opt_state,
       search.where(is_nearer, points, state.nearest),
       jnp.where(is_nearer, distances, state.distances),

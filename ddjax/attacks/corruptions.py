@@ -86,11 +86,13 @@ def _contrast(pixels: Images, level: int, rng: np.random.Generator) -> Images:
 
 def _pixelation(pixels: Images, level: int, rng: np.random.Generator) -> Images:
   height, width = pixels.shape[1:3]
-  small = tuple(max(1, int(side * _PIXEL_SHARE[level])) for side in (width, height))
+  small = [max(1, int(side * _PIXEL_SHARE[level])) for side in (width, height)]
 
   def of_channel(channel):
     image = Image.fromarray(channel.astype(np.float32))
-    return image.resize(small, Image.Resampling.BOX).resize((width, height), Image.Resampling.BOX)
+    return image.resize((small[0], small[1]), Image.Resampling.BOX).resize(
+      (width, height), Image.Resampling.BOX
+    )
 
   return _by_channel(pixels, of_channel)
 
@@ -103,7 +105,7 @@ def _jpeg(pixels: Images, level: int, rng: np.random.Generator) -> Images:
     Image.fromarray(picture).save(buffer, "JPEG", quality=_JPEG_QUALITY[level])
     return np.asarray(Image.open(buffer))
 
-  stored = np.uint8(np.round(pixels * 255))
+  stored = np.round(pixels * 255).astype(np.uint8)
   if pixels.shape[-1] == 3:
     return np.stack([compressed(picture) for picture in stored]) / 255
   return _by_channel(stored, compressed) / 255

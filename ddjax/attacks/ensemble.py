@@ -48,11 +48,17 @@ def autoattack(
   """
   attack_rngs = jax.random.split(rng, 3)
   facts = logits_fn, pixels, labels
-  targeted = dict(objective=objectives.targeted_dlr, num_runs=9)
   return worst_case(
     [
       apgd(*facts, attack_rngs[0], epsilon=epsilon, num_steps=num_steps),
-      apgd(*facts, attack_rngs[1], epsilon=epsilon, num_steps=num_steps, **targeted),
+      apgd(
+        *facts,
+        attack_rngs[1],
+        epsilon=epsilon,
+        num_steps=num_steps,
+        objective=objectives.targeted_dlr,
+        num_runs=9,
+      ),
       square(*facts, attack_rngs[2], epsilon=epsilon, num_queries=num_queries),
     ]
   )

@@ -14,7 +14,7 @@ Shapes: s splits, N examples, k classes. Each split is the target once, attacked
 s - 1 as shadows. NumPy and scikit-learn: a one-off on arrays of at most a few million numbers.
 """
 
-from typing import Callable
+from typing import Any, Callable
 
 from jaxtyping import Bool, Float, Integer
 import numpy as np
@@ -171,11 +171,12 @@ def _learn(kind: str, inputs: np.ndarray, targets: np.ndarray, seed: int) -> Cal
   if kind == "shadow_logistic":
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     return model.fit(inputs, targets).decision_function
+  batch_size: Any = max(1, min(1000, len(inputs) // 2))  # of up to 20,000 rows
   network = MLPClassifier(
     (32,),
     early_stopping=True,
     max_iter=100,
-    batch_size=max(1, min(1000, len(inputs) // 2)),  # of up to 20,000 rows
+    batch_size=batch_size,
     learning_rate_init=0.005,
     random_state=seed,
   )

@@ -32,7 +32,7 @@ class Norm(NamedTuple):
 
   size: Callable[[Image], Array]
   project: Callable[[Image, Image, Array], Image]
-  draw: Callable[[Array, Images, Array], Images]
+  draw: Callable[[Array, Images, float | Array], Images]
   direction: Callable[[Image], Image]
 
 
@@ -51,12 +51,12 @@ def _project_l2(image: Image, candidate: Image, epsilon: Array) -> Image:
   return jnp.clip(image + scale * perturbation, 0.0, 1.0)
 
 
-def _draw_linf(rng: Array, images: Images, epsilon: Array) -> Images:
+def _draw_linf(rng: Array, images: Images, epsilon: float | Array) -> Images:
   noise = jax.random.uniform(rng, images.shape, images.dtype, -1.0, 1.0)
   return jnp.clip(images + epsilon * noise, 0.0, 1.0)
 
 
-def _draw_l2(rng: Array, images: Images, epsilon: Array) -> Images:
+def _draw_l2(rng: Array, images: Images, epsilon: float | Array) -> Images:
   """All but two coordinates of a point of a sphere are uniform in the ball (Voelker 2017)."""
   count, size = len(images), images[0].size
   noise = jax.random.normal(rng, (count, size + 2), images.dtype)

@@ -121,7 +121,8 @@ def apply_mixup(
     labels: f32[b k], hard or soft.
     draws: for this batch size.
   """
-  return tuple(_blended(x, draws.partner, draws.share) for x in (images, labels))
+  blended = [_blended(x, draws.partner, draws.share) for x in (images, labels)]
+  return blended[0], blended[1]
 
 
 def _blended(values: Array, partner: Array, share: Array) -> Array:

@@ -148,7 +148,8 @@ def _source(rows: Array, columns: Array, angle: Array, shape: tuple[int, ...]):
 
 def _pixels(shape: tuple[int, ...]) -> tuple[Array, Array]:
   """Row and column numbers i32[h w] of every pixel."""
-  return tuple(jax.lax.broadcasted_iota(jnp.int32, shape[:2], axis) for axis in (0, 1))
+  rows, columns = (jax.lax.broadcasted_iota(jnp.int32, shape[:2], axis) for axis in (0, 1))
+  return rows, columns
 
 
 def _weighted_taken(image: Array, rows: Array, columns: Array, weights: Array) -> Array:

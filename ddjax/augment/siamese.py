@@ -59,8 +59,7 @@ class Augmentation(NamedTuple):
   mode: str = "single"
 
 
-@struct.dataclass
-class Draws:
+class Draws(struct.PyTreeNode):
   """Parameters of every operation, with leading axes as drawn.
 
   An operation that was not drawn has the setting that changes nothing.

@@ -77,14 +77,14 @@ def draw(rng: Array, num: int, num_channels: int, options: TargetAugmentation) -
 
 
 def take_augmented(
-  data: DataSplit, index: Array, draws: Draws, options: TargetAugmentation
+  data: DataSplit, index: Array, draws: Draws | None, options: TargetAugmentation
 ) -> Array:
   """Real examples, standardised and augmented.
 
   Args:
     data: the real set.
     index: i32[b], rows of it.
-    draws: one per example.
+    draws: one per example; None where `options` change nothing.
     options: what may have been drawn; the rest costs nothing.
   Returns:
     f32[b h w c] in network units; zero where a shift or rotation uncovers.
@@ -92,6 +92,8 @@ def take_augmented(
   # Mirrored and padded sets do not change from step to step: the compiler makes them once per call,
   # and a step gathers from them, which is far cheaper than mirroring and padding its own batch.
   pool = data.images
+  if draws is None:
+    return standardise(pool[index], data)
   if options.flip:
     pool = jnp.concatenate([pool, pool[:, :, ::-1]])
     index = index + draws.flip * data.images.shape[0]

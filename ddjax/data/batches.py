@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ddjax.types import DataSplit
+from ddjax.types import AnyArray, DataSplit
 
 
-def standardise(images: Array, data: Any) -> Float[Array, "... h w c"]:
+def standardise(images: AnyArray, data: Any) -> Float[Array, "... h w c"]:
   """Stored images as the networks see them: `(images - mean) / std`.
 
   Args:

@@ -9,7 +9,7 @@ that cannot be written costs time, not the run.
 import hashlib
 import os
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 import uuid
 
 from absl import logging
@@ -88,7 +88,8 @@ def _write(path: Path, arrays: Arrays) -> None:
   temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}")
   try:
     with open(temporary, "wb") as file:
-      np.savez(file, **arrays)
+      named: dict[str, Any] = dict(arrays)
+      np.savez(file, **named)
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)

@@ -6,7 +6,7 @@ that followed it) and serve `preprocessing="published"`.
 """
 
 from types import MappingProxyType
-from typing import Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 from ddjax.wording import nearest
 
@@ -40,8 +40,15 @@ class Facts(NamedTuple):
   folder: str | None = None
   class_names: Mapping[str, str] = MappingProxyType({})
 
+  @property
+  def published(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """The published (mean, std) of each channel, or None."""
+    return None if self.mean is None or self.std is None else (self.mean, self.std)
 
-_IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))  # as MTT's code has them
+
+_IMAGENET: dict[str, Any] = dict(  # as MTT's code has them
+  mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)
 
 FACTS = {
   "digits": Facts(

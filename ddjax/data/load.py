@@ -6,7 +6,7 @@ Everything here is NumPy on the host; `make_data_split` shapes what goes to the 
 import hashlib
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import logging
 import jax
@@ -19,6 +19,7 @@ from ddjax.data.facts import get_facts
 from ddjax.data.preprocess import Preprocessing, as_pixels, fit_preprocessing
 from ddjax.data.source import DataError, Source
 from ddjax.data.splits import rows_by_class, stratified_rows, without_rows
+from ddjax.files.plain_arrays import bytes_of
 from ddjax.types import DatasetInfo, DataSplit
 
 _NUM_DIGITS_TEST = 450
@@ -105,14 +106,14 @@ def load_real_data(config: ConfigDict) -> RealData:
   validation_images, validation_labels, validation_groups = _rows(held_out, images, labels, groups)
   if len(held_out):
     kept = without_rows(len(labels), held_out)
-    images, labels, groups = _rows(kept, images, labels, groups)
+    images, labels, groups = images[kept], labels[kept], _rows(groups, kept)
 
   cap = config.max_train_examples
   if cap is not None and cap < num_classes:
     raise ValueError(f"max_train_examples = {cap} is less than one for each of {num_classes}.")
   if cap is not None and cap < len(labels):
     kept = stratified_rows(labels, cap, (config.split_seed, 1))
-    images, labels, groups = _rows(kept, images, labels, groups)
+    images, labels, groups = images[kept], labels[kept], _rows(groups, kept)
 
   digest = fingerprint(images, labels)
   return RealData(
@@ -139,7 +140,7 @@ def load_real_data(config: ConfigDict) -> RealData:
       images,
       facts.max_value,
       config.zca_regularisation,
-      (facts.mean, facts.std) if facts.mean and not is_coloured else None,
+      facts.published if not is_coloured else None,
       digest,
     ),
     train_groups=groups,
@@ -192,11 +193,11 @@ def make_data_split(
   if preprocessing.is_whitening:
     key = f"whitened-{preprocessing.kind}-{preprocessing.regularisation}-{real.fingerprint}"
     images = cached(key, lambda: {"images": _whiten(real)})["images"]
-  elif preprocessing.mean is None:
+  elif preprocessing.mean is None or preprocessing.std is None:
     std = std * np.float32(real.max_value)
   else:
     mean, std = (x * np.float32(real.max_value) for x in (preprocessing.mean, preprocessing.std))
-  return DataSplit(
+  leaves: dict[str, Any] = dict(
     images=images,
     labels=real.train_labels,
     mask=mask,
@@ -208,6 +209,7 @@ def make_data_split(
     groups=real.train_groups,
     **(dict(pixels=real.train_images, whitening=preprocessing) if with_pixels else {}),
   )
+  return DataSplit(**leaves)  # which says arrays of JAX: there they go
 
 
 def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
@@ -250,6 +252,7 @@ def read_source(config: ConfigDict, use_packed: bool = True) -> Source:
   if name == "digits":
     return _decoded(f"digits-{metadata.version('scikit-learn')}", _read_digits)
   if name == "fake":
+    assert facts.image_shape is not None and facts.num_classes is not None
     return fake.make_fake(facts.image_shape, facts.num_classes)
   if not config.path:
     raise DataError(f"config.data.name = {name!r} needs config.data.path.")
@@ -296,7 +299,7 @@ def _read_digits() -> Source:
   """scikit-learn's 1797 handwritten digits, values 0 to 16, in a fixed stratified split."""
   from sklearn.datasets import load_digits
 
-  bunch = load_digits()
+  bunch: Any = load_digits()
   images, labels = bunch.images[..., None].astype(np.uint8), bunch.target.astype(np.int32)
   test = stratified_rows(labels, _NUM_DIGITS_TEST, 0)
   train = without_rows(len(labels), test)
@@ -329,15 +332,15 @@ def _first_classes(source: Source, num_classes: int | None) -> Source:
   )
 
 
-def _rows(kept: np.ndarray, *arrays: np.ndarray | None) -> tuple[np.ndarray | None, ...]:
-  """The rows that are kept of each array; None stays None."""
-  return tuple(None if array is None else array[kept] for array in arrays)
+def _rows(array: np.ndarray | None, kept: np.ndarray) -> np.ndarray | None:
+  """The rows that are kept; None stays None."""
+  return None if array is None else array[kept]
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
   """sha256 of the images' bytes, then the labels'."""
-  digest = hashlib.sha256(np.ascontiguousarray(images))
-  digest.update(labels.astype("<i4"))
+  digest = hashlib.sha256(bytes_of(images))
+  digest.update(bytes_of(labels.astype("<i4")))
   return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from ddjax.data.interpret import as_images, as_labels, usual_white
 from ddjax.data.source import DataError, Source
 from ddjax.data.splits import stratified_rows, without_rows
+from ddjax.files.plain_arrays import bytes_of
 
 _TEST_SHARE = 0.2
 _NAMES = (
@@ -156,11 +157,11 @@ def _class_names(file: Path, names: np.ndarray | None) -> tuple[str, ...]:
   if names.ndim != 1:
     raise DataError(f"{file}: class_names is {names.dtype}{list(names.shape)}, no list of names.")
   names = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
-  names = tuple(map(str, names))
-  twice = next((name for name in names if names.count(name) > 1), None)
+  found = tuple(map(str, names))
+  twice = next((name for name in found if found.count(name) > 1), None)
   if twice is not None:
-    raise DataError(f"{file}: class_names has {twice!r} {names.count(twice)} times.")
-  return names
+    raise DataError(f"{file}: class_names has {twice!r} {found.count(twice)} times.")
+  return found
 
 
 def _is_text(labels: np.ndarray) -> bool:
@@ -178,7 +179,7 @@ def check_told_apart(where: str, source: Source) -> None:
   held: dict[frozenset, str] = {}
   for label, name in enumerate(source.class_names):
     rows = np.flatnonzero(labels == label)
-    digests = frozenset(hashlib.sha256(np.ascontiguousarray(images[row])).digest() for row in rows)
+    digests = frozenset(hashlib.sha256(bytes_of(images[row])).digest() for row in rows)
     if (other := held.setdefault(digests, name)) != name:
       raise DataError(
         f"{where}: classes {other!r} and {name!r} have the same images; nothing tells them apart."

@@ -49,8 +49,9 @@ def write(path: Path, name: str, source: Source, max_value: int) -> dict[str, An
     atomic.OutputError: if it cannot be written; an earlier file stays.
   """
   facts = _facts(name, source, max_value) | {"sha256": content_hash(source)}
+  arrays: dict[str, Any] = dict(_arrays(source))
   with atomic.replacing(path) as file:
-    np.savez_compressed(file, **_arrays(source), facts=np.array(json.dumps(facts)))
+    np.savez_compressed(file, **arrays, facts=np.array(json.dumps(facts)))
   return facts
 
 

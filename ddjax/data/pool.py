@@ -49,7 +49,7 @@ def make_pool(real: RealData, config: ConfigDict, max_examples: int = 0) -> Real
       images,
       real.max_value,
       config.zca_regularisation,
-      (facts.mean, facts.std) if facts.mean and not real.is_coloured else None,
+      facts.published if not real.is_coloured else None,
       digest,
     ),
   )

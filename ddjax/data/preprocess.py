@@ -25,10 +25,12 @@ from typing import Any, Mapping
 from flax import struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 import numpy as np
 
 from ddjax.data.cache import Arrays, cached, has
+from ddjax.files.plain_arrays import bytes_of
+from ddjax.types import AnyArray
 from ddjax.wording import nearest
 
 KINDS = ("none", "standardise", "published", "zca_kip", "zca_kornia", "zca_frepo")
@@ -55,12 +57,12 @@ class Preprocessing:
     regularisation: lam of the whitening kinds.
   """
 
-  mean: Array | None = None
-  std: Array | None = None
-  centre: Array | None = None
-  matrix: Array | None = None
-  median_mean: Array | None = None
-  median_norm: Array | None = None
+  mean: AnyArray | None = None
+  std: AnyArray | None = None
+  centre: AnyArray | None = None
+  matrix: AnyArray | None = None
+  median_mean: AnyArray | None = None
+  median_norm: AnyArray | None = None
   kind: str = struct.field(pytree_node=False, default="none")
   regularisation: float | None = struct.field(pytree_node=False, default=None)
 
@@ -74,7 +76,7 @@ class Preprocessing:
     """Whether `inverse` undoes `forward` to rounding: all kinds but `zca_kip`."""
     return self.kind != "zca_kip"
 
-  def forward(self, pixels: Float[Array, "... h w c"]) -> Float[Array, "... h w c"]:
+  def forward(self, pixels: Float[AnyArray, "... h w c"]) -> Float[AnyArray, "... h w c"]:
     """Pixels in [0, 1] to network space, differentiable, one image at a time.
 
     Args:
@@ -83,7 +85,7 @@ class Preprocessing:
       f32[... h w c]. `zca_kip` maps a constant image to zeros.
     """
     images = pixels
-    if self.mean is not None:
+    if self.mean is not None and self.std is not None:
       images = (images - _as_channels(self.mean, images)) / _as_channels(self.std, images)
     if self.matrix is None:
       return images
@@ -93,10 +95,11 @@ class Preprocessing:
       square = jnp.sum(flat**2, axis=1, keepdims=True)
       flat = flat / jnp.sqrt(jnp.maximum(square, _TINY))
     else:
+      assert self.centre is not None
       flat = flat - self.centre[None]
     return jnp.matmul(flat, self.matrix, precision="highest").reshape(pixels.shape)
 
-  def inverse(self, images: Float[Array, "... h w c"]) -> Float[Array, "... h w c"]:
+  def inverse(self, images: Float[AnyArray, "... h w c"]) -> Float[AnyArray, "... h w c"]:
     """Network space to pixels, not clipped to [0, 1].
 
     Exact to rounding but for `zca_kip`, which forgets each image's mean and norm: the medians over
@@ -113,17 +116,19 @@ class Preprocessing:
       with jax.default_matmul_precision("highest"):
         flat = jax.scipy.linalg.solve(self.matrix, flat.T, assume_a="pos").T
       if self.kind == "zca_kip":
+        assert self.median_norm is not None and self.median_mean is not None
         flat = flat * self.median_norm + self.median_mean
       else:
+        assert self.centre is not None
         flat = flat + self.centre[None]
       pixels = flat.reshape(images.shape)
-    if self.mean is not None:
+    if self.mean is not None and self.std is not None:
       pixels = pixels * _as_channels(self.std, pixels) + _as_channels(self.mean, pixels)
     return pixels
 
   def to_arrays(self) -> tuple[Arrays, dict[str, Any]]:
     """What must travel with a distilled set: {name: f32 array} and JSON-safe facts."""
-    present = {name: getattr(self, name) for name in _ARRAY_NAMES}
+    present: dict[str, Any] = {name: getattr(self, name) for name in _ARRAY_NAMES}
     arrays = {name: np.asarray(value) for name, value in present.items() if value is not None}
     facts = {
       "kind": self.kind,
@@ -144,7 +149,7 @@ class Preprocessing:
     missing = [name for name in _needed(kind) if name not in arrays]
     if missing:
       raise ValueError(f"Preprocessing {kind!r} lacks {', '.join(missing)}.")
-    present = {name: np.asarray(arrays[name], np.float32) for name in _needed(kind)}
+    present: dict[str, Any] = {name: np.asarray(arrays[name], np.float32) for name in _needed(kind)}
     return cls(kind=kind, regularisation=facts["regularisation"], **present)
 
   def digest(self) -> str:
@@ -153,7 +158,7 @@ class Preprocessing:
     digest = hashlib.sha256(repr(sorted(facts.items())).encode())
     for name in sorted(arrays):
       digest.update(name.encode())
-      digest.update(np.ascontiguousarray(arrays[name], np.float32))
+      digest.update(bytes_of(np.asarray(arrays[name], np.float32)))
     return digest.hexdigest()
 
   def same_as(self, other: "Preprocessing") -> bool:
@@ -194,13 +199,14 @@ def fit_preprocessing(
   if kind == "published":
     if published is None:
       raise ValueError("This data set has no published mean and std; take 'standardise'.")
-    mean, std = np.float64(published)
+    mean, std = np.asarray(published, np.float64)
   elif kind == "zca_kornia":
     mean = std = None
   else:
     mean, std = _channel_moments(images, max_value)
   if not kind.startswith("zca"):
-    return Preprocessing(kind=kind, mean=np.float32(mean), std=np.float32(std))
+    assert mean is not None and std is not None
+    return Preprocessing(kind=kind, mean=mean.astype(np.float32), std=std.astype(np.float32))
   if not regularisation > 0:
     raise ValueError(f"zca_regularisation = {regularisation} must be positive.")
 
@@ -208,7 +214,9 @@ def fit_preprocessing(
     arrays = _fit_whitening(kind, images, max_value, regularisation, mean, std)
     return {name: arrays[name].astype(np.float32) for name in _needed(kind)}
 
-  arrays = cached(_key(kind, regularisation, fingerprint), fit) if fingerprint else fit()
+  arrays: dict[str, Any] = dict(
+    cached(_key(kind, regularisation, fingerprint), fit) if fingerprint else fit()
+  )
   return Preprocessing(kind=kind, regularisation=float(regularisation), **arrays)
 
 
@@ -236,7 +244,9 @@ def _fit_whitening(kind, images, max_value, regularisation, mean, std) -> Arrays
   means, norms = [], []
   centre = np.zeros(dimension)
   if kind != "zca_kip":
-    centre = sum(standardised(start).sum(axis=0) for start in blocks) / num_images
+    for start in blocks:
+      centre += standardised(start).sum(axis=0)
+    centre /= num_images
   covariance = np.zeros((dimension, dimension))
   for start in blocks:
     block = standardised(start) - centre[None]
@@ -296,6 +306,6 @@ def _known(kind: str) -> str:
   return kind
 
 
-def _as_channels(values: Array, images: Array) -> Array:
+def _as_channels(values: AnyArray, images: AnyArray) -> AnyArray:
   """f[c] shaped to broadcast over images [... h w c]."""
   return values.reshape((1,) * (images.ndim - 1) + (-1,))

@@ -48,6 +48,7 @@ def read_released(name: str, facts: Facts, folder: Path) -> Source:
       f"{folder}: {len(train)} classes in train and {len(test)} in val, where {name} has "
       f"{facts.num_classes}{more}."
     )
+  assert facts.image_shape is not None  # every row with a folder has one
   parts = []
   for files in (train, test):
     images = decode(
@@ -57,7 +58,8 @@ def read_released(name: str, facts: Facts, folder: Path) -> Source:
       raise DataError(f"{folder}: images are {images.shape[1:]}, where {facts.image_shape} is due.")
     counts = [len(files[wnid]) for wnid in train]
     parts += [images, np.repeat(np.arange(len(counts), dtype=np.int32), counts)]
-  return Source(*parts, _names(folder, list(train), facts.class_names), "released")
+  names = _names(folder, list(train), facts.class_names)
+  return Source(parts[0], parts[1], parts[2], parts[3], names, "released")
 
 
 def _annotated(path: Path, classes: Mapping[str, object]) -> dict[str, list[Path]]:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 import sys
 import threading
+from typing import Any
 import urllib.error
 import urllib.request
 
@@ -32,6 +33,7 @@ def tfds_dir(data_dir: str | None) -> Path:
 
 def find_prepared(facts: Facts, data_dir: Path) -> Path | None:
   """The folder of the newest prepared version, or None."""
+  assert facts.tfds_name is not None
   versions = data_dir.joinpath(facts.tfds_name).glob("*/dataset_info.json")
   numbered = [path.parent for path in versions if path.parent.name.replace(".", "").isdigit()]
   return max(numbered, key=lambda path: tuple(map(int, path.name.split("."))), default=None)
@@ -59,11 +61,13 @@ def read_prepared(name: str, folder: Path) -> Source:
         f"Cannot read data set {name!r} from {folder} ({error}). If it is damaged, remove it and "
         "it is prepared again; or name another place with --config.data.data_dir."
       ) from error
-  _, label_key = _keys(builder)
+  (train_images, train_labels), (test_images, test_labels) = splits["train"], splits["test"]
   return Source(
-    *splits["train"],
-    *splits["test"],
-    class_names=tuple(builder.info.features[label_key].names),
+    train_images,
+    train_labels,
+    test_images,
+    test_labels,
+    class_names=_class_names(builder),
     version=folder.name,
   )
 
@@ -95,6 +99,7 @@ def prepare(name: str, facts: Facts, data_dir: Path, download: bool) -> Path:
         f"`{sys.executable} -m pip install tensorflow` once."
       )
     )
+  assert facts.tfds_name is not None and facts.probe_url is not None
   if reason := _probe(facts.probe_url):
     raise DataError(advice.format(f"no answer from {facts.probe_url} ({reason})."))
   logging.info("Downloading %s, about %d MB, into %s.", name, facts.download_mb, data_dir)
@@ -135,6 +140,11 @@ def _read_split(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
   return images, np.array([example[label_key] for example in examples], np.int32)
 
 
+def _class_names(builder: Any) -> tuple[str, ...]:
+  _, label_key = _keys(builder)
+  return tuple(builder.info.features[label_key].names)
+
+
 def _keys(builder) -> tuple[str, str]:
   """Names of the image and of the label; sets stored without a builder do not say."""
   return builder.info.supervised_keys or ("image", "label")
@@ -142,7 +152,7 @@ def _keys(builder) -> tuple[str, str]:
 
 def _probe(url: str) -> str | None:
   """None if `url` answers within a few seconds, else the reason. Honours proxies."""
-  outcome = ["time-out"]
+  outcome: list[str | None] = ["time-out"]
 
   def ask():
     try:

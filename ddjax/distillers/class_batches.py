@@ -79,4 +79,4 @@ def augment_classes(
   if len(images) == 1:
     draw = jax.tree.map(lambda leaf: leaf[0], draws)
     return siamese.apply(images[0], draw, augmentation)[None]
-  return jax.lax.map(lambda pair: siamese.apply(*pair, augmentation), (images, draws))
+  return jax.lax.map(lambda pair: siamese.apply(pair[0], pair[1], augmentation), (images, draws))

@@ -23,6 +23,7 @@ from ddjax.augment import siamese
 from ddjax.data.batches import standardise
 from ddjax.distillers import settings, synthetic
 from ddjax.distillers.matching import merge_classes, split_classes
+from ddjax.models.build import features_of
 from ddjax.models.pieces import over_classes, sum_over_pieces
 from ddjax.privacy.guarantee import INIT, read_guarantee, record
 from ddjax.privacy.mechanism import add_noise, clip_factors, draw_sample, noise_key, step_keys
@@ -65,7 +66,7 @@ def make_dp_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = No
 
   def embed(variables, images, draws) -> Float[Array, "b d"]:
     images = siamese.apply(images, draws, augmentation)
-    features = network.apply(variables, images, return_features=True)[1]
+    features = features_of(network, variables, images)
     return features.reshape(len(images), -1).astype(jnp.float32)
 
   def noised_means(keys, variables, data, draws) -> Float[Array, "k d"]:

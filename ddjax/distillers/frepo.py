@@ -38,6 +38,7 @@ from ddjax.kernels.ridge import (
   feature_kernel,
   kernel_ridge_loss,
 )
+from ddjax.models.build import features_of
 from ddjax.models.pieces import best_images_at_once, map_pieces
 from ddjax.training.parallel import mean_across, own_rows
 from ddjax.types import Array, DatasetInfo, DistilledSet, Distiller, DistillState, Synthetic
@@ -102,15 +103,14 @@ def make_frepo(config: ConfigDict, info: DatasetInfo, axis_name: str | None = No
     pool = Pool(networks, spread)
     return DistillState(jnp.int32(0), step_rng, start, optimisers.init(start), pool)
 
-  def features_of(variables, images) -> Array:
-    _, features = network.apply(variables, images, return_features=True)
-    return features.astype(dtype)
+  def embed(variables, images) -> Array:
+    return features_of(network, variables, images).astype(dtype)
 
   def draw_targets(rng, data, variables) -> Targets:
     """This device's rows of the target batch of one step, as features."""
     index = own_rows(draw_examples(rng, data, batch_size), axis_name)
     images = take(data, index)
-    features = map_pieces(lambda piece: features_of(variables, piece), images, at_once)
+    features = map_pieces(lambda piece: embed(variables, piece), images, at_once)
     labels = (identity[data.labels[index]] - 1 / num_classes) / label_scale
     return Targets(features, labels, data.mask[index].astype(dtype))
 
@@ -119,7 +119,7 @@ def make_frepo(config: ConfigDict, info: DatasetInfo, axis_name: str | None = No
     if use_flips:
       images = jnp.concatenate([images, images[:, :, ::-1]])
       labels = jnp.concatenate([labels, labels])
-    support = Synthetic(features_of(variables, images), labels)
+    support = Synthetic(embed(variables, images), labels)
     error, aux = kernel_ridge_loss(feature_kernel, support, batch, ridge, total_weight)
     error = num_classes * error  # a sum over classes, not their mean
     margin = label_margin(learned.labels)
@@ -246,5 +246,5 @@ def _make_training(pool: ConfigDict, network: Any, num_images: int, info: Datase
     optimizer="adam",
   )
   return train.make_training(
-    network, protocol, loss="mse", num_examples=num_images, image_shape=tuple(info.image_shape)
+    network, protocol, loss="mse", num_examples=num_images, image_shape=info.image_shape
   )

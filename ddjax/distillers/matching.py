@@ -23,6 +23,7 @@ import optax
 from ddjax.augment import siamese
 from ddjax.data.batches import standardise
 from ddjax.distillers.class_batches import ClassBatch, augment_classes, draw_class_batches
+from ddjax.models.build import features_of, logits_of
 from ddjax.models.layers import BatchNorm
 from ddjax.models.pieces import map_each, over_classes, sum_over_pieces
 from ddjax.training.parallel import mean_across
@@ -152,7 +153,7 @@ def match_means(
 
   def embed(images):  # [q b h w c] -> [q b d]
     rows = images.reshape(-1, *images.shape[2:])
-    _, features = matcher.network.apply(variables, rows, return_features=True)
+    features = features_of(matcher.network, variables, rows)
     return features.reshape(*images.shape[:2], -1)
 
   def of_group(index, weights, draws, images):
@@ -213,7 +214,7 @@ def match_gradients(
   identity = jnp.eye(num_classes, dtype=jnp.float32)
 
   def total_loss(params, images, labels, weights):
-    logits = network.apply({"params": params, **statistics}, images)
+    logits = logits_of(network, {"params": params, **statistics}, images)
     return jnp.sum(weights * optax.softmax_cross_entropy(logits, labels))
 
   def total_gradients(params, images, labels, weights):

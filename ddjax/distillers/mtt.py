@@ -128,7 +128,8 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
       )
       metrics["image_change"] *= is_kept
       metrics["left_out"] = 1.0 - is_kept
-    metrics = {"loss": loss, "learning_rate": jnp.exp(new.log_learning_rate), **metrics}
+    log_rate: Any = new.log_learning_rate
+    metrics = {"loss": loss, "learning_rate": jnp.exp(log_rate), **metrics}
     state = state.replace(step=state.step + 1, synthetic=new, opt_state=opt_state, extra=average)
     return state, metrics
 
@@ -145,7 +146,7 @@ def make_mtt(config: ConfigDict, info: DatasetInfo, axis_name: str | None = None
     pieces = []
     for expert, epoch in zip(experts.tolist(), epochs.tolist()):
       ends = [trajectories.read(expert, t) for t in (epoch, epoch + outer.expert_epochs)]
-      if np.array_equal(*ends):
+      if np.array_equal(ends[0], ends[1]):
         raise ValueError(
           f"Expert {expert} is the same after {epoch} and {epoch + outer.expert_epochs} epochs: "
           "there is no trajectory to match."
@@ -318,7 +319,7 @@ def _make_student(config: ConfigDict, info: DatasetInfo, network) -> tuple[Stude
     num_steps=outer.student_steps,
     batch_size=batch_size,
     num_images=num_images,
-    image_shape=tuple(info.image_shape),
+    image_shape=info.image_shape,
     images_at_once=None if statistics else best_images_at_once(network, info.image_shape),
     unroll=config.unroll,
     policy=config.checkpoint_policy or "convolutions",

@@ -31,6 +31,7 @@ from ddjax.data.batches import standardise
 from ddjax.distillers import settings, synthetic
 from ddjax.distillers.class_batches import draw_class_batches, draw_siamese
 from ddjax.distillers.matching import freeze_statistics, split_classes
+from ddjax.models.build import features_of, logits_of
 from ddjax.models.pieces import best_images_at_once, sum_over_pieces
 from ddjax.training.parallel import make_layout, mean_across
 from ddjax.types import (
@@ -183,8 +184,7 @@ def make_ncfm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = Non
       return pixels + state.extra.plateau.scale * updates, opt_state
 
     def embed(images):
-      _, features = network.apply(mixed, images, return_features=True)
-      return _unit(features.astype(jnp.float32))
+      return _unit(features_of(network, mixed, images).astype(jnp.float32))
 
     def match(carry, of_class):
       label, index, weights, draws = of_class
@@ -216,7 +216,7 @@ def make_ncfm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = Non
       label, draws = of_class
 
       def loss(pixels):
-        logits = network.apply(trained, see(decode(pixels, factor), draws))
+        logits = logits_of(network, trained, see(decode(pixels, factor), draws))
         log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
         return -outer.calibration_weight * log_probabilities[:, label].mean()
 

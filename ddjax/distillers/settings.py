@@ -103,7 +103,7 @@ def read_settings(
     real_batch_size=outer.real_batch_size,
     classes_at_once=at_once,
     images_at_once=pieces.best_images_at_once(network, info.image_shape),
-    image_shape=tuple(info.image_shape),
+    image_shape=info.image_shape,
     real_passes=min(outer.real_batch_size, info.num_train / info.num_classes)
     / (config.num_replicas if is_shared else 1),
     remarks=(f"{at_once} of {info.num_classes} classes at once.", *_of_rate(outer, rate_scale)),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from ddjax.data.batches import standardise, unstandardise
-from ddjax.types import Array, DatasetInfo, DataSplit, Synthetic
+from ddjax.types import AnyArray, Array, DatasetInfo, DataSplit, Synthetic
 from ddjax.wording import nearest
 
 INITS = ("real", "noise", "kmeans")
@@ -49,6 +49,7 @@ def init_images(rng: Array, data: DataSplit, info: DatasetInfo, ipc: int, init: 
   """
   count = info.num_classes * ipc
   if init == "saved":
+    assert data.start is not None
     return data.start
   if init == "noise":
     return jax.random.normal(rng, (count, *info.image_shape), jnp.float32)
@@ -109,7 +110,7 @@ def init_grids(
   return grids.reshape(-1, height, width, channels)
 
 
-def as_logits(labels: Float[Array, "n k"]) -> Float[Array, "n k"]:
+def as_logits(labels: Float[AnyArray, "n k"]) -> Float[Array, "n k"]:
   """Log-probabilities to learn labels from: a tenth of the weight of each is spread evenly."""
   return jnp.log((1 - _SMOOTHING) * labels + _SMOOTHING / labels.shape[-1])
 

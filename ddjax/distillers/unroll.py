@@ -49,8 +49,7 @@ _KEEP_CONVOLUTIONS = jax.checkpoint_policies.save_from_both_policies(
 _TINY = 1e-30  # against a division by zero
 
 
-@struct.dataclass
-class Learned:
+class Learned(struct.PyTreeNode):
   """What a trajectory is differentiated by.
 
   Attributes:

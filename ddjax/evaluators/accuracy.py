@@ -145,28 +145,29 @@ def _ratios(
   def of(name: str) -> float | None:
     return scalars.get(figure_key(name, network))
 
-  full = of("full")
-  made = {f"relative_{network}": full and scalars[network] / full}
+  full, own, random = of("full"), scalars[network], of("random_subset")
+  made = {f"relative_{network}": full and own and own / full}
   if not use_robust_scores:
     return made
+  assert own is not None and random is not None  # both are always trained
   hard = of("distilled_hard_labels")
   made[f"{LABEL_SCORE}_{network}"] = full and dd_ranking.label_robust_score(
     full_hard=full,
-    distilled_hard=scalars[network] if hard is None else hard,
-    distilled_any=scalars[network],
-    random_any=of("random_subset"),
+    distilled_hard=own if hard is None else hard,
+    distilled_any=own,
+    random_any=random,
   )
-  with_or_without = {
-    kind: (of(f"distilled_{kind}_augmentation"), of(f"random_subset_{kind}_augmentation"))
-    for kind in ("with", "without")
-  }
-  own = scalars[network], of("random_subset")
-  pair = {kind: own if other[0] is None else other for kind, other in with_or_without.items()}
+
+  def pair(kind: str) -> tuple[float, float]:
+    other = of(f"distilled_{kind}_augmentation"), of(f"random_subset_{kind}_augmentation")
+    return (own, random) if other[0] is None or other[1] is None else (other[0], other[1])
+
+  augmented, plain = pair("with"), pair("without")
   made[f"{AUGMENTATION_SCORE}_{network}"] = dd_ranking.augmentation_robust_score(
-    distilled_with=pair["with"][0],
-    random_with=pair["with"][1],
-    distilled_without=pair["without"][0],
-    random_without=pair["without"][1],
+    distilled_with=augmented[0],
+    random_with=augmented[1],
+    distilled_without=plain[0],
+    random_without=plain[1],
   )
   return made
 

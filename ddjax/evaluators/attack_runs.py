@@ -128,7 +128,9 @@ def make_trial(forms: Forms, config: ConfigDict, name: str, num_classes: int) ->
   return Trial(forms.apgd[norm], settings)
 
 
-def pgd_trial(forms: Forms, config: ConfigDict, norm: str, epsilon: float, **changes: int) -> Trial:
+def pgd_trial(
+  forms: Forms, config: ConfigDict, norm: str, epsilon: float | np.floating, **changes: int
+) -> Trial:
   """PGD by the config, but for `num_steps` or `num_restarts` where they are given."""
   pgd = config.pgd.to_dict() | changes
   step = pgd["relative_step"] * epsilon
@@ -215,8 +217,8 @@ def _run(params, rngs, pixels, labels, settings, *, predict_fn, form) -> Outcome
   def of_network(params, rngs):
     def of_piece(pixels, labels, rng):
       result = form(functools.partial(predict_fn, params), pixels, labels, rng, **settings)
-      distance = jax.vmap(norms.l2_size)(result.adversarial - pixels)
-      return Outcome(*result[1:], distance)
+      distance: Any = jax.vmap(norms.l2_size)(result.adversarial - pixels)
+      return Outcome(result.is_fooled, result.num_gradients, result.num_forwards, distance)
 
     return jax.lax.map(lambda piece: of_piece(*piece), (pixels, labels, rngs))
 

@@ -13,6 +13,7 @@ from ddjax import backend
 from ddjax.attacks import corruptions
 from ddjax.evaluators import attack_runs
 from ddjax.evaluators.attack_runs import Outcome, Trial
+from ddjax.files.plain_arrays import bytes_of
 from ddjax.types import Array, EvaluationContext, Models
 
 MINIMISING = ("deepfool", "carlini_wagner")
@@ -153,7 +154,7 @@ def _digest(fits: Mapping[str, Models]) -> str:
   for name, fit in fits.items():
     for array in (fit.group, *jax.tree.leaves(fit.params)):
       content.update(f"{name} {np.shape(array)}".encode())
-      content.update(np.ascontiguousarray(array))
+      content.update(bytes_of(array))
   return content.hexdigest()[:16]
 
 
@@ -172,7 +173,8 @@ def _side_by_side(
   for attack, trial in trials.items():
     by_form.setdefault(trial.form, []).append(attack)
 
-  is_double = jax.config.jax_enable_x64  # a thread begins with the default
+  settings: Any = jax.config
+  is_double = settings.jax_enable_x64  # a thread begins with the default
 
   def of_form(attacks: list[str]) -> dict[str, dict[str, Outcome]]:
     try:

@@ -38,7 +38,7 @@ def enter(
       whole = decode_set(context.sets[name])
       images = np.asarray(whole.images).reshape(-1, *whole.images.shape[2:])
       pixels[name] = np.asarray(dataset.preprocessing.inverse(images))
-  spaces = {"pixels": _flat}
+  spaces: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": _flat}
   if context.feature_fn is not None and "full" in models:
     spaces["features"] = _make_features(models["full"], dataset, context.feature_fn)
   else:

@@ -78,7 +78,7 @@ def make_features_evaluator(
       raise ValueError(f"There is no set 'distilled' to measure among {sorted(context.sets)}.")
     network = next(iter(models["distilled"])) if "distilled" in models else None
     source = next((name for name in _NETWORK_OF if network in models.get(name, {})), None)
-    if source is None:
+    if source is None or network is None:
       raise ValueError(
         f"Features need a network trained on the full set or a random subset; there are models of "
         f"{sorted(models)}."

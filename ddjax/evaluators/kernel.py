@@ -1,7 +1,7 @@
 """Kernel ridge regression on a distilled set, as a model like any other, and its test accuracy."""
 
 import hashlib
-from typing import Mapping
+from typing import Any, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from ddjax.augment.multiformation import decode_set
 from ddjax.config.precision import precision_of
 from ddjax.data.load import RealData
+from ddjax.files.plain_arrays import bytes_of
 from ddjax.fitting.predictions import predict_classes
 from ddjax.kernels.architectures import POOLED
 from ddjax.kernels.blocked import make_blocked_kernel
@@ -134,7 +135,7 @@ def _predict(
 ) -> dict[str, np.ndarray]:
   """Classes i32[m T] of the test images, by set; sets that a killed run had finished are kept."""
   images = jnp.asarray(dataset.test_images)
-  options = dict(rows_per_block=ROWS_PER_BLOCK)
+  options: dict[str, Any] = dict(rows_per_block=ROWS_PER_BLOCK)
   is_dear = any(one.images_at_once for one in models.values())
   if not is_dear:
     return {
@@ -165,7 +166,7 @@ def _digest(models: Models) -> str:
   """Of the support images and coefficients."""
   content = hashlib.sha256()
   for leaf in jax.tree.leaves(models.params):
-    content.update(np.ascontiguousarray(leaf))
+    content.update(bytes_of(leaf))
   return content.hexdigest()[:16]
 
 

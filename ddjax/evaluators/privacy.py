@@ -21,6 +21,7 @@ from ddjax.attacks import membership
 from ddjax.data.load import RealData
 from ddjax.data.splits import stratified_rows
 from ddjax.evaluators import copy_check
+from ddjax.files.plain_arrays import bytes_of
 from ddjax.fitting.predictions import predict_logits
 from ddjax.statistics import membership_figures
 from ddjax.statistics.membership_figures import FIGURES, FPR_LEVELS, Scores
@@ -201,7 +202,7 @@ def _score_once(
   """`score`, or what it gave for the same before."""
   content = hashlib.sha256(repr((logits.shape, tuple(attacks), seed)).encode())
   for array in (logits, shadows.labels, shadows.is_member):
-    content.update(np.ascontiguousarray(array))
+    content.update(bytes_of(array))
   key = f"scores {content.hexdigest()}"
   if key not in known:
     known[key] = score(logits, shadows, attacks, seed)

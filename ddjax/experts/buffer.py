@@ -138,7 +138,9 @@ class Buffer:
     missing = [chunk for chunk in chunks if not self._chunk_path(chunk).exists()]
     lost: dict[int, int] = {}  # the first epoch that a group has no more
     for chunk in missing:
-      lost[chunk.first_expert] = min(chunk.first_epoch, lost.get(chunk.first_expert, math.inf))
+      lost[chunk.first_expert] = min(
+        chunk.first_epoch, lost.get(chunk.first_expert, chunk.first_epoch)
+      )
     for first, epoch in lost.items():
       counted = f"only their first {epoch - 1} epochs count" if epoch else "they count as untrained"
       files.warn_once(

@@ -7,7 +7,7 @@ experts. Networks are vmapped on a device and dealt out over the devices.
 import contextlib
 import math
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import logging
 import jax
@@ -179,7 +179,8 @@ class _Run:
       self._restore(buffer.read_state(self._group.first))
       last = self._parameters()
     else:
-      kept, losses = [self._parameters()], [[None] * (self._group.end - self._group.first)]
+      kept = [self._parameters()]
+      losses: list[Any] = [[None] * (self._group.end - self._group.first)]
     while epoch < num_epochs:
       if epoch:
         kept, losses, self.before = [], [], last

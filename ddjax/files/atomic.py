@@ -51,7 +51,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
       temporary.unlink()
 
 
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+def write_bytes(path: str | os.PathLike, content: bytes | memoryview) -> None:
   """Replaces `path` by `content`; raises OutputError as `replacing` does."""
   with replacing(path) as file:
     file.write(content)

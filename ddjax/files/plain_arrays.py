@@ -13,6 +13,7 @@ from typing import Any
 import zipfile
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ddjax.files.bounded import MAX_BYTES, read_bytes
 
@@ -21,6 +22,11 @@ _MOST_ITEMS = 1024  # arrays of an npz
 _MOST_SAVED = 64  # how many times its own size a file may unpack to, beyond the following
 _FREELY_UNPACKED = 1 << 30  # bytes
 _PLAIN_DTYPE = re.compile(r"[<>|=]?([biufUS?]\d*|bool|u?int\d+|float\d+)")
+
+
+def bytes_of(array: ArrayLike) -> memoryview:
+  """The bytes of an array of numbers or text in C order, for a digest."""
+  return np.ascontiguousarray(array).view(np.uint8).data
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.linalg
 
 from ddjax.kernels.ridge import check_ridge
+from ddjax.models.build import features_of
 from ddjax.models.pieces import map_pieces
 from ddjax.types import Array, DistilledSet, Models
 
@@ -33,7 +34,7 @@ def make_predict(network: nn.Module, preprocessing: Any) -> Callable[[Any, Array
 
   def predict(params: Any, pixels: Array) -> Array:
     images = preprocessing.forward(pixels)
-    _, features = network.apply(params["network"], images, return_features=True)
+    features = features_of(network, params["network"], images)
     return jnp.matmul(features, params["weights"], precision="highest")
 
   return predict
@@ -79,7 +80,7 @@ def _features(variables: Any, images: Array, *, network: nn.Module) -> Array:
   """Features f32[n d] of images [n h w c], piece after piece."""
 
   def of_piece(piece: Array) -> Array:
-    return network.apply(variables, piece, return_features=True)[1]
+    return features_of(network, variables, piece)
 
   return map_pieces(of_piece, images, _IMAGES_AT_ONCE)
 

@@ -20,13 +20,14 @@ import numpy as np
 from ddjax.augment.multiformation import decode_set
 from ddjax.data import cache
 from ddjax.data.load import RealData, make_data_split
+from ddjax.files.plain_arrays import bytes_of
 from ddjax.fitting import feature_ridge, host, protocols, train
 from ddjax.fitting.host import Watch
 from ddjax.fitting.protocols import of_steps
 from ddjax.kernels.ridge import check_ridge
-from ddjax.models.build import build
+from ddjax.models.build import build, logits_of
 from ddjax.models.pieces import activation_bytes, best_images_at_once, passes_at_once
-from ddjax.types import Array, DatasetInfo, DistilledSet, Models
+from ddjax.types import Array, DatasetInfo, Device, DistilledSet, Models
 
 Fit = Callable[..., dict[str, dict[str, Models]]]
 
@@ -83,7 +84,7 @@ def recipes(config: ConfigDict, info: DatasetInfo, use_flip: bool = True) -> dic
   if len(set(config.networks)) < len(config.networks):
     raise ValueError(f"accuracy_evaluation.networks={tuple(config.networks)} names one twice.")
   made = {
-    name: Recipe(name, config.width or None, protocol, info.num_classes, tuple(info.image_shape))
+    name: Recipe(name, config.width or None, protocol, info.num_classes, info.image_shape)
     for name in config.networks
   }
   image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
@@ -98,7 +99,7 @@ def make_fit(
   preprocessing: Any,
   *,
   use_flip: bool = True,
-  devices: tuple[jax.Device, ...] | None = None,
+  devices: tuple[Device, ...] | None = None,
   cached_sets: Iterable[str] = (),
 ) -> Fit:
   """Networks by the config's protocol, fitted on any number of sets at once.
@@ -165,7 +166,7 @@ def make_fit(
             )
         for name in names:
           if name in cached_sets and name in missing:
-            cache.keep(keys[name], traverse_util.flatten_dict(variables[name], sep="/"))
+            cache.keep(keys[name], _flat(variables[name]))
           entries = np.array([row.entry for row in rows[name]])
           trained = Models(predict[network], variables[name], entries, *recipe.at_once())
           models[name][network] = trained
@@ -185,7 +186,7 @@ def fit_full(
   *,
   use_flip: bool = True,
   is_trained: bool,
-  devices: tuple[jax.Device, ...] | None = None,
+  devices: tuple[Device, ...] | None = None,
   watch: Watch = Watch(),
 ) -> dict[str, Models]:
   """Networks trained on the whole train set by the same protocol, from the cache where they are.
@@ -236,7 +237,7 @@ def fit_full(
         program, stream, _as_rows(rows, {"full": 0}), data,
         key=key, label=f"{name} on the full set", watch=watch,
       )  # fmt: skip
-      cache.keep(key, traverse_util.flatten_dict(variables, sep="/"))
+      cache.keep(key, _flat(variables))
     else:
       variables = _nested(arrays)
     predict = make_predict(recipe.build(), real.preprocessing)
@@ -245,7 +246,7 @@ def fit_full(
 
 
 def compile_recipe(
-  recipe: Recipe, loss: str, num_examples: int, devices: tuple[jax.Device, ...] | None = None
+  recipe: Recipe, loss: str, num_examples: int, devices: tuple[Device, ...] | None = None
 ) -> host.Program:
   """The program that trains a recipe's network on sets of so many examples."""
   training = train.make_training(
@@ -340,7 +341,7 @@ def _content_key(
 ) -> str:
   """Determines the networks of a set, whatever the set is called."""
   content = [
-    hashlib.sha256(np.ascontiguousarray(np.asarray(array, np.float32))).hexdigest()
+    hashlib.sha256(bytes_of(np.asarray(array, np.float32))).hexdigest()
     for array in (distilled.images, distilled.labels)
   ]
   return _key(recipe, loss, stream, content, rows)
@@ -358,6 +359,11 @@ def _digest(kind: str, *parts: Any) -> str:
   return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
+def _flat(variables: Any) -> Any:
+  """{path: array} of variables."""
+  return traverse_util.flatten_dict(variables, sep="/")
+
+
 def _nested(arrays: Mapping[str, np.ndarray]) -> Any:
   """Variables again from what `flatten_dict` made of them."""
   return traverse_util.unflatten_dict(dict(arrays), sep="/")
@@ -365,7 +371,7 @@ def _nested(arrays: Mapping[str, np.ndarray]) -> Any:
 
 def make_predict(network: nn.Module, preprocessing: Any) -> Callable[[Any, Array], Array]:
   """(variables of one network, pixels f32[b h w c] in [0, 1]) -> logits f32[b k]."""
-  return lambda variables, pixels: network.apply(variables, preprocessing.forward(pixels))
+  return lambda variables, pixels: logits_of(network, variables, preprocessing.forward(pixels))
 
 
 def _alike(
@@ -385,7 +391,7 @@ def _alike(
         f"Set {name!r} has labels of shape {labels}; with these images {info.name} needs "
         f"{(*images[:2], info.num_classes)}."
       )
-    loss = protocols.find_loss((distilled.info or {}).get("label_kind"), protocol)
+    loss = protocols.find_loss(distilled.info.get("label_kind"), protocol)
     factor = distilled.info.get("decode_factor") or 1
     groups.setdefault((images[1] * factor**2, loss), []).append(name)
   return groups

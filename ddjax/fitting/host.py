@@ -21,6 +21,7 @@ from ddjax.fitting.train import Rows, Source, Training, TrainState
 from ddjax.training import parallel
 from ddjax.training.progress import Progress
 from ddjax.training.trainer import NonFiniteLossError, PreemptedError
+from ddjax.types import Device
 
 _SECONDS_PER_CALL = 3.0
 _SECONDS_PER_SAVE = 60.0
@@ -52,15 +53,16 @@ class Program(NamedTuple):
   """
 
   training: Training
-  devices: tuple[jax.Device, ...]
+  devices: tuple[Device, ...]
   init: Any
   advance: Any
 
 
-def compile_training(training: Training, devices: tuple[jax.Device, ...] | None = None) -> Program:
+def compile_training(training: Training, devices: tuple[Device, ...] | None = None) -> Program:
   """Prepares a training for the devices of this host, all of them by default."""
   devices = tuple(devices or jax.local_devices())
-  state_axes = TrainState(None, 0, 0, 0, 0)
+  axes: dict[str, Any] = dict(step=None, variables=0, opt_state=0, average=0, order=0)
+  state_axes = TrainState(**axes)
   return Program(
     training,
     devices,

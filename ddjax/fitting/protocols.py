@@ -5,7 +5,7 @@ before the momentum, and acts on every parameter, biases and norms included. Ada
 """
 
 import math
-from typing import Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -227,7 +227,7 @@ def configure(config: ConfigDict, use_flip: bool = True) -> Protocol:
   return protocol
 
 
-def find_loss(label_kind: str, protocol: Protocol | None = None) -> str:
+def find_loss(label_kind: Any, protocol: Protocol | None = None) -> str:
   """The name of the loss for such labels, under a protocol if one is given.
 
   Raises:
@@ -306,7 +306,7 @@ def _plain_optimizer(
 ) -> optax.GradientTransformation:
   """`make_optimizer` without regard to sharpness."""
   num_steps, _, drops = length(protocol, num_examples)
-  rate = protocol.learning_rate if learning_rate is None else learning_rate
+  rate: Any = protocol.learning_rate if learning_rate is None else learning_rate
   if protocol.schedule == "cosine":
     warmup = min(protocol.warmup_steps, num_steps // 2)
     cosine = optax.cosine_decay_schedule(1.0, num_steps - warmup)
@@ -315,7 +315,7 @@ def _plain_optimizer(
   else:
     factor = optax.piecewise_constant_schedule(1.0, drops)
 
-  def schedule(step: Array) -> Array:
+  def schedule(step: Any) -> Any:
     return rate * factor(step)
 
   def momentum(step: Array) -> Array:

@@ -6,6 +6,8 @@ Gap Minimization Improves Sharpness-Aware Training" (GSAM, arXiv 2203.08065), al
 DATM train their experts by the adaptive form.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -47,4 +49,5 @@ def gsam(
     final = jax.tree.map(lambda g, w: w - alpha * (g - along * w), gradient, worst)
     return optimizer.update(final, state, params)
 
-  return optax.GradientTransformationExtraArgs(optimizer.init, update)
+  update_fn: Any = update  # optax knows `grad_fn` as one of its extra arguments
+  return optax.GradientTransformationExtraArgs(optimizer.init, update_fn)

@@ -28,7 +28,7 @@ from ddjax.models.pieces import (
   passes_at_once,
   sum_over_pieces,
 )
-from ddjax.types import Array
+from ddjax.types import AnyArray, Array
 
 _AUGMENT_STREAM = 0x617567
 _ATTACK_STREAM = 0x61747461
@@ -81,13 +81,12 @@ class Rows:
     learning_rates: f32[m], at the start.
   """
 
-  seeds: Array
-  indices: Array
-  learning_rates: Array
+  seeds: AnyArray
+  indices: AnyArray
+  learning_rates: AnyArray
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
   """m networks in training.
 
   Attributes:

@@ -123,7 +123,8 @@ def _parse(place: Path) -> dict[str, Any]:
   """What a `report.json` holds; ValueError, naming it, where it is damaged."""
   try:
     report = json.loads(place.read_text())
-    report["run"].items(), report["reports"].items()
+    for part in ("run", "reports"):
+      report[part].items()
   except (AttributeError, ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{place} is damaged: {error}.") from error
   return report

@@ -19,7 +19,7 @@ import ddjax
 from ddjax.data.preprocess import Preprocessing
 from ddjax.files import atomic
 from ddjax.files.bounded import read_bytes
-from ddjax.files.plain_arrays import parse_npz
+from ddjax.files.plain_arrays import bytes_of, parse_npz
 from ddjax.types import DistilledSet
 from ddjax.wording import nearest
 
@@ -139,8 +139,8 @@ def check_map(preprocessing: Preprocessing, shape: tuple[int, ...]) -> None:
 
 def set_digest(distilled: DistilledSet) -> str:
   """SHA-256 of a set and of how it is read, in hexadecimal."""
-  content = hashlib.sha256(np.ascontiguousarray(distilled.images))
-  content.update(np.ascontiguousarray(distilled.labels))
+  content = hashlib.sha256(bytes_of(distilled.images))
+  content.update(bytes_of(distilled.labels))
   names = ("label_kind", "decode_factor", "learning_rate")
   facts = [distilled.info.get(name) for name in names]
   content.update(repr([*facts, distilled.info["preprocessing"].digest()]).encode())

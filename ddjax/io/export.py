@@ -96,7 +96,7 @@ def export_set(
     found = data_card.find_report(find_distilled(path))
   else:
     distilled, found = load_any(path, real, options), None
-  evaluation = report and data_card.read_report(Path(report), set_digest(distilled))
+  evaluation = data_card.read_report(Path(report), set_digest(distilled)) if report else None
   run = (found or evaluation or {}).get("run") or {}
   names = real.class_names if real is not None else run.get("class_names") or ()
   content = _content(distilled, names)
@@ -132,7 +132,7 @@ def _content(distilled: DistilledSet, names: Sequence[str]) -> Content:
   )
   num_classes = distilled.labels.shape[1]
   if len(names) != num_classes:
-    names = range(num_classes)
+    names = [str(index) for index in range(num_classes)]
   parts = (info["method"], info["dataset"], _size(distilled))
   return Content(
     distilled=distilled,
@@ -140,7 +140,7 @@ def _content(distilled: DistilledSet, names: Sequence[str]) -> Content:
     class_names=tuple(map(str, names)),
     pixels=pixels,
     bytes_=np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8),
-    classes=distilled.labels.argmax(axis=1),
+    classes=np.asarray(distilled.labels).argmax(axis=1),
     loss=loss,
   )
 
@@ -161,7 +161,7 @@ def _write_npz(content: Content, folder: Path) -> list[str]:
     folder / f"{content.name}.npz",
     {
       "images": content.pixels,
-      "labels": content.distilled.labels,
+      "labels": np.asarray(content.distilled.labels),
       "class_names": np.array(content.class_names),
       "record": np.array(json.dumps(record)),
       **{f"preprocessing/{name}": array for name, array in arrays.items()},
@@ -206,9 +206,10 @@ def _write_tfds(content: Content, folder: Path) -> list[str]:
   writer = ArrayRecordWriter(
     str(folder / f"{content.name}-train.array_record-00000-of-00001"), "group_size:1"
   )
+  messages: Any = tf_example_pb2  # whose classes are made at run time
   num_bytes = 0
   for index, png in enumerate(_pngs(content)):
-    example = tf_example_pb2.Example()
+    example = messages.Example()
     values = example.features.feature
     values["image"].bytes_list.value.append(png)
     values["label"].int64_list.value.append(int(content.classes[index]))

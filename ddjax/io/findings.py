@@ -72,17 +72,18 @@ def finding(name: str, reports: Reports, class_names: Sequence[str] = ()) -> str
 
 def _architectures(reports: Reports, class_names: Sequence[str]) -> str:
   rows = compare.comparisons({"accuracy": reports["accuracy"]})
-  gains = [
-    gain
+  intervals = [
+    gain.interval
     for row in rows
     for gain in row.gains
     if gain.label == "random subset" and gain.value is not None and gain.interval
   ]
-  above = sum(gain.interval[0] > 0 for gain in gains)
-  below = sum(gain.interval[1] < 0 for gain in gains)
+  above = sum(low > 0 for low, _ in intervals)
+  below = sum(high < 0 for _, high in intervals)
   return (
-    f"Of {len(gains)} kinds of network, {above} learn more from the set than from a random subset "
-    f"of its size, {below} less; for {len(gains) - above - below} the interval includes zero."
+    f"Of {len(intervals)} kinds of network, {above} learn more from the set than from a "
+    f"random subset of its size, {below} less; for {len(intervals) - above - below} the interval "
+    "includes zero."
   )
 
 

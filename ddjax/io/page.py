@@ -299,7 +299,7 @@ def _times(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     is_known = len(shared) == len(taken)
     rows.append(("total", text(whole if is_known else None), text(sum(taken.values()))))
   if any(seconds is not None for seconds in compiling):
-    rows.append(("compilation, in the above", *map(text, compiling)))
+    rows.append(("compilation, in the above", text(compiling[0]), text(compiling[1])))
   return rows
 
 

@@ -10,6 +10,7 @@ below 1e-9 and 4e-9.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,4 +74,5 @@ def _kappa_0_jvp(primals, tangents):
 
 def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
   """By Horner's rule, highest power first."""
-  return functools.reduce(lambda value, c: value * x + c, coefficients)
+  total: Any = functools.reduce(lambda value, c: value * x + c, coefficients)
+  return total

@@ -61,10 +61,10 @@ def rows_in_blocks(
   def kernel_fn(x1: Array, x2: Array) -> Array:
     num_rows, num_columns = x1.shape[0], x2.shape[0]
     columns = _even_block(
-      num_columns, (budget - memory.per_image) // (memory.per_pair + memory.per_image)
+      num_columns, int((budget - memory.per_image) // (memory.per_pair + memory.per_image))
     )
     row_bytes = columns * memory.per_pair + memory.per_image
-    rows = _even_block(num_rows, (budget - columns * memory.per_image) // row_bytes)
+    rows = _even_block(num_rows, int((budget - columns * memory.per_image) // row_bytes))
     if (rows, columns) == (num_rows, num_columns):
       return kernel.kernel_fn(x1, x2)
     block_fn = jax.checkpoint(kernel.kernel_fn)

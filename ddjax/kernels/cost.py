@@ -28,7 +28,7 @@ class Cost(NamedTuple):
 
   flops: float
   seconds: float
-  bytes: int
+  bytes: float
 
 
 class Memory(NamedTuple):

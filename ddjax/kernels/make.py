@@ -1,7 +1,7 @@
 """One way to every kernel: `make_kernel(config.kernel, image_shape)`."""
 
 import functools
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -146,7 +146,8 @@ def _check(config: ConfigDict, precision: str) -> None:
   ):
     if value not in known:
       raise ValueError(f"Unknown {field} {value!r}. {nearest(value, known)}")
-  if precision == "float64" and not jax.config.jax_enable_x64:
+  settings: Any = jax.config
+  if precision == "float64" and not settings.jax_enable_x64:
     raise ValueError("precision='float64' needs JAX's 64-bit mode: set JAX_ENABLE_X64=1.")
   is_crashing = precision == "float64" and config.engine == "neural_tangents"
   if is_crashing and config.family in POOLED and traits().has_float64_crash:

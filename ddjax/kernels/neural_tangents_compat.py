@@ -57,8 +57,8 @@ def load() -> types.ModuleType:
   Raises:
     ImportError: if neural-tangents is not installed or asks JAX for a name not known here.
   """
-  import jax
   from jax._src import util
+  import jax.core
   import jax.extend.core as extend_core
   from jax.interpreters import ad
 

@@ -11,7 +11,7 @@ readout takes both to \sigma_w^2 A(.) + \sigma_b^2.
 """
 
 import functools
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -192,7 +192,8 @@ def _deviations(
       height, width = variance.shape
       padded = jnp.pad(variance, 1)
       shifts = (padded[i : i + height, j : j + width] for i in range(3) for j in range(3))
-      variance = affine.weight / 9 * sum(shifts) + affine.bias
+      total: Any = sum(shifts)
+      variance = affine.weight / 9 * total + affine.bias
     found.append(_root(variance))
     variance = variance / 2
   return tuple(found)

@@ -17,7 +17,7 @@ have length 1 too.
 """
 
 import functools
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +81,9 @@ def network_kernel(
       else:
         covariance = _LAYERS[layer](covariance)
     output = _affine(covariance, readout_weight_std, readout_bias_std, is_window=False)
-    return (output.tangent if has_tangent else output.cross)[0, 0, 0, 0]
+    made = output.tangent if has_tangent else output.cross
+    assert made is not None
+    return made[0, 0, 0, 0]
 
   return kernel_fn
 
@@ -106,9 +108,10 @@ def _of_pixels(x1: Array, x2: Array, has_tangent: bool, is_full: bool) -> Covari
     for x in (x1, x2)  # [c h 1 w 1 n 1]
   )
 
-  def product(first: Array, second: Array) -> Array:
+  def product(first: Array, second: Sequence[Array]) -> Array:
     # A sum of broadcast products: matrix products over a few channels are 20 times slower on CPUs.
-    return sum(first[c] * second[c] for c in range(num_channels)) / num_channels
+    total: Any = sum(first[c] * second[c] for c in range(num_channels))
+    return total / num_channels
 
   partner1, partner2 = (
     [_swap_pixels(channel, is_full) for channel in pixels] for pixels in (pixels1, pixels2)
@@ -157,7 +160,8 @@ def _window_mean(array: Array, is_full: bool) -> Array:
       tuple(slice(i, i + size) if axis in axes else slice(None) for axis in range(array.ndim))
       for i in range(3)
     )
-    array = sum(padded[shift] for shift in shifts) / 3
+    total: Any = sum(padded[shift] for shift in shifts)
+    array = total / 3
   return array
 
 

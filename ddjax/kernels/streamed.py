@@ -13,7 +13,7 @@ The gradient walks backwards and computes two rows anew at a time.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,11 +97,12 @@ def conv_relu(affine, rows, deviation1: Array, deviation2: Array, step: int, own
 def _window_sum(step: int, above: Array, middle: Array, below: Array) -> Array:
   """The sum over 3x3 equal shifts in both images, rows f[... w+2 l] to f[... w n]."""
   width, num = above.shape[-2] - 2, above.shape[-1] - 2 * step - 2
-  return sum(
+  total: Any = sum(
     row[..., j : j + width, i * step + j : i * step + j + num]
     for i, row in enumerate((above, middle, below))
     for j in range(3)
   )
+  return total
 
 
 def _window_sum_forward(step: int, *rows: Array):
@@ -114,13 +115,14 @@ def _window_sum_backward(step: int, _, cotangent: Array) -> tuple[Array, ...]:
   far = 2 * step + 2
   padding = [(0, 0)] * (cotangent.ndim - 2) + [(2, 2), (far, far)]
   padded = jnp.pad(cotangent, padding)
-  return tuple(
+  totals: Any = [
     sum(
       padded[..., 2 - j : 2 - j + width, far - i * step - j : far - i * step - j + num]
       for j in range(3)
     )
     for i in range(3)
-  )
+  ]
+  return tuple(totals)
 
 
 _window_sum.defvjp(_window_sum_forward, _window_sum_backward)
@@ -149,7 +151,7 @@ def first_stage(form: Form, side1: Side, side2: Side) -> Kernels:
   marks, num_early = _marks(side1), _num_early(side1)
 
   def step(carry, rows):
-    return _step(form, carry, *rows, whole)
+    return _step(form, carry, rows[0], rows[1], whole)
 
   whole = _whole(side2)
   pooled = jax.lax.scan(step, _no_rows(form, marks, whole), (_rows(side1), marks))[1]
@@ -180,9 +182,12 @@ def _backward(form: Form, sides: tuple[Side, Side], cotangents: Kernels):
     earlier, (rows, marks), pooled = inputs
     carried = _no_rows(form, marks, whole)
     for each in earlier:
-      carried = _step(form, carried, *each, whole, is_anew=True)[0]
+      carried = _step(form, carried, each[0], each[1], whole, is_anew=True)[0]
     pull = jax.vjp(
-      lambda *args: _step(form, *args[:2], marks, args[2], is_anew=True), carried, rows, whole
+      lambda carried, rows, whole: _step(form, carried, rows, marks, whole, is_anew=True),
+      carried,
+      rows,
+      whole,
     )
     earlier_rows, own, more = pull[1]((later_rows, pooled))
     return (earlier_rows, jax.tree.map(jnp.add, total, more)), own

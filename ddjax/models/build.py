@@ -31,6 +31,7 @@ from ddjax.models.mlp import MLP
 from ddjax.models.resnet import ResNet18, ResNet18AP
 from ddjax.models.vgg import VGG11
 from ddjax.models.vit import ViT
+from ddjax.types import Array
 from ddjax.wording import nearest
 
 MODELS: dict[str, type[nn.Module]] = {
@@ -44,6 +45,18 @@ MODELS: dict[str, type[nn.Module]] = {
   "vgg11": VGG11,
   "vit": ViT,
 }
+
+
+def logits_of(network: nn.Module, variables: Any, images: Array) -> Array:
+  """Logits f32[b k] of images f32[b h w c], as in evaluation."""
+  logits: Any = network.apply(variables, images)  # flax cannot say what comes back
+  return logits
+
+
+def features_of(network: nn.Module, variables: Any, images: Array) -> Array:
+  """Features f32[b d] of images f32[b h w c]: the inputs of the last linear layer, flattened."""
+  both: Any = network.apply(variables, images, return_features=True)
+  return both[1]
 
 
 def build(

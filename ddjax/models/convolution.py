@@ -12,6 +12,7 @@ taken where).
 """
 
 import functools
+from typing import cast
 
 import jax
 from jax import lax
@@ -228,9 +229,10 @@ def _conv_of_products(x: Array, kernel: Array, padding: int) -> Array:
   products = jnp.pad(products, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   height, width = products.shape[1] - size + 1, products.shape[2] - size + 1
   parts = products.reshape(*products.shape[:3], size, size, outputs)
-  return sum(
+  shifted = [
     parts[:, i : i + height, j : j + width, i, j] for i in range(size) for j in range(size)
-  )
+  ]
+  return cast(Array, sum(shifted))
 
 
 def _kernel_gradient(x: Array, cotangent: Array, padding: int) -> Array:

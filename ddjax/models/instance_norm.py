@@ -10,6 +10,8 @@ products, are what small networks spend their time on. The closed form is
 means over the pixels of one image and channel.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 from jax import lax
@@ -47,7 +49,7 @@ def instance_norm(
   return _instance_norm(epsilon, x, scale)
 
 
-def _forward(epsilon, x, scale):
+def _forward(epsilon: float, x: Array, scale: Array) -> tuple[Array, tuple[Array, ...]]:
   mean = _pixel_mean(x)
   centred = x - mean
   root = lax.rsqrt(_pixel_mean(centred * centred) + epsilon)
@@ -66,7 +68,7 @@ def _backward(epsilon, saved, cotangent):
   return x_cotangent, mean_product.sum((0, 1, 2)) * (x.shape[1] * x.shape[2])
 
 
-_instance_norm = jax.custom_vjp(lambda epsilon, x, scale: _forward(epsilon, x, scale)[0], (0,))
+_instance_norm: Any = jax.custom_vjp(lambda epsilon, x, scale: _forward(epsilon, x, scale)[0], (0,))
 _instance_norm.defvjp(_forward, _backward)
 
 

@@ -87,7 +87,7 @@ def spent(noise_multiplier: float, sampling_rate: float, num_updates: int, delta
   """
   rdp = _rdp(noise_multiplier, sampling_rate, num_updates, delta)
   bounds = {"pld": _pld(noise_multiplier, sampling_rate, num_updates, delta, rdp), "rdp": rdp}
-  best = min(bounds, key=bounds.get)
+  best = min(bounds, key=lambda name: bounds[name])
   return Spent(bounds[best], best, bounds)
 
 

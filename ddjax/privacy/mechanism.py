@@ -7,7 +7,7 @@ the others are drawn and augmented as before, so that the sum moves by its contr
 Numbers are float32 and noise comes from a seed (Threefry): this is no cryptographic guarantee.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from flax import struct
 import jax
@@ -100,7 +100,8 @@ def clipped_sum(contributions: Any, weights: Float[Array, " b"], clip_norm: floa
     tree of f[...].
   """
   leaves = jax.tree.leaves(contributions)
-  square = sum(jnp.sum(leaf.reshape(len(leaf), -1) ** 2, axis=1) for leaf in leaves)
+  squares = [jnp.sum(leaf.reshape(len(leaf), -1) ** 2, axis=1) for leaf in leaves]
+  square = cast(Array, sum(squares))
   factors = clip_factors(square, clip_norm) * weights
 
   def add(leaf):

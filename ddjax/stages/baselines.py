@@ -80,8 +80,10 @@ def _choose(job: Job, config: ConfigDict, name: str) -> dict[str, np.ndarray]:
   def advance(state, data, count):
     return jax.lax.fori_loop(0, count, lambda _, state: distiller.step(state, data, 0)[0], state)
 
-  while int(state.step) < distiller.num_steps:
-    state = advance(state, data, min(10, distiller.num_steps - int(state.step)))
+  num_steps = distiller.num_steps
+  assert num_steps is not None  # of a coreset
+  while int(state.step) < num_steps:
+    state = advance(state, data, min(10, num_steps - int(state.step)))
   chosen = jax.device_get(distiller.extract(state))
   return {"images": chosen.images, "labels": chosen.labels}
 

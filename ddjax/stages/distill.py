@@ -21,7 +21,7 @@ from ddjax.training.progress import Progress
 from ddjax.types import DistilledSet, DistillState
 
 
-def distill(job: Job, stop_request=False) -> tuple[DistilledSet, float]:
+def distill(job: Job, stop_request: Any = False) -> tuple[DistilledSet, float]:
   """Distils, with checkpoints, metrics, snapshots and the running curve, and saves the set.
 
   Args:
@@ -157,7 +157,7 @@ def _start_state(job: Job, checkpoints: Checkpoints) -> DistillState:
   initial = job.initial_state()
   if checkpoints.latest_step() is not None:
     state = checkpoints.restore(initial)
-    step = checkpoints.latest_step()
+    step = checkpoints.latest_step() or 0
     if job.distiller.experts is not None and not job.host_data and step < job.num_steps:
       raise CheckpointError(  # experts are read only where steps are left
         f"The last checkpoint in {job.workdir} was damaged; the same command goes on from {step}."

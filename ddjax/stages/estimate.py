@@ -132,7 +132,7 @@ def of_stages(
   text += ", ".join(
     f"{name} {duration(value)}" for name, value in known.items() if name != _COMPILATION
   )
-  text += f"; compilation at a first start up to {duration(seconds[_COMPILATION])} more"
+  text += f"; compilation at a first start up to {duration(seconds[_COMPILATION] or 0.0)} more"
   text += "".join(f"; {limit}" for limit in limits)
   text += f"; {', '.join(others)} not counted)." if others else ")."
   return found._replace(text=text)

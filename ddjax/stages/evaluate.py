@@ -103,7 +103,7 @@ def evaluate(
     them.
   """
   is_balanced = len(distilled.labels[0]) == job.config.synthetic.ipc * job.real.info.num_classes
-  labels = None if is_balanced else distilled.labels[0]
+  labels = None if is_balanced else np.asarray(distilled.labels[0])
   sets = {"distilled": distilled, "random_subset": baselines.random_subsets(job, labels)}
   sets |= baselines.coresets(job, labels) | baselines.private_random(job, distilled, labels)
   if initial is not None:

@@ -9,6 +9,8 @@ Ours: an image that no expert classifies rightly, where a class has nothing bett
 label, of which a tenth is spread evenly.
 """
 
+from typing import Any
+
 import jax
 from jax.flatten_util import ravel_pytree
 import numpy as np
@@ -83,7 +85,9 @@ def _begin_one(
 ) -> dict[str, np.ndarray]:
   """Images f32[n h w c] and labels f32[n k] of one distillation, class by class."""
   real, ipc = job.real, job.config.synthetic.ipc
-  num_experts, epoch = job.distiller.experts.num_experts, job.distiller.start_epoch
+  needs, epoch = job.distiller.experts, job.distiller.start_epoch
+  assert needs is not None and epoch is not None
+  num_experts = needs.num_experts
   network = build_network(job.config, real.info)
   image = np.zeros((1, *real.info.image_shape), np.float32)
   shapes = jax.eval_shape(network.init, jax.random.key(0), image)
@@ -91,7 +95,8 @@ def _begin_one(
 
   def logits_of(expert: int, rows: np.ndarray) -> np.ndarray:
     """What an expert says of real images: f32[q k]."""
-    variables = jax.tree.map(lambda leaf: leaf[None], unravel(buffer.read(expert, epoch)))
+    parameters: Any = buffer.read(expert, epoch)
+    variables = jax.tree.map(lambda leaf: leaf[None], unravel(parameters))
     models = Models(make_predict(network, real.preprocessing), variables, np.zeros(1, np.int32))
     return predict_logits(models, real.train_images[rows], real.max_value)[0]
 

@@ -32,7 +32,7 @@ from ddjax.random_streams import stream
 from ddjax.stages import stage_cost
 from ddjax.stages.prepare import Job, member_hash
 from ddjax.training import parallel, processes
-from ddjax.types import ExpertNeeds
+from ddjax.types import Device, ExpertNeeds
 from ddjax.wording import duration
 
 FACTS_NAME = "experts.json"
@@ -239,7 +239,7 @@ def _compile(
   num_examples: int,
   image_shape: tuple[int, int, int],
   at_once: int | None,
-  devices: tuple[jax.Device, ...],
+  devices: tuple[Device, ...],
   adversary: train.Adversary | None,
 ) -> host.Program:
   """The program that trains experts; splits of equal size share it."""
@@ -285,10 +285,11 @@ def attach(job: Job, watch: Watch) -> Job:
 def facts(job: Job) -> dict[str, Any]:
   """What a report says of the experts: how they were trained, where they lie, how they round."""
   buffers = job.host_data
-  first = buffers[0]
+  first, needs = buffers[0], job.distiller.experts
+  assert needs is not None
   return {
-    "num_experts": job.distiller.experts.num_experts,
-    "num_epochs": job.distiller.experts.num_epochs,
+    "num_experts": needs.num_experts,
+    "num_epochs": needs.num_epochs,
     "buffers": [str(buffer.folder) for buffer in buffers],
     "identity": first.identity,
     "training": describe(job.config),

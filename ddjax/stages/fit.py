@@ -25,7 +25,8 @@ def _make_kernel_fit(job: Job) -> Callable:
 
 def _make_network_fit(job: Job) -> Callable:
   config, real = job.config.accuracy_evaluation, job.real
-  options = dict(use_flip=get_facts(real.info.name).use_flip, devices=local_devices(job.layout))
+  use_flip, devices = get_facts(real.info.name).use_flip, local_devices(job.layout)
+  options: dict[str, Any] = dict(use_flip=use_flip, devices=devices)
   cached = ("random_subset", *baselines.CORESETS)
   fit = make_fit(config, real.info, real.preprocessing, cached_sets=cached, **options)
   if config.full_set not in FULL_SET:

@@ -61,8 +61,9 @@ def mirrored(workdir: str | os.PathLike) -> Iterator[Path]:
   if not is_address(workdir):
     yield Path(workdir)
     return
-  folder = local_folder(workdir)
-  with Mirror(workdir, folder) if is_main_process() else contextlib.nullcontext():
+  address = str(workdir)
+  folder = local_folder(address)
+  with Mirror(address, folder) if is_main_process() else contextlib.nullcontext():
     yield folder
 
 
@@ -121,6 +122,7 @@ class Mirror:
       LeaseLostError: instead of the request to stop, where that came of it.
     """
     self._ended.set()
+    assert self._thread is not None
     self._thread.join()
     company = hosts.company()
     with self._stack, company.finishing() if company else contextlib.nullcontext():
@@ -165,8 +167,8 @@ class Mirror:
         stamp = _stamp(here[name])
         if stamp is None or self._known.get(name) == stamp:
           continue
-        content = _read(here[name])
-        if content is not None and _stamp(here[name])[:1] == stamp[:1]:
+        content, now = _read(here[name]), _stamp(here[name])
+        if content is not None and now is not None and now[:1] == stamp[:1]:
           self._lease.check()
           self._remote.write(name, content)
           self._known[name] = stamp
@@ -208,7 +210,7 @@ class Mirror:
       if content is None:
         continue
       path = _write(self.folder, name, content)
-      self._known[name] = _stamp(path)
+      self._known[name] = _stamp(path) or []
     self._version = there
     self._remember()
     logging.info(
@@ -332,7 +334,9 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None
     path.mkdir(parents=True, exist_ok=True)
   else:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(tar.extractfile(member).read())
+    file = tar.extractfile(member)
+    assert file is not None  # of a plain file
+    path.write_bytes(file.read())
 
 
 def _version(content: bytes | None) -> str:

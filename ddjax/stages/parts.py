@@ -16,6 +16,7 @@ import numpy as np
 
 import ddjax
 from ddjax.files import atomic
+from ddjax.files.plain_arrays import bytes_of
 from ddjax.fitting.host import Watch
 from ddjax.training.trainer import StoppedError
 from ddjax.types import DistilledSet, Report
@@ -83,7 +84,7 @@ def part_key(facts: Sequence[Any], distilled: DistilledSet) -> str:
   known = json.dumps([*facts, ddjax.__version__], sort_keys=True, default=str)
   digest = hashlib.sha256(known.encode())
   for array in (distilled.images, distilled.labels):
-    digest.update(np.ascontiguousarray(array))
+    digest.update(bytes_of(array))
   return f"part-{facts[0]}-{digest.hexdigest()[:24]}.json"
 
 

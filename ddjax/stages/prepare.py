@@ -14,11 +14,12 @@ from ddjax import backend, registry
 from ddjax.config.check import check_numbers
 from ddjax.config.precision import precision_of
 from ddjax.data.load import RealData, load_real_data, make_data_split
+from ddjax.files.plain_arrays import bytes_of
 from ddjax.io.distilled import load_distilled
 from ddjax.privacy.guarantee import check_config
 from ddjax.random_streams import replica_streams, stream
 from ddjax.training import parallel, trainer
-from ddjax.types import Array, DataSplit, DistilledSet, Distiller, DistillState
+from ddjax.types import AnyArray, Array, DataSplit, DistilledSet, Distiller, DistillState
 from ddjax.wording import look_up
 
 
@@ -119,10 +120,12 @@ def draw_member_masks(config: ConfigDict, real: RealData) -> np.ndarray | None:
   return masks if config.num_replicas > 1 else masks[0]
 
 
-def member_hash(mask: Array, replica: int) -> str | None:
+def member_hash(mask: AnyArray, replica: int) -> str | None:
   """SHA-256 of the rows that a replica distils; None where they are all."""
   own = np.asarray(mask)[replica] if np.ndim(mask) == 2 else np.asarray(mask)
-  return None if own.all() else hashlib.sha256(np.flatnonzero(own).astype("<i8")).hexdigest()
+  return (
+    None if own.all() else hashlib.sha256(bytes_of(np.flatnonzero(own).astype("<i8"))).hexdigest()
+  )
 
 
 def _saved_start(config: ConfigDict, real: RealData) -> np.ndarray | None:
@@ -155,7 +158,7 @@ def _saved_start(config: ConfigDict, real: RealData) -> np.ndarray | None:
     )
   if not saved.info["preprocessing"].same_as(real.preprocessing):
     raise ValueError(f"{path} was made under another preprocessing than this run's.")
-  return saved.images[np.argsort(classes, kind="stable")]
+  return np.asarray(saved.images)[np.argsort(classes, kind="stable")]
 
 
 def prepare_saved(
@@ -210,9 +213,9 @@ def prepare_real(
   """The job of evaluating without a distillation: no method, only a kind of labels."""
   layout = parallel.make_layout(config.num_devices)
   data = parallel.replicate(make_data_split(real), layout)
-  return Job(
-    config, workdir, real, data, layout, Distiller(None, None, None, label_kind=label_kind), 0
-  )
+  nothing: Any = None
+  distiller = Distiller(nothing, nothing, nothing, label_kind=label_kind)
+  return Job(config, workdir, real, data, layout, distiller, 0)
 
 
 def load(config: ConfigDict) -> RealData:
@@ -225,11 +228,11 @@ def data_fingerprint(real: RealData, start: Array | None = None) -> str:
   """Of all that a run computes with: train, validation and test images and labels, saved start."""
   digest = hashlib.sha256(real.fingerprint.encode())
   if start is not None:
-    digest.update(np.ascontiguousarray(start))
+    digest.update(bytes_of(start))
   for array in (
     real.validation_images, real.validation_labels, real.test_images, real.test_labels
   ):  # fmt: skip
-    digest.update(np.ascontiguousarray(array))
+    digest.update(bytes_of(array))
   return digest.hexdigest()
 
 
@@ -277,4 +280,4 @@ def check_ipc(ipc: int, real: RealData, needed: int = 0) -> None:
 
 def hardware(layout: parallel.Layout) -> dict[str, object]:
   """What the run computes on."""
-  return backend.hardware() | {"num_devices": len(layout.devices)}
+  return {**backend.hardware(), "num_devices": len(layout.devices)}

@@ -163,7 +163,7 @@ def _images(job: Job, distilled: DistilledSet, initial: DistilledSet | None) -> 
   names, inverse = job.real.class_names, job.real.preprocessing.inverse
   classes = np.repeat(np.arange(len(names)), job.config.synthetic.ipc)
   if not job.num_steps or len(classes) != len(distilled.labels[0]):  # from disk: in any order
-    classes = distilled.labels[0].argmax(axis=-1)
+    classes = np.asarray(distilled.labels[0]).argmax(axis=-1)
   pixels = np.asarray(inverse(distilled.images[0]))
   if initial is None:
     return {"images": grids.image_grid(pixels, classes, names)}
@@ -210,7 +210,7 @@ def _figures_of_set(
     drawn |= _drawn(features.draw, reports["features"], names)
   settings = reports["privacy"].settings if "privacy" in reports else {}
   for name, space in (("closest_pairs", "pixels"), ("closest_pairs_in_features", "features")):
-    if (pairs := settings.get(f"closest_pairs_{space}")) is None:
+    if distilled is None or (pairs := settings.get(f"closest_pairs_{space}")) is None:
       continue
     shown = decode_set(distilled)
     images = np.asarray(shown.images).reshape(-1, *shown.images.shape[2:])
@@ -241,5 +241,6 @@ def _curves(job: Job, reports: dict[str, Report]):
     kernel = reports["kernel"]
     low, high = kernel.interval["random_subset_accuracy"]
     mean = kernel.scalars["random_subset_accuracy"]
-    bands.append(curves.Band("random subset", mean, low, high))
+    if mean is not None:
+      bands.append(curves.Band("random subset", mean, low, high))
   return curves.training_curves(losses, accuracies, bands=bands)

@@ -277,7 +277,7 @@ def _fit(
     config.num_epochs = settings.num_epochs
   whole = config.copy_and_resolve_references()
   whole.num_epochs = settings.full_epochs
-  options = dict(
+  options: dict[str, Any] = dict(
     use_flip=get_facts(job.real.info.name).use_flip,
     devices=local_devices(job.layout),
     cached_sets=("random_subset", "full"),  # of these splits, whatever was distilled from them

@@ -47,10 +47,10 @@ def attack_efficiency(costs: Sequence[float], clean_cost: float = 1.0) -> float:
   Raises:
     ValueError: for no attack, or one cheaper than none.
   """
-  costs = _checked("cost", costs)
-  if costs.min() < clean_cost:
-    raise ValueError(f"Cost {costs.min()} of an attack is below {clean_cost}, that of none.")
-  extra = costs - clean_cost
+  paid = _checked("cost", costs)
+  if paid.min() < clean_cost:
+    raise ValueError(f"Cost {paid.min()} of an attack is below {clean_cost}, that of none.")
+  extra = paid - clean_cost
   return float(extra.mean() / extra.max()) if extra.max() > 0 else 0.0
 
 

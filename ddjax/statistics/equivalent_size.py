@@ -64,8 +64,8 @@ def equivalent_size(
   *columns, wanted = draw_means([*samples, target], num_draws, rng)
   drawn = np.sort([invert(row, one) for row, one in zip(np.stack(columns, 1), wanted)])
   low, high = drawn[[int(0.025 * num_draws), int(np.ceil(0.975 * num_draws)) - 1]]
-  ends = [np.exp(end) if np.isfinite(end) else end for end in (value, low, high)]
-  return Size(*map(float, ends), float(sizes[0]), float(sizes[-1]))
+  value, low, high = (float(np.exp(end) if np.isfinite(end) else end) for end in (value, low, high))
+  return Size(value, low, high, float(sizes[0]), float(sizes[-1]))
 
 
 def isotonic(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

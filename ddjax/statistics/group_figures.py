@@ -41,8 +41,8 @@ def confusion_by_group(
     metrics=of_rows, y_true=true, y_pred=np.arange(len(true)), sensitive_features=groups
   )
   table = np.zeros((len(predicted), num_groups, num_classes, num_classes), np.int64)
-  for group, counts in frame.by_group.items():
-    table[:, int(group)] = counts
+  for group in frame.by_group.index:
+    table[:, int(group)] = frame.by_group[group]
   return table
 
 

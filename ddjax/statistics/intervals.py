@@ -292,7 +292,7 @@ def estimates_of(
       `corrected`, instead of `mean`.
   """
   examples = f"{next(iter(samples.values())).rows.shape[1]} test examples"
-  estimates = {
+  estimates: dict[str | tuple[str, str], Estimate] = {
     name: _estimate(
       figure.unit_means.mean() if is_corrected else figure.mean,
       figure.per_model,

@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float
 import numpy as np
 import scipy  # its parts, which take a second, load on first use
 
+from ddjax.files.plain_arrays import bytes_of
+
 FPR_LEVELS = {"tpr_at_0.1_percent_fpr": 1e-3, "tpr_at_1_percent_fpr": 1e-2}
 _MOST_EPSILON = 700.0  # e^epsilon is still a number
 FIGURES = ("auc", "balanced_accuracy", *FPR_LEVELS)
@@ -264,10 +266,11 @@ def _count(
   """Weights of members and of non-members at each place, by half of the examples: f[2 u]."""
   size = place.max() + 1
   cell = place + size * (example % 2)
-  return tuple(
-    np.bincount(cell, weights * chosen, minlength=2 * size).reshape(2, size)
-    for chosen in (is_member, ~is_member)
-  )
+
+  def of(chosen: np.ndarray) -> np.ndarray:
+    return np.bincount(cell, weights * chosen, minlength=2 * size).reshape(2, size)
+
+  return of(is_member), of(~is_member)
 
 
 def _draw_weights(num_splits: int, num_examples: int, num: int, rng: np.random.Generator):
@@ -285,8 +288,8 @@ def _draw_weights(num_splits: int, num_examples: int, num: int, rng: np.random.G
 def _content_key(scores: Scores, num_bootstrap: int, seed: int) -> str:
   """Determines the replicates of scores."""
   content = hashlib.sha256(repr((np.shape(scores.values), num_bootstrap, seed)).encode())
-  content.update(np.ascontiguousarray(scores.values, np.float64))
-  content.update(np.ascontiguousarray(scores.is_member))
+  content.update(bytes_of(np.asarray(scores.values, np.float64)))
+  content.update(bytes_of(scores.is_member))
   return f"replicates {content.hexdigest()}"
 
 

@@ -42,13 +42,13 @@ def mean(values: Sequence[float], limits: tuple[float, float] = (-np.inf, np.inf
   Raises:
     ValueError: without any value.
   """
-  values = np.asarray(values, np.float64)
-  if not len(values):
+  found = np.asarray(values, np.float64)
+  if not len(found):
     raise ValueError("There is no value of any seed.")
-  centre = float(values.mean())
-  if len(values) == 1:
+  centre = float(found.mean())
+  if len(found) == 1:
     return Estimate(centre, None, None, None, 1)
-  error, degrees = values.std(ddof=1) / np.sqrt(len(values)), len(values) - 1
+  error, degrees = found.std(ddof=1) / np.sqrt(len(found)), len(found) - 1
   half = scipy.special.stdtrit(degrees, 1 - LEVEL / 2) * error
   low, high = np.clip([centre - half, centre + half], *limits)
   return Estimate(centre, float(low), float(high), _p_of_t(centre, error, degrees), len(values))

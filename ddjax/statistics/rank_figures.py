@@ -93,10 +93,10 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> Correlation | No
   Returns:
     None for fewer than five things, or where one of the two never varies.
   """
-  a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-  if len(a) < 5 or not np.ptp(a) or not np.ptp(b):
+  x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+  if len(x) < 5 or not np.ptp(x) or not np.ptp(y):
     return None
-  value = float(scipy.stats.spearmanr(a, b).statistic)
+  value = float(scipy.stats.spearmanr(x, y).statistic)
   bounded = np.clip(value, -0.9999, 0.9999)
   error = np.sqrt((1 + value**2 / 2) / (len(a) - 3))
   low, high = np.tanh(np.arctanh(bounded) + _NORMAL * error * np.array([-1, 1]))

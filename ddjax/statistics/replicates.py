@@ -54,7 +54,8 @@ def draw_means(
         stretch[seeds] = _stretch(len(seeds), num, rng)
       noise, wide = np.stack([normal[seed] for seed in seeds]), stretch[seeds]
     else:
-      values = np.asarray(sample[seeds[0]], np.float64)
+      (only,) = sample.values()
+      values = np.asarray(only, np.float64)
       if len(values) == 1:
         error = errors[place] if errors is not None else 0.0
         made.append(values[0] + error * rng.standard_normal(num))

@@ -228,14 +228,14 @@ def near_chance(reports: Mapping[str, Report], num_classes: int) -> list[str]:
   report = reports.get("accuracy")
   if report is None:
     return []
+  known = {network: report.scalars.get(network) for network in report.settings["architectures"]}
   return [
-    f"{network} learned next to nothing from the set: accuracy {report.scalars[network]:.3f}, "
+    f"{network} learned next to nothing from the set: accuracy {accuracy:.3f}, "
     f"chance {1 / num_classes:.3f}. As a rule its preprocessing (foreign.preprocessing, "
     "foreign.space), the kind of its labels (foreign.label_kind) or the learning rate "
     "(accuracy_evaluation.learning_rate) is not what it was made for."
-    for network in report.settings["architectures"]
-    if report.scalars.get(network) is not None
-    and report.scalars[network] < _NEAR_CHANCE / num_classes
+    for network, accuracy in known.items()
+    if accuracy is not None and accuracy < _NEAR_CHANCE / num_classes
   ]
 
 

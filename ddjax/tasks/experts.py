@@ -61,6 +61,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     trained = time.monotonic()
     (buffer,) = job.host_data
     needs = job.distiller.experts
+    assert needs is not None
     losses = buffer.losses()[1 : needs.num_epochs + 1, : needs.num_experts]
     if is_main_process():
       _write_losses(job, losses)
@@ -142,6 +143,7 @@ def _measure(job: Job, buffer: Buffer) -> Report | None:
   """Test accuracy after the last epoch; None with batch norm, whose statistics are not kept."""
   config, real = job.config, job.real
   needs = job.distiller.experts
+  assert needs is not None
   network = build_network(config, real.info)
   image = jnp.zeros((1, *real.info.image_shape))
   shapes = jax.eval_shape(network.init, jax.random.key(0), image)
@@ -152,7 +154,7 @@ def _measure(job: Job, buffer: Buffer) -> Report | None:
     return None
   _, unravel = ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
   tested = range(min(needs.num_experts, _MOST_TESTED))
-  flat = np.stack([buffer.read(expert, needs.num_epochs) for expert in tested])
+  flat: Any = np.stack([buffer.read(expert, needs.num_epochs) for expert in tested])
   models = Models(
     make_predict(network, real.preprocessing),
     jax.device_get(jax.vmap(unravel)(flat)),

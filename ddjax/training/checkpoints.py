@@ -56,7 +56,7 @@ class Checkpoints:
     import orbax.checkpoint as ocp
 
     self._ocp = ocp
-    options = dict(max_to_keep=keep)
+    options: dict[str, Any] = dict(max_to_keep=keep)
     if jax.process_count() > 1:  # the others have no part in it
       self.folder.mkdir(parents=True, exist_ok=True)
       options |= dict(
@@ -125,6 +125,7 @@ class Checkpoints:
 
   def _newest(self, like: Any) -> Any:
     """The newest that can be read, as NumPy arrays in the structure of `like`."""
+    assert self._manager is not None  # the first host's part
     steps = sorted(self._manager.all_steps(), reverse=True)
     if not steps:
       raise CheckpointError(f"No checkpoint in {self.folder}.")
@@ -141,6 +142,7 @@ class Checkpoints:
 
   def _remove(self, damaged: list[int], read: int) -> None:
     """Removes checkpoints that cannot be read, where an older one can."""
+    assert self._manager is not None
     for step in damaged:
       logging.warning(
         "Checkpoint %d in %s is damaged and removed; going on from step %d.",
@@ -152,6 +154,7 @@ class Checkpoints:
 
   def _restore(self, target: Any, step: int) -> Any:
     """Reads one checkpoint as NumPy arrays; CheckpointError where it does not fit `target`."""
+    assert self._manager is not None
     try:
       host = self._manager.restore(step, args=self._ocp.args.StandardRestore(target))
     except Exception as error:  # what orbax and its storage raise for damaged files

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import Iterator, Mapping, NamedTuple
+from typing import Any, Iterator, Mapping, NamedTuple, overload
 
 from absl import logging
 
@@ -93,16 +93,32 @@ def _check(place: Place, environ: Mapping[str, str]) -> None:
         "This Open MPI does not say where its first process is: set DDJAX_COORDINATOR=HOST:PORT."
       )
     return
-  host, _, port = place.coordinator.rpartition(":")
+  coordinator, num_processes, number = _whole(place)
+  host, _, port = coordinator.rpartition(":")
   if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-    raise HostsError(f"--coordinator={place.coordinator!r} must be HOST:PORT.")
-  if place.num_processes < 1:
-    raise HostsError(f"--num_processes={place.num_processes} must be at least 1.")
-  if not 0 <= place.number < place.num_processes:
+    raise HostsError(f"--coordinator={coordinator!r} must be HOST:PORT.")
+  if num_processes < 1:
+    raise HostsError(f"--num_processes={num_processes} must be at least 1.")
+  if not 0 <= number < num_processes:
     raise HostsError(
-      f"--process_number={place.number} does not fit --num_processes={place.num_processes}: "
-      f"numbers run from 0 to {place.num_processes - 1}."
+      f"--process_number={number} does not fit --num_processes={num_processes}: "
+      f"numbers run from 0 to {num_processes - 1}."
     )
+
+
+def _whole(place: Place) -> tuple[str, int, int]:
+  """The fields of a place of which nothing is None."""
+  assert place.coordinator is not None
+  assert place.num_processes is not None and place.number is not None
+  return place.coordinator, place.num_processes, place.number
+
+
+@overload
+def _integer(environ: Mapping[str, str], name: str, default: int) -> int: ...
+
+
+@overload
+def _integer(environ: Mapping[str, str], name: str) -> int | None: ...
 
 
 def _integer(environ: Mapping[str, str], name: str, default: int | None = None) -> int | None:
@@ -136,7 +152,7 @@ def join(place: Place | None, environ: Mapping[str, str] = os.environ) -> None:
     roll_call(place, seconds)
   with contextlib.suppress(AttributeError):  # it would take SIGTERM for itself
     jax.config.update("jax_enable_preemption_service", False)
-  options = dict(
+  options: dict[str, Any] = dict(
     initialization_timeout=seconds + _SLACK_SECONDS,
     heartbeat_timeout_seconds=silence + _SLACK_SECONDS,
     shutdown_timeout_seconds=_SLACK_SECONDS,
@@ -257,7 +273,8 @@ def roll_call(place: Place, seconds: float) -> None:
 
 def _listen(place: Place, deadline: float, seconds: float) -> None:
   """The first host's part."""
-  port = int(place.coordinator.rpartition(":")[2])
+  coordinator, num_processes, _ = _whole(place)
+  port = int(coordinator.rpartition(":")[2])
   try:
     server = _server(port)
   except OSError as error:
@@ -266,14 +283,14 @@ def _listen(place: Place, deadline: float, seconds: float) -> None:
   problem = ""
   with contextlib.ExitStack() as stack:
     stack.enter_context(server)
-    while len(callers) < place.num_processes - 1 and not problem:
+    while len(callers) < num_processes - 1 and not problem:
       server.settimeout(max(deadline - time.monotonic(), 0.01))
       try:
         caller, _ = server.accept()
       except TimeoutError:
-        missing = sorted(set(range(1, place.num_processes)) - set(callers))
+        missing = sorted(set(range(1, num_processes)) - set(callers))
         problem = (
-          f"Of {place.num_processes} hosts these did not come within {seconds:g} s "
+          f"Of {num_processes} hosts these did not come within {seconds:g} s "
           f"(DDJAX_CONNECT_SECONDS): {', '.join(map(str, missing))}."
         )
         break
@@ -284,8 +301,8 @@ def _listen(place: Place, deadline: float, seconds: float) -> None:
         number, count = int(number), int(count)
       except (OSError, ValueError, TypeError):
         continue  # nobody of ours
-      if count != place.num_processes:
-        problem = f"Host {number} has --num_processes={count}, and the first {place.num_processes}."
+      if count != num_processes:
+        problem = f"Host {number} has --num_processes={count}, and the first {num_processes}."
       elif number in callers or not 0 < number < count:
         problem = f"--process_number={number} was given to two hosts."
       callers[number if number not in callers else -1] = caller
@@ -305,8 +322,9 @@ def _server(port: int) -> socket.socket:
 
 def _report(place: Place, deadline: float, seconds: float) -> None:
   """The part of the others."""
-  host, _, port = place.coordinator.rpartition(":")
-  message = json.dumps([place.number, place.num_processes]).encode() + b"\n"
+  coordinator, num_processes, number = _whole(place)
+  host, _, port = coordinator.rpartition(":")
+  message = json.dumps([number, num_processes]).encode() + b"\n"
   why = "nobody listens there"
   while (left := deadline - time.monotonic()) > 0:
     try:

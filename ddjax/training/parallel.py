@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from ddjax.training import processes
-from ddjax.types import Array, DataSplit, DistillState, Metrics, StepFn
+from ddjax.types import Array, DataSplit, Device, DistillState, Metrics, StepFn
 
 AXIS = "devices"
 
@@ -32,7 +32,7 @@ class Layout(NamedTuple):
       the replica (networks, real batches, their embeddings) is computed once for all.
   """
 
-  devices: tuple[jax.Device, ...]
+  devices: tuple[Device, ...]
   num_replicas: int
   split: str
   shares_draws: bool = False
@@ -45,7 +45,7 @@ class Layout(NamedTuple):
   @property
   def state_axes(self) -> DistillState:
     """Where the state of many replicas has its leading axis: `step` and `rng` may be shared."""
-    own = None if self.shares_draws else 0
+    own: Any = None if self.shares_draws else 0
     return DistillState(step=own, rng=own, synthetic=0, opt_state=0, extra=0)
 
   @property
@@ -83,7 +83,7 @@ def make_layout(num_devices: int = 0, num_replicas: int = 0, shares_draws: bool 
   return Layout(devices, num_replicas, split, shares_draws and num_replicas > 0)
 
 
-def _hosts_of(devices: Sequence[jax.Device]) -> list[int]:
+def _hosts_of(devices: Sequence[Device]) -> list[int]:
   """The numbers of the hosts that these devices belong to."""
   return sorted({device.process_index for device in devices})
 
@@ -225,6 +225,13 @@ def collect_state(state: DistillState, layout: Layout) -> DistillState:
   return _map_replicas(join, lambda leaf: leaf, state, layout)
 
 
+def data_axes(data: DataSplit) -> DataSplit:
+  """Where replicas have an axis of their own in the data: in the mask, if they differ in it."""
+  axes: dict[str, Any] = dict.fromkeys(DataSplit.__dataclass_fields__)
+  axes["mask"] = 0 if data.mask.ndim == 2 else None
+  return DataSplit(**axes)
+
+
 def _map_replicas(of_replicas, of_shared, state: DistillState, layout: Layout) -> DistillState:
   """One function on the leaves that replicas have of their own, another on those they share."""
   shared = ("step", "rng") if layout.shares_draws else ()
@@ -270,12 +277,10 @@ def one_step(step: StepFn, layout: Layout, is_host_fed: bool = False) -> StepFn:
   """
   if not layout.num_replicas:
     return step
-  data_axes = DataSplit(**dict.fromkeys(DataSplit.__dataclass_fields__))
   axes = layout.state_axes
 
   def of_replicas(state, data, shard):
-    members = data_axes.replace(mask=0 if data.mask.ndim == 2 else None)
-    in_axes = axes, members, 0 if is_host_fed else None
+    in_axes = axes, data_axes(data), 0 if is_host_fed else None
     mapped = jax.vmap(step, in_axes=in_axes, out_axes=(axes, 0))
     return mapped(state, data, shard)
 
@@ -343,14 +348,14 @@ def make_program(
   return program
 
 
-def device_numbers(layout: Layout) -> Array:
+def device_numbers(layout: Layout) -> np.ndarray:
   """This host's device numbers i32[local]: the `shard` of a step that draws its own batch."""
   process = jax.process_index()
   numbers = [i for i, device in enumerate(layout.devices) if device.process_index == process]
   return np.array(numbers, np.int32)
 
 
-def local_devices(layout: Layout) -> tuple[jax.Device, ...]:
+def local_devices(layout: Layout) -> tuple[Device, ...]:
   """The devices of the layout that are this host's."""
   return tuple(d for d in layout.devices if d.process_index == jax.process_index())
 
@@ -361,9 +366,7 @@ def is_main_process() -> bool:
   return jax.process_index() == 0
 
 
-def deal_out(
-  fn: Callable[..., Any], devices: tuple[jax.Device, ...], in_axes, out_axes
-) -> Callable:
+def deal_out(fn: Callable[..., Any], devices: tuple[Device, ...], in_axes, out_axes) -> Callable:
   """Independent work, one part a device: `pmap` without communication.
 
   Args:
@@ -376,6 +379,6 @@ def deal_out(
   return jax.pmap(fn, devices=devices, in_axes=in_axes, out_axes=out_axes)
 
 
-def copy_to(tree: Any, devices: tuple[jax.Device, ...]) -> Any:
+def copy_to(tree: Any, devices: tuple[Device, ...]) -> Any:
   """Every leaf on each of these devices of this host."""
   return jax.device_put(tree, NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec()))

@@ -4,7 +4,7 @@ import collections
 import contextlib
 import sys
 import time
-from typing import Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping
 
 from absl import logging
 import numpy as np
@@ -64,7 +64,8 @@ class Progress:
     self._start_step = start_step
     self._recent: collections.deque[tuple[float, int]] = collections.deque()
     self._next_line = clock() + _FIRST_LINE_SECONDS
-    self._bar = self._task = None
+    self._bar: Any = None
+    self._task: Any = None
 
   def __enter__(self) -> "Progress":
     if self._is_terminal and not _listeners:

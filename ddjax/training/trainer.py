@@ -112,8 +112,7 @@ def initialise(distiller: Distiller, data: DataSplit, rngs: Any, layout: paralle
   """
   init = distiller.init
   if layout.num_replicas:
-    axes = DataSplit(**dict.fromkeys(DataSplit.__dataclass_fields__))
-    axes = axes.replace(mask=0 if data.mask.ndim == 2 else None)
+    axes = parallel.data_axes(data)
     if data.start_labels is not None and data.start_labels.ndim == 3:
       axes = axes.replace(start=0, start_labels=0)
     init = jax.vmap(init, in_axes=(0, axes))
@@ -207,7 +206,7 @@ def train(
       save()
     boundary = int(boundaries[np.searchsorted(boundaries, step, side="right")])
     count = min(most, boundary - step)
-    if is_host_fed:
+    if seeds is not None:
       shard = host_batches(distiller, host_data, seeds, step, count, steps_per_call, layout)
     started = time.monotonic()
     state, metrics = program(state, data, count, shard)
@@ -244,11 +243,12 @@ def host_batches(
     length: of the leading axis; the unused rest repeats the last batch.
     layout: devices and replicas.
   """
-  places = range(max(layout.num_replicas, 1))
+  places, batch_at = range(max(layout.num_replicas, 1)), distiller.batch_at
+  assert batch_at is not None
 
   def of_step(step):
     batches = [
-      distiller.batch_at(host_data[min(i, len(host_data) - 1)], seeds[min(i, len(seeds) - 1)], step)
+      batch_at(host_data[min(i, len(host_data) - 1)], seeds[min(i, len(seeds) - 1)], step)
       for i in places
     ]
     return parallel.deal_batches(batches, layout)

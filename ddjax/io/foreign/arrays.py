@@ -48,7 +48,7 @@ def make_set(
   images, turned = _last_channels(images, channels)
   space = options.space or ("pixels" if images.dtype.kind in "biu" else space)
   if space not in SPACES:
-    raise ValueError(f"{path}: unknown space {str(space)[:40]!r}. {nearest(space, SPACES)}")
+    raise ValueError(f"{path}: unknown space {str(space)[:40]!r}. {nearest(str(space), SPACES)}")
   images = _scaled(path, images, space, options.max_value)
   labels = _as_classes(_numbers(path, "labels", labels))
   check_no_teacher(path, labels)  # before their length, which is that of augmentations or epochs

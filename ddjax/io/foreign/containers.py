@@ -86,7 +86,7 @@ def read_picture_folder(
   else:
     if len(set(numbers.values())) < len(numbers):
       raise ValueError(f"{path} has two folders of one number: {', '.join(sorted(numbers))}.")
-    folders.sort(key=lambda folder: numbers[folder.name])
+    folders.sort(key=lambda folder: numbers[folder.name] or 0)
   files = [list_files(folder, *PICTURES) for folder in folders]
   for folder, of_class in zip(folders, files):
     if not of_class:

@@ -76,12 +76,12 @@ def open_foreign(
   given = dict(options or {})
   for name in given.keys() - set(ForeignOptions._fields):
     raise ValueError(f"Unknown option foreign.{name}. {nearest(name, ForeignOptions._fields)}")
-  options = ForeignOptions(**given)
-  if not is_own(Path(path)) or options.layout is not None:
-    check_kind(options.preprocessing)
-    return read_foreign(path, options)
+  chosen = ForeignOptions(**given)
+  if not is_own(Path(path)) or chosen.layout is not None:
+    check_kind(chosen.preprocessing)
+    return read_foreign(path, chosen)
   default = ForeignOptions()
-  for name, value in options._asdict().items():
+  for name, value in chosen._asdict().items():
     if value != getattr(default, name):
       raise ValueError(
         f"foreign.{name}={value!r}, but {path} is a set of our own, which says that itself."
@@ -103,7 +103,9 @@ def check_alone(foreign: ForeignSet, config: ConfigDict, preprocessing: str | No
     return  # `as_distilled` says more
   facts = get_facts(config.name)
   if facts.image_shape is not None and config.colour_bias is None:
-    _check_suits(foreign, config.name, facts.image_shape, config.num_classes or facts.num_classes)
+    num_classes = config.num_classes or facts.num_classes
+    assert num_classes is not None  # known where the shape is
+    _check_suits(foreign, config.name, facts.image_shape, num_classes)
   if foreign.preprocessing is None and preprocessing is None:
     raise ValueError(_advice_alone(foreign, facts.mean is not None))
 
@@ -134,9 +136,9 @@ def as_distilled(
     raise ValueError(
       f"foreign.preprocessing={preprocessing!r}, but the file carries {fitted.kind!r}."
     )
-  if fitted is None and preprocessing is None:
-    raise ValueError(_advice(foreign, real))
   if fitted is None:
+    if preprocessing is None:
+      raise ValueError(_advice(foreign, real))
     fitted = _fit(preprocessing, real)
   is_grid = foreign.decode_factor > 1
   if is_grid and fitted.is_whitening and foreign.space == "pixels":
@@ -276,7 +278,7 @@ def _advice(foreign: ForeignSet, real: RealData) -> str:
   candidates = {kind: _fit(kind, real) for kind in fitted}
   pixels = as_pixels(real.train_images[:_NUM_REAL], real.max_value)
   found = pixel_statistics.compare(foreign.images, pixels, "none", candidates)
-  order = sorted(found.distances, key=found.distances.get)
+  order = sorted(found.distances, key=lambda name: found.distances[name])
   listed = ", ".join(f"{kind} {found.distances[kind]:.2f}" for kind in order)
   others = ", ".join(kind for kind in comparable if kind not in fitted)
   listed += f" ({others} not compared, as the cache has none)" if others else ""
@@ -325,7 +327,7 @@ def _comparable(real: RealData) -> list[str]:
 def _fit(kind: str, real: RealData) -> Preprocessing:
   """A preprocessing as published, fitted on the train images."""
   facts = get_facts(real.info.name)
-  published = (facts.mean, facts.std) if facts.mean else None
+  published = facts.published
   return fit_preprocessing(
     kind, real.train_images, real.max_value, published=published, fingerprint=real.fingerprint
   )

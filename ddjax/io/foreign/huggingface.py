@@ -73,10 +73,11 @@ def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
     room -= images.nbytes + labels.nbytes
     if room < 0:
       raise ValueError(f"{path} holds more than {MAX_BYTES >> 30} GiB of images.")
-  for row in (0, 1):
+  assert chosen is not None  # there is a file
+  for row, column in enumerate((chosen.images, chosen.labels)):
     shapes = sorted({part[row].shape[1:] for part in parts})
     if len(shapes) > 1:
-      name = chosen[row].name[:60]
+      name = column.name[:60]
       raise ValueError(f"{path}: its files hold {name!r} of several sizes: {shapes[:_MOST_SHOWN]}.")
   images, labels = (np.concatenate(arrays) for arrays in zip(*parts))
   if chosen.labels.kind == "names":
@@ -143,14 +144,14 @@ def _read_file(
       labels.append(read_labels(batch.column(names[1])))
     if not sum(map(len, labels)):
       raise ValueError("it has no rows")
-    labels = _joined(names[1], labels)
-    images = images if is_pictures else _joined(names[0], images)
+    all_labels = _joined(names[1], labels)
+    arrays = None if is_pictures else _joined(names[0], images)
   except Exception as error:
     raise _damaged(path, error) from error
-  if is_pictures:
+  if arrays is None:
     contents = [content for part in images for content in part]
-    images = _decode(path, names[0], contents, max_value)
-  return chosen, images, labels
+    arrays = _decode(path, names[0], contents, max_value)
+  return chosen, arrays, all_labels
 
 
 def _joined(name: str, parts: list[np.ndarray]) -> np.ndarray:
@@ -166,13 +167,12 @@ def _decode(
 ) -> np.ndarray:
   """The pictures of a column."""
   where = f"{path}: column {name[:60]!r}"
-  if None in contents:
+  known = [content for content in contents if content is not None]
+  if len(known) < len(contents):
     raise ValueError(
       f"{where} has no bytes in row {contents.index(None)}; a path alone is not opened."
     )
-  pictures = (
-    (f"{where}, row {row}", partial(bytes, content)) for row, content in enumerate(contents)
-  )
+  pictures = ((f"{where}, row {row}", partial(bytes, content)) for row, content in enumerate(known))
   return stack_pictures(where, pictures, ("PNG", "JPEG"), max_value)
 
 

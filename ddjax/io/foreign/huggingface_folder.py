@@ -92,7 +92,7 @@ def _saved_files(folder: Path) -> tuple[Path, ...]:
   """The .arrow files that the state.json of a folder names."""
   listed = read_json(folder / "state.json").get("_data_files")
   listed = listed if type(listed) is list else []
-  names = [one.get("filename") for one in listed if type(one) is dict]
+  names: list[Any] = [one.get("filename") for one in listed if type(one) is dict]
   if not 0 < len(names) <= _MOST_FILES or not all(_is_name(name) for name in names):
     raise ValueError(f"{folder / 'state.json'} names no files of its folder.")
   for name in names:
@@ -113,8 +113,9 @@ def _shards(folder: Path) -> Rows:
   names = {file: shard[1] if shard else file.stem for file, shard in found.items()}
   split, remarks = _choose(folder, sorted(set(names.values())))
   kept = [file for file in files if names[file] == split]
-  numbers = [int(found[file][2]) if found[file] else 0 for file in kept]
-  count = int(found[kept[0]][3]) if found[kept[0]] else 1
+  shards = [found[file] for file in kept]
+  numbers = [int(shard[2]) if shard else 0 for shard in shards]
+  count = int(shards[0][3]) if shards[0] else 1
   if numbers != list(range(count)):
     raise ValueError(
       f"{folder}: of the split {split[:60]!r} there are the files {str(numbers[:8])[1:-1]}, where "

@@ -164,7 +164,8 @@ def read_idc(path: Path, options: ForeignOptions) -> ForeignSet:
       "pixels or network."
     )
   remarks = ("Undecoded grids, in pixels.",)
-  one = make_set(path, "idc", *value, options, "pixels", remarks, channels="first")
+  images, labels = value
+  one = make_set(path, "idc", images, labels, options, "pixels", remarks, channels="first")
   return one._replace(method="idc")
 
 

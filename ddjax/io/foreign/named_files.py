@@ -107,7 +107,7 @@ def find_reading(path: Path, stems: tuple[str, ...]) -> Reading:
         f"{other.words} ({len(other.names)} classes), which differ at {stems[at][:60]}. {_SURE}"
       )
   if first is not letters and letters in held:
-    named = dict(zip(first.labels, letters.labels))
+    named = dict(zip(first.labels or (), letters.labels or ()))
     names = tuple(f"{label}_{letters.names[named[label]]}" for label in range(len(first.names)))
     return first._replace(names=names)
   return first
@@ -136,9 +136,11 @@ def _not_whole(labels: tuple[int, ...]) -> str:
 def _lettered(stems: tuple[str, ...]) -> Reading:
   """The reading of names of letters, numbers before or behind left out; classes by alphabet."""
   words = "the letters of its name"
-  found = [_LETTERS.fullmatch(stem) for stem in stems]
-  if None in found:
-    return Reading(words, None, why=f"{stems[found.index(None)][:60]} has other signs too")
+  found = []
+  for stem in stems:
+    if (match := _LETTERS.fullmatch(stem)) is None:
+      return Reading(words, None, why=f"{stem[:60]} has other signs too")
+    found.append(match)
   forms = [(one[1] is None, one[3] is None) for one in found]
   if len(set(forms)) > 1:
     odd = next(row for row, form in enumerate(forms) if form != forms[0])
@@ -146,7 +148,7 @@ def _lettered(stems: tuple[str, ...]) -> Reading:
   parts = [one[2].rstrip("_- ") for one in found]
   names = tuple(sorted(set(parts)))
   if len(names) < 2:
-    return Reading(words, None, why=f"all are {names[0][:60]!r}")
+    return Reading(words, None, why=f"all are {parts[0][:60]!r}")
   index = {name: label for label, name in enumerate(names)}
   return Reading(words, tuple(index[part] for part in parts), names)
 
@@ -154,7 +156,7 @@ def _lettered(stems: tuple[str, ...]) -> Reading:
 def _first_difference(one: Reading, other: Reading) -> int | None:
   """The first file that shares a class with an earlier one by one reading alone; None for none."""
   there, back = {}, {}
-  for row, (a, b) in enumerate(zip(one.labels, other.labels, strict=True)):
+  for row, (a, b) in enumerate(zip(one.labels or (), other.labels or (), strict=True)):
     if there.setdefault(a, b) != b or back.setdefault(b, a) != a:
       return row
   return None

