@@ -52,8 +52,8 @@ def _cache_folder(tmp_path_factory):
 _LONG_FILES = (
   "protocol_test.py", "end_to_end_test.py", "evaluate_test.py", "idc_test.py",
   "unroll_test.py", "dm_test.py", "dsa_test.py", "kill_test.py", "study_test.py",
-  "bad_input_test.py", "experts_test.py", "recursion_test.py", "tfds_source_test.py",
-  "several_hosts_test.py",
+  "bad_input_test.py", "experts_test.py", "recursion_test.py", "several_hosts_test.py",
+  "notebooks_test.py", "pooled_test.py", "mirror_test.py",
 )  # fmt: skip
 
 

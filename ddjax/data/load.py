@@ -103,7 +103,8 @@ def load_real_data(config: ConfigDict) -> RealData:
   if not 0 <= fraction < 1:
     raise ValueError(f"validation_fraction = {fraction} must lie in [0, 1).")
   held_out = stratified_rows(labels, round(fraction * len(labels)), (config.split_seed, 0))
-  validation_images, validation_labels, validation_groups = _rows(held_out, images, labels, groups)
+  validation_images, validation_labels = images[held_out], labels[held_out]
+  validation_groups = _rows(groups, held_out)
   if len(held_out):
     kept = without_rows(len(labels), held_out)
     images, labels, groups = images[kept], labels[kept], _rows(groups, kept)

@@ -178,7 +178,7 @@ def _try(command: pages.Command) -> str:
     for name, file in zip(words, words[1:]):
       assert name != "-r" or (ROOT / file).is_file(), file
     return "pip"
-  known = ("-m ruff", "-m sphinx", "kubectl apply", "python3.", "bash launch/")
+  known = ("-m ruff", "-m pyright", "-m sphinx", "kubectl apply", "python3.", "bash launch/")
   assert any(start in text for start in known), "a command of no known kind"
   return "tool"
 
