@@ -199,7 +199,7 @@ def test_a_cell_folder_made_by_hand_fails_that_cell_and_in_the_end_the_command(
   tmp_path, one_device
 ):
   path, folder = tmp_path / "small.py", tmp_path / "study"
-  path.write_text("from tests.tasks.study_test import small_study\nget_config = small_study\n")
+  path.write_text(f"import runpy\n\nget_config = runpy.run_path({__file__!r})['small_study']\n")
   study.claim(small_study(), folder)
   cell, other = (folder / "cells" / f"{name}-fake-ipc1-real-seed0" for name in METHODS)
   cell.mkdir(parents=True)
