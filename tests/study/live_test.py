@@ -65,6 +65,12 @@ def _wait_for(condition):
   assert condition()
 
 
+def _is_still(terminal):
+  before = len(terminal.getvalue())
+  time.sleep(0.2)
+  return len(terminal.getvalue()) == before
+
+
 def test_time_left_is_that_of_cells_of_the_same_kind_shared_among_those_that_run():
   cells = [
     _cell("a"), _cell("b"), _cell("c"), _cell("d"), _cell("e", method="kip"),
@@ -207,13 +213,16 @@ def test_on_a_terminal_the_table_is_live_and_log_lines_pass_above_it(tmp_path, m
     with live.shown([_cell("a"), _cell("b")], ledger):
       _wait_for(lambda: "0 of 2 cells done" in terminal.getvalue())
       lease = ledger.take("a")
-      with Progress(9, description="dm digits") as progress:
+      with Progress(9, description="a of nine") as progress:
         progress.update(3, {"loss": 0.5})
-        _wait_for(lambda: "dm digits" in terminal.getvalue().rpartition("0 of 2 cells")[2])
+        _wait_for(lambda: "a of nine" in terminal.getvalue().rpartition("0 of 2 cells")[2])
       ledger.finish(lease, {"state": "done", "seconds": 7.0})
       _wait_for(lambda: "1 of 2 cells done, about 7.0 s left" in terminal.getvalue())
+      assert handler.python_handler.stream is sys.stderr is not terminal  # the table's own
       logging.info("Cell b.")
       assert "Cell b." in terminal.getvalue()
+      monkeypatch.setattr(live, "_SECONDS", 60.0)
+      _wait_for(lambda: _is_still(terminal))
       ledger.finish(ledger.take("b"), {"state": "failed"})
   finally:
     logger.removeHandler(handler)
