@@ -32,6 +32,8 @@ def run(config: ConfigDict, workdir: str | None = None, *, overwrite: bool = Fal
     its folder, its report and a summary; a notebook shows the figures.
   Raises:
     ValueError: for an unknown task; and the errors of `ddjax.errors`.
+    FailedCellsError: of a study where cells failed, after all others have been run and the tables
+      are written; its `outcome` holds them.
   """
   from ddjax.config import compare
   from ddjax.overview.page import listed

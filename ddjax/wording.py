@@ -1,14 +1,27 @@
-"""Words for people: the nearest known name, lengths of time."""
+"""Words for people: the nearest known name, numbers with their noun, lengths of time."""
 
 import difflib
 
+_MOST_LISTED = 30  # names that one still reads through
+
 
 def nearest(name: str, known) -> str:
-  """A sentence that helps with a misspelt name: the nearest known one, then all of them."""
+  """A sentence that helps with a misspelt name: the nearest known one, then all of them.
+
+  Of many names it gives only the nearest three.
+  """
   known = sorted(map(str, known))
+  if len(known) > _MOST_LISTED:
+    close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.0)
+    return f"Did you mean one of {', '.join(map(repr, close))}? There are {len(known)}."
   close = difflib.get_close_matches(str(name), known, n=1)
   hint = f"Did you mean {close[0]!r}? " if close else ""
   return f"{hint}Known: {', '.join(known)}."
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+  """A number with its noun: `1 cell`, `2 cells`; `several` is a plural with more than an s."""
+  return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def look_up(table: dict, name: str, what: str):

@@ -183,6 +183,10 @@ def test_two_processes_in_one_folder(tmp_path):
     (["--config=configs/kop.py"], "kop.py"),
     (["--config=configs/kip.py:fake", "--config.outer.lerning_rate=1.0"], "learning_rate"),
     (["--config=configs/kip.py:fake", "--config.ridge=abc"], "abc"),
+    (
+      ["--config=configs/study.py:smoke", "--config.axes.methd=('dm',)"],
+      "unknown config field 'axes.methd'. Did you mean 'method'? Known: dataset, init, ipc,",
+    ),
     (["--config=configs/kip.py:fake,ipc=99", "--workdir={tmp}"], "ipc=99"),
     ([], "--config"),
   ],

@@ -83,8 +83,7 @@ _TESTED_BY = {  # what has no test file of its own name: through what uses it
     "tasks/full_set.py",
   ),
   "tasks/experts_test.py": ("plots/experts.py",),
-  "tasks/study_test.py": ("config/study.py", "study/code.py", "study/launchers.py",
-                          "study/live.py"),
+  "tasks/study_test.py": ("config/study.py", "study/code.py", "study/launchers.py"),
   "training/trainer_test.py": ("training/checkpoints.py",),
 }  # fmt: skip
 

@@ -25,3 +25,21 @@ def test_a_misspelt_name_is_answered_with_the_nearest_and_all_known():
     ValueError, match=r"Unknown method 'dmm'. Did you mean 'dm'\? Known: dm, dsa."
   ):
     wording.look_up({"dm": 1, "dsa": 2}, "dmm", "method")
+
+
+def test_of_many_names_only_the_nearest_are_given():
+  known = [f"field_{number}" for number in range(200)]
+  text = wording.nearest("feild_17", known)
+  assert text.startswith("Did you mean one of 'field_17', ") and "There are 200." in text
+  assert len(text) < 90
+  assert "'field_" in wording.nearest("?", known)  # whatever is asked
+
+
+def test_a_number_has_its_noun():
+  assert [wording.counted(number, "cell") for number in (0, 1, 2)] == [
+    "0 cells",
+    "1 cell",
+    "2 cells",
+  ]
+  assert wording.counted(1, "cell is", "cells are") == "1 cell is"
+  assert wording.counted(3, "cell is", "cells are") == "3 cells are"

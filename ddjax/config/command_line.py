@@ -5,6 +5,7 @@ import re
 import sys
 
 from absl import flags, logging
+from ml_collections import ConfigDict
 
 from ddjax.config.find import find_config
 from ddjax.wording import nearest
@@ -25,7 +26,9 @@ def parse(argv: list[str]) -> list[str]:
       return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
     name = "".join(re.findall(r"\w+", str(error))[:1])
-    print(f"Error: unknown config field {name!r}. {nearest(name, _fields(path))}", file=sys.stderr)
+    name, known = _unknown_field(argv, path) or (name, _fields(path))
+    hint = nearest(name.rpartition(".")[2], known)
+    print(f"Error: unknown config field {name!r}. {hint}", file=sys.stderr)
   except (flags.Error, ValueError, TypeError, OSError, ImportError) as error:
     print(f"Error: {str(error).strip().splitlines()[-1].strip()}", file=sys.stderr)
   sys.exit(2)
@@ -69,6 +72,22 @@ def _with_config_path(argv: list[str]) -> tuple[list[str], str]:
       argv[place + 1] = find_config(argv[place + 1])
       return argv, argv[place + 1]
   return argv, ""
+
+
+def _unknown_field(argv: list[str], path: str) -> tuple[str, list[str]] | None:
+  """The first of the arguments' fields that the config has not, and the names beside it."""
+  from ddjax.config.read import get_config
+
+  for argument in argv:
+    given = re.match(r"--?config\.([\w.-]+)", argument)
+    group, before = get_config(path), ""
+    for part in given[1].split(".") if given else ():
+      if not isinstance(group, ConfigDict):
+        return f"{before}{part}", [before[:-1]]
+      if part not in group:
+        return f"{before}{part}", list(group)
+      group, before = group[part], f"{before}{part}."
+  return None
 
 
 def _fields(path: str) -> set[str]:

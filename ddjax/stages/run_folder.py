@@ -23,8 +23,22 @@ SCORES_NAME = "scores"
 """A folder: what attacks gave each example, by evaluator."""
 
 
+_OTHER_FOLDER = "Choose another --workdir."
+_OTHER_FOLDER_OR_ANEW = "Choose another --workdir, or --overwrite to start anew."
+
+
 class RunFolderError(RuntimeError):
-  """The run folder cannot be used for this run; says why and what to do."""
+  """The run folder cannot be used for this run; says why and what to do.
+
+  Attributes:
+    problem: the sentence that says why.
+    advice: what to do on a command line of this run alone, "" where that is plain. A study, whose
+      --workdir and --overwrite are of all its cells, gives its own advice instead.
+  """
+
+  def __init__(self, problem: str, advice: str = ""):
+    super().__init__(f"{problem} {advice}".rstrip())
+    self.problem, self.advice = problem, advice
 
 
 class FolderInUseError(RunFolderError):
@@ -131,17 +145,17 @@ class RunFolder:
         changes.append(f"content of the data: {old['data_fingerprint']} -> {data_fingerprint}")
       if changes:
         raise RunFolderError(
-          f"{self.path} holds a run with another config; differing: {'; '.join(changes)}. "
-          "Choose another --workdir, or --overwrite to start anew."
+          f"{self.path} holds a run with another config; differing: {'; '.join(changes)}.",
+          _OTHER_FOLDER_OR_ANEW,
         )
     elif (self.path / "checkpoints").exists():
       raise RunFolderError(
-        f"{self.path} holds checkpoints but no {CONFIG_NAME} that says of what. Choose another "
-        "--workdir."
+        f"{self.path} holds checkpoints but no {CONFIG_NAME} that says of what.", _OTHER_FOLDER
       )
     if num_steps and self.steps_done() > num_steps:
       raise RunFolderError(
-        f"{self.path} has already gone {self.steps_done()} steps, more than num_steps={num_steps}."
+        f"{self.path} has already gone {self.steps_done()} steps, more than num_steps={num_steps}.",
+        _OTHER_FOLDER_OR_ANEW,
       )
     if self._is_writer:
       atomic.write_json(path, {"config": config, "data_fingerprint": data_fingerprint})
@@ -181,4 +195,6 @@ class RunFolder:
     except FileNotFoundError:
       return None
     except ValueError as error:
-      raise RunFolderError(f"{self.path / name} is damaged: {error}") from error
+      raise RunFolderError(
+        f"{self.path / name} is damaged ({error}).", _OTHER_FOLDER_OR_ANEW
+      ) from error

@@ -9,7 +9,7 @@ from typing import Any, Callable
 from ml_collections import ConfigDict
 
 from ddjax.training.processes import StopAskedError
-from ddjax.wording import nearest
+from ddjax.wording import counted, nearest
 
 LAUNCHERS = ("none", "slurm", "local")
 Work = Callable[[ConfigDict, pathlib.Path], Any]
@@ -70,7 +70,8 @@ def submit(work: Work, config: ConfigDict, workdir: pathlib.Path) -> str:
   jobs = submitted(work, config, workdir)
   names = ", ".join(job.job_id for job in jobs)
   return (
-    f"{len(jobs)} workers are queued: {names}. Their logs lie in {workdir / 'slurm'}. To watch: "
+    f"{counted(len(jobs), 'worker is', 'workers are')} queued: {names}. Logs lie in "
+    f"{workdir / 'slurm'}. To watch: "
     "the same command with --config.launcher=none --config.watch=True"
   )
 

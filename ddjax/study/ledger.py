@@ -26,6 +26,18 @@ class StudyError(RuntimeError):
   """The study's folder cannot be used for this study; says why and what to do."""
 
 
+class FailedCellsError(StudyError):
+  """Cells of a study failed, and everything else of it is there.
+
+  Attributes:
+    outcome: with the tables, as `ddjax.tasks.study.run` returns it where no cell failed.
+  """
+
+  def __init__(self, sentence: str, outcome: Any = None):
+    super().__init__(sentence)
+    self.outcome = outcome
+
+
 class Lease:
   """The right to run a cell, kept alive by a thread; see `Ledger.take`.
 

@@ -15,7 +15,7 @@ import rich.table
 from ddjax.study.cell import Cell
 from ddjax.study.ledger import FINISHED, Ledger
 from ddjax.training import progress
-from ddjax.wording import duration
+from ddjax.wording import counted, duration
 
 STATES = ("done", "running", "waiting", "failed", "too dear")
 _SECONDS = 1.0  # between two looks at the folder
@@ -30,7 +30,9 @@ def summary(cells: Sequence[Cell], states: Mapping[str, Mapping[str, Any]]) -> s
     if state["state"] == "failed":
       lines.append(f"  {cell.name} failed: {state['error']}")
     elif state["state"] == "too dear":
-      lines.append(f"  {cell.name} is too dear here: {duration(state['estimate_seconds'])}")
+      seconds = state["estimate_seconds"]  # None where it needs one that is too dear
+      reason = state["error"] if seconds is None else duration(seconds)
+      lines.append(f"  {cell.name} is too dear here: {reason}")
   return "\n".join(lines)
 
 
@@ -62,9 +64,12 @@ def table(
   rows = collections.defaultdict(collections.Counter)
   for cell in cells:
     rows[_row(cell)][states[cell.name]["state"]] += 1
-  left = seconds_left(cells, states)
   counts = collections.Counter(states[cell.name]["state"] for cell in cells)
-  text = f"{counts['done']} of {len(cells)} cells done, about {duration(left)} left"
+  text = f"{counts['done']} of {counted(len(cells), 'cell')} done"
+  if any(state not in FINISHED for state in counts):
+    left = seconds_left(cells, states)
+    known = left == left  # NaN is not
+    text += f", about {duration(left)} left" if known else ", time left not known yet"
   made = rich.table.Table(title=text, caption=line or None, title_justify="left")
   made.add_column("cells")
   for state in STATES:

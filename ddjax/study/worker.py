@@ -19,8 +19,9 @@ import jax
 from ml_collections import ConfigDict
 
 from ddjax import backend
+from ddjax.data.pack import packed_path
 from ddjax.files import atomic
-from ddjax.stages.run_folder import CONFIG_NAME, steps_done
+from ddjax.stages.run_folder import CONFIG_NAME, RunFolderError, steps_done
 from ddjax.study.cell import Cell
 from ddjax.study.ledger import FINISHED, Lease, Ledger, StudyError
 from ddjax.training.processes import StopAskedError
@@ -171,8 +172,10 @@ class Worker:
         return {"state": state, "error": f"It needs {name}, which is {state}."}
     if any(states[name]["state"] not in FINISHED for name in cell.sets):
       return {}
-    if cell.sets and not any(states[name]["state"] == "done" for name in cell.sets):
-      return {"state": "failed", "error": "None of the sets that it evaluates was made."}
+    of_sets = {states[name]["state"] for name in cell.sets}
+    if of_sets and "done" not in of_sets:
+      state = "too dear" if "too dear" in of_sets else "failed"
+      return {"state": state, "error": "None of the sets that it evaluates was made."}
     return None
 
   def _run(self, cell: Cell, lease: Lease, stop: StopRequest) -> None:
@@ -226,17 +229,21 @@ class Worker:
     self._finish(lease, facts | {"state": "done", "seconds": spent})
 
   def _call(self, cell: Cell) -> None:
-    folder, config, overwrite = self._ledger.folder / "cells" / cell.name, cell.config, False
+    folder, config, overwrite = self._folder(cell.name), cell.config, False
+    _check_folder(cell, folder)
     if cell.sets:
       made = [name for name in cell.sets if self._current(name)["state"] == "done"]
       config = config.copy_and_resolve_references().unlock()
-      config.distilled = ",".join(str(self._ledger.folder / "cells" / name) for name in made)
+      config.distilled = ",".join(str(self._folder(name)) for name in made)
       overwrite = (folder / CONFIG_NAME).exists() and self._limits.retries_failed
     packed = [name for name in cell.needs if self._cells[name].role == "data"]
     if packed:
       config = config.copy_and_resolve_references().unlock()
-      config.data.data_dir = str((self._ledger.folder / "cells" / packed[0]).absolute())
+      config.data.data_dir = str(self._folder(packed[0]).absolute())
     self._runs.run(cell.task, config, folder, overwrite)
+
+  def _folder(self, name: str) -> pathlib.Path:
+    return self._ledger.folder / "cells" / name
 
   def _finish(self, lease: Lease, state: dict[str, Any]) -> None:
     if self._ledger.finish(lease, state):
@@ -258,8 +265,11 @@ class Worker:
   def _sentence(self, cell: Cell, error: Exception) -> str:
     """What went wrong; the traceback of what nobody foresaw lies beside the states."""
     if isinstance(error, self._runs.expected):
-      logging.error("Cell %s: %s", cell.name, error)
-      return str(error)
+      text = str(error)
+      if isinstance(error, RunFolderError) and error.advice:
+        text = f"{error.problem} {_advice(self._folder(cell.name))}"
+      logging.error("Cell %s: %s", cell.name, text)
+      return text
     path = self._ledger.folder / "states" / f"{cell.name}.log"
     atomic.write_text(path, "".join(traceback.format_exception(error)))
     logging.error("Cell %s: %s: %s. See %s.", cell.name, type(error).__name__, error, path)
@@ -294,7 +304,7 @@ class Worker:
 
   def _progress(self, name: str) -> int:
     """How far a cell is: steps of its last checkpoint, and finished parts of its evaluation."""
-    folder = self._ledger.folder / "cells" / name
+    folder = self._folder(name)
     return steps_done(folder) + len(list(folder.glob("fits/*")))
 
   def _current(self, name: str) -> dict[str, Any]:
@@ -315,8 +325,10 @@ class Worker:
         return True
       seconds, limit = state.get("estimate_seconds"), 60 * self._limits.max_cell_minutes
       if seconds is None:  # it needs one that is too dear, or was
-        needs = self._cells[name].needs
-        return all(self._current(need)["state"] != "too dear" for need in needs)
+        cell = self._cells[name]
+        needed = {self._current(need)["state"] for need in cell.needs}
+        of_sets = {self._current(one)["state"] for one in cell.sets}
+        return "too dear" not in needed and ("done" in of_sets or "too dear" not in of_sets)
       return not 0 < limit < seconds
     return self._limits.retries_failed and self._failed_before.get(name) == state
 
@@ -327,6 +339,25 @@ class Worker:
   def _overtaken(self, stop: StopRequest) -> None:
     self._is_overtaken = True
     stop.ask()
+
+
+def _check_folder(cell: Cell, folder: pathlib.Path) -> None:
+  """Refuses a folder that holds something, but not what every run writes before all else."""
+  first = folder / CONFIG_NAME
+  if cell.role == "data":
+    first = packed_path(folder, cell.config.data.name)
+  names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+  names = sorted(name for name in names if not name.startswith("."))  # a lock, unfinished files
+  if names and not first.exists():
+    raise RunFolderError(
+      f"{folder} holds {', '.join(names[:3])} but no {first.name}, so it is not that of a run.",
+      _advice(folder),
+    )
+
+
+def _advice(folder: pathlib.Path) -> str:
+  """What to do about a cell's folder that cannot be used; --overwrite is of the whole study."""
+  return f"Delete or move away {folder}, then start a worker with --config.retry_failed=True."
 
 
 def _ask_to_stop() -> None:

@@ -10,7 +10,10 @@ from ddjax.data.load import read_source
 from ddjax.data.source import DataError
 from ddjax.data.tfds_source import tfds_dir
 from ddjax.stages.estimate import Estimate
+from ddjax.stages.run_folder import RunFolderError
 from ddjax.tasks.task import Outcome
+
+_REPLACE = "--overwrite replaces it."
 
 
 def estimate(config: ConfigDict) -> Estimate:
@@ -22,7 +25,8 @@ def run(config: ConfigDict, workdir: Path, *, overwrite: bool = False) -> Outcom
   """The task "pack": see `configs/pack.py`.
 
   Raises:
-    DataError: if the set cannot be read, or the file is there and is not the same set.
+    DataError: if the set cannot be read.
+    RunFolderError: if the file is there and is not the same set.
     ValueError: if the file would take the place of the user's own.
     atomic.OutputError: if it cannot be written.
   """
@@ -35,13 +39,13 @@ def run(config: ConfigDict, workdir: Path, *, overwrite: bool = False) -> Outcom
     try:
       packed = pack.read(path, name, facts)
     except DataError as error:
-      raise DataError(f"{str(error).rstrip('.')}; --overwrite replaces it.") from error
+      raise RunFolderError(f"{str(error).rstrip('.')}.", _REPLACE) from error
   # In a folder that is read from, too, the file is held against what it was made of.
   is_read_from = tfds_dir(config.data.data_dir).resolve() == workdir.resolve()
   source = read_source(config.data, use_packed=not is_read_from)
   if packed is not None:
     if pack.content_hash(packed) != pack.content_hash(source):
-      raise DataError(f"{path} holds other images of {name!r}; --overwrite replaces it.")
+      raise RunFolderError(f"{path} holds other images of {name!r}.", _REPLACE)
     return Outcome(workdir, None, f"{path} is there already, with the same content.")
   made = pack.write(path, name, source, facts.max_value)
   summary = (

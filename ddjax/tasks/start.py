@@ -8,6 +8,7 @@ from ddjax.files.remote import RemoteError, is_address
 from ddjax.overview.page import listed
 from ddjax.stages.mirror import mirrored
 from ddjax.stages.run_folder import default_workdir
+from ddjax.study.ledger import FailedCellsError
 from ddjax.tasks import study
 from ddjax.tasks.registry import RUNS
 from ddjax.tasks.task import Task
@@ -37,7 +38,7 @@ def start(
     overwrite: whether an earlier run in it is deleted.
     overridden: dotted fields that were set one by one.
   Raises:
-    the errors of `ddjax.errors`.
+    the errors of `ddjax.errors`; of a study with failed cells after its summary is printed.
   """
   task = look_up(TASKS, config.task, "task")
   place = workdir or default_workdir(config, overridden)
@@ -54,7 +55,11 @@ def start(
     with mirrored(place) as path, listed(path, is_main_process()):
       return task.run(config, path, overwrite=overwrite)
 
-  outcome = run() if config.task in _OF_ALL_HOSTS else on_main_process(run)
+  try:
+    outcome = run() if config.task in _OF_ALL_HOSTS else on_main_process(run)
+  except FailedCellsError as error:
+    print(error.outcome.summary)
+    raise
   if outcome is not None and is_main_process():
     print(outcome.summary + (f"\nCopied to {place}" if is_address(place) else ""))
 

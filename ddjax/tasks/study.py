@@ -31,13 +31,14 @@ from ddjax.stages.run_folder import CONFIG_NAME, FolderInUseError
 from ddjax.study import grid, launchers, live, page, records, summary
 from ddjax.study.cell import Cell
 from ddjax.study.code import code_digest
-from ddjax.study.ledger import FINISHED, Ledger, StudyError
+from ddjax.study.ledger import FINISHED, FailedCellsError, Ledger, StudyError
 from ddjax.study.worker import Limits, Runs, Worker, impossible
 from ddjax.tasks.registry import RUNS
 from ddjax.tasks.task import Outcome
-from ddjax.wording import duration
+from ddjax.wording import counted, duration
 
 _CLAIM = f".{CONFIG_NAME}."  # how files begin that workers make before one of them is the study's
+_MOST_DIFFERING = 5  # fields that an error names
 
 
 def estimate(config: ConfigDict) -> Estimate:
@@ -88,8 +89,9 @@ def _total_text(seconds: Mapping[str, float | None], machine: str = "") -> str:
     other = backend.MACHINES[machine]
     where = f"one {other.title} (by {other.source}; this machine computes on the CPU)"
   return (
-    f"{len(seconds)} cells, about {duration(sum(known))} in all on {where}; "
-    "compilation not counted" + (f"; {left} cells are not estimated." if left else ".")
+    f"{counted(len(seconds), 'cell')}, about {duration(sum(known))} in all on {where}; "
+    "compilation not counted"
+    + (f"; {counted(left, 'cell is', 'cells are')} not estimated." if left else ".")
   )
 
 
@@ -104,6 +106,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     overwrite: whether to delete an earlier study in it.
   Raises:
     StudyError: for a folder of another study, or of workers with other code.
+    FailedCellsError: where cells that this worker was asked for failed, here or elsewhere. All
+      others have been run by then, and the tables are written.
     ValueError: for an impossible grid.
     PreemptedError: where the process was asked to stop.
   """
@@ -119,7 +123,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   if config.watch:
     claim(config, workdir)
     live.watch(cells, ledger)
-    return writer.outcome(ledger)
+    return _ended(writer.outcome(ledger), cells)
   names = [cell.name for cell in everything]
   if overwrite:
     _check_clear(workdir, ledger, names)
@@ -148,7 +152,22 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     logging.info("Estimate: %s%s", _total_text(writer.planned), f" {others}" if has_others else "")
   with live.shown(cells, ledger):
     worker.work()
-  return writer.outcome(ledger)
+  return _ended(writer.outcome(ledger), cells)
+
+
+def _ended(outcome: Outcome, cells: list[Cell]) -> Outcome:
+  """The outcome, where no cell of this worker failed; else FailedCellsError, which holds it."""
+  names = {cell.name for cell in cells}
+  failed = sum(
+    cell["state"] == "failed" and cell["name"] in names for cell in outcome.report["cells"]
+  )
+  if failed:
+    raise FailedCellsError(
+      f"{failed} of {counted(len(names), 'cell')} failed: {outcome.workdir / page.HTML_NAME} says "
+      "why, and --config.retry_failed=True runs them again.",
+      outcome,
+    )
+  return outcome
 
 
 def claim(config: ConfigDict, workdir: pathlib.Path) -> None:
@@ -181,24 +200,34 @@ def claim(config: ConfigDict, workdir: pathlib.Path) -> None:
     old, old_code = known["config"], known["code"]
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise StudyError(f"{path} is that of no study ({error}). Choose another --workdir.") from error
-  fields, others = _binding(plain), _binding(old)
-  differing = sorted(
-    name for name in fields.keys() | others.keys() if fields.get(name) != others.get(name)
-  )
-  if differing:
-    shown = ", ".join(
-      f"{name}: {others.get(name)!r} -> {fields.get(name)!r}" for name in differing[:5]
-    )
-    more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
+  differing = _differing(old, plain)
+  codes = f"{workdir} was begun by code {old_code}, and this is code {code}"
+  if differing and old_code != code:
     raise StudyError(
-      f"{workdir} holds another study; differing: {shown}{more}. Choose another --workdir."
+      f"{codes}; their studies differ too: {differing}. Start workers of the code that began it, "
+      "or choose another --workdir."
+    )
+  if differing:
+    raise StudyError(
+      f"{workdir} holds another study; differing: {differing}. Choose another --workdir."
     )
   if old_code != code and not config.any_code:
     raise StudyError(
-      f"{workdir} was begun by code {old_code}, and this is code {code}. Cells of two versions "
-      "should not stand in one table; --config.any_code=True goes on all the same, and the tables "
-      "say which cell is of which."
+      f"{codes}. Cells of two versions should not stand in one table; --config.any_code=True goes "
+      "on all the same, and the tables say which cell is of which."
     )
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+  """What must be equal and differs between two plain configs, in words; "" for nothing."""
+  others, fields = _binding(old), _binding(new)
+  names = [name for name in fields.keys() | others.keys() if fields.get(name) != others.get(name)]
+  names.sort(key=lambda name: (name != "preset", name.startswith("plans."), name))
+  num_shown = 1 if "preset" in names else _MOST_DIFFERING  # the rest comes with the preset
+  shown = ", ".join(
+    f"{name}: {others.get(name)!r} -> {fields.get(name)!r}" for name in names[:num_shown]
+  )
+  return shown + (f" and {len(names) - num_shown} more" if len(names) > num_shown else "")
 
 
 def _holds_something_else(workdir: pathlib.Path) -> bool:
@@ -233,7 +262,7 @@ def _check_clear(workdir: pathlib.Path, ledger: Ledger, names: list[str]) -> Non
   if held := ledger.held(names):
     cell, worker = next(iter(held.items()))
     raise StudyError(
-      f"--overwrite: {len(held)} cells of {workdir} are held by workers, {cell} by {worker}; "
+      f"--overwrite: workers hold {counted(len(held), 'cell')} of {workdir}, {cell} by {worker}; "
       f"nothing was deleted. Stop them first; of workers that died elsewhere delete the folder "
       f"{workdir / 'leases'}."
     )

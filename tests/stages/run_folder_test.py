@@ -34,3 +34,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
   with pytest.raises(RunFolderError, match="Cannot write to workdir .*file/run") as caught:
     RunFolder(tmp_path / "file" / "run").__enter__()
   assert not isinstance(caught.value, FolderInUseError)
+
+
+def test_advice_stands_apart_from_the_problem(tmp_path):
+  with RunFolder(tmp_path / "run") as folder:
+    folder.claim({"task": "distill", "ridge": 1.0}, "data")
+    with pytest.raises(RunFolderError, match="ridge: 1.0 -> 2.0.*--overwrite to start") as caught:
+      folder.claim({"task": "distill", "ridge": 2.0}, "data")
+  assert str(caught.value) == f"{caught.value.problem} {caught.value.advice}"
+  assert "--" not in caught.value.problem
+  assert str(RunFolderError("No folder.")) == "No folder."

@@ -223,7 +223,7 @@ def test_the_privacy_study_has_a_cell_for_every_method_ipc_and_start():
     (dict(axes=dict(ipc=(3,))), "no plan 'kip-digits-ipc3'; methods, data sets and ipcs"),
     (
       dict(vary=("outer.learning_rat=(1,)",)),
-      "a field 'outer.learning_rat' to vary",
+      "a field 'outer.learning_rat' to vary. Did you mean one of 'outer.learning_rate', .{,90}$",
     ),
     (dict(vary=("outer.learning_rate=1",)), "not of the form FIELD="),
     (dict(vary=("outer.learning_rate=(__import__('os'),)",)), "not of the form FIELD="),

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 import pytest
 
 from ddjax.files import atomic
+from ddjax.stages.run_folder import RunFolder, RunFolderError
 from ddjax.study import worker as worker_lib
 from ddjax.study.cell import Cell
 from ddjax.study.ledger import Ledger, StudyError
@@ -19,7 +20,7 @@ from ddjax.training.trainer import PreemptedError, StopRequest
 
 def _cell(name, needs=(), sets=(), role="method"):
   factors = {"method": name, "dataset": "digits", "seed": 0}
-  config = ConfigDict({"distilled": "", "data": {"data_dir": None}})
+  config = ConfigDict({"distilled": "", "data": {"name": "digits", "data_dir": None}})
   return Cell(name, role, "distill", factors, config, tuple(needs), tuple(sets))
 
 
@@ -80,6 +81,50 @@ def test_a_failed_cell_stops_no_other_and_is_run_again_on_request(tmp_path):
   states = _work(cells, tmp_path, runs, Limits(retries_failed=True))
   assert [states[name]["state"] for name in "abcd"] == ["done"] * 4
   assert runs.calls == ["a", "b", "d", "a", "c"]
+
+
+def test_the_error_of_a_cells_folder_never_advises_to_delete_the_study(tmp_path):
+  def run(task, config, folder, overwrite):
+    with RunFolder(folder) as opened:
+      opened.claim({"task": task, "ridge": 2.0}, "data")
+
+  folder = tmp_path / "cells" / "a"
+  with RunFolder(folder) as opened:
+    opened.claim({"task": "distill", "ridge": 1.0}, "data")
+  ledger = Ledger(tmp_path)
+  Worker([_cell("a")], ledger, Runs(run, lambda *_: None, (RunFolderError,))).work()
+  assert ledger.state("a")["error"] == (
+    f"{folder} holds a run with another config; differing: ridge: 1.0 -> 2.0. Delete or move away "
+    f"{folder}, then start a worker with --config.retry_failed=True."
+  )
+
+
+@pytest.mark.parametrize(
+  ("role", "names", "is_run"),
+  [
+    ("method", [], True),
+    ("method", [".lock", ".config.json.1f.tmp"], True),  # a worker was killed before its first file
+    ("method", ["config.json", "notes.txt"], True),
+    ("method", ["notes.txt"], False),
+    ("method", ["checkpoints", "digits.npz"], False),
+    ("data", [], True),
+    ("data", ["digits.npz", "notes.txt"], True),
+    ("data", [".digits.npz.1f.tmp", "notes.txt"], False),
+  ],
+)
+def test_a_cells_folder_is_one_that_a_run_made(tmp_path, role, names, is_run):
+  folder, runs = tmp_path / "cells" / "a", _Runs()
+  folder.mkdir(parents=True)
+  for name in names:
+    (folder / name).write_text("mine")
+  runs = runs.as_runs()._replace(expected=(RunFolderError,))
+  ledger = Ledger(tmp_path)
+  Worker([_cell("a", role=role)], ledger, runs).work()
+  state = ledger.state("a")
+  assert state["state"] == ("done" if is_run else "failed")
+  if not is_run:
+    assert f"{folder} holds " in state["error"] and "Delete or move away" in state["error"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
 def test_what_nobody_foresaw_leaves_its_traceback(tmp_path):
@@ -192,6 +237,14 @@ def test_what_needs_a_cell_that_is_too_dear_is_too_dear(tmp_path):
   assert states["b"]["state"] == "too dear" and "needs a" in states["b"]["error"]
   states = _work(cells, tmp_path, runs, Limits(max_cell_minutes=9.0))
   assert [states[name]["state"] for name in "ab"] == ["done", "done"]
+
+
+def test_what_evaluates_sets_that_are_all_too_dear_is_too_dear(tmp_path):
+  cells, runs = [_cell("a"), _cell("b", sets=["a"])], _Runs(seconds={"all": 120.0})
+  states = _work(cells, tmp_path, runs, Limits(max_cell_minutes=1.0))
+  assert [states[name]["state"] for name in "ab"] == ["too dear"] * 2
+  states = _work(cells, tmp_path, runs, Limits(max_cell_minutes=9.0))
+  assert [states[name]["state"] for name in "ab"] == ["done", "done"] and runs.calls == ["a", "b"]
 
 
 def test_a_stop_request_gives_the_cell_back(tmp_path):

@@ -9,7 +9,8 @@ from ddjax.api import get_config
 from ddjax.config import groups
 from ddjax.data import load, pack
 from ddjax.data.facts import get_facts
-from ddjax.data.source import DataError, Source
+from ddjax.data.source import Source
+from ddjax.stages.run_folder import RunFolderError
 from ddjax.tasks.start import start
 
 
@@ -46,10 +47,10 @@ def test_another_set_or_a_damaged_one_goes_only_with_overwrite(tmp_path, monkeyp
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path if is_read_from else tmp_path / "absent"))
   path = tmp_path / "digits.npz"
   pack.write(path, "digits", _grey(1), 16)
-  with pytest.raises(DataError, match="holds other images of 'digits'; --overwrite replaces it"):
+  with pytest.raises(RunFolderError, match="other images of 'digits'. --overwrite replaces it."):
     _pack(tmp_path)
   path.write_bytes(path.read_bytes()[:-100])
-  with pytest.raises(DataError, match="digits.npz is damaged.*; --overwrite replaces it"):
+  with pytest.raises(RunFolderError, match="npz is damaged.*[^.]. --overwrite replaces it."):
     _pack(tmp_path)
   _pack(tmp_path, overwrite=True)
   found = pack.read(path, "digits", get_facts("digits"))

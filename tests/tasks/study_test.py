@@ -1,8 +1,11 @@
 """Studies from config to tables, on fake data: workers, refusals, launchers."""
 
+import html
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +20,11 @@ from ddjax.config.study import make_study
 from ddjax.files import atomic
 from ddjax.stages.run_folder import default_workdir, steps_done
 from ddjax.study import launchers
-from ddjax.study.ledger import Ledger
+from ddjax.study.code import code_digest
+from ddjax.study.ledger import FailedCellsError, Ledger
 from ddjax.tasks import study
 
+METHODS = ("kip", "label_solve")
 pytestmark = pytest.mark.usefixtures("unrendered_figures")
 
 
@@ -30,12 +35,12 @@ def cache(tmp_path_factory):
     yield
 
 
-def small_study(**fields):
+def small_study(_argument=None, **fields):
   """KIP and a random subset of fake data, one seed, judged by kernel regression alone."""
   config = make_study(
     "small",
     folder=pathlib.Path("configs"),
-    methods=("kip", "label_solve"),
+    methods=METHODS,
     dataset="fake",
     ipc=(1,),
     init=("real",),
@@ -107,7 +112,7 @@ def test_the_page_is_of_all_cells_whatever_a_worker_is_asked(tmp_path):
 def test_a_study_that_workers_hold_is_not_deleted(finished):
   folder, _ = finished
   lease = Ledger(folder).take("kip-fake-ipc1-real-seed0")
-  with pytest.raises(errors.EXPECTED, match="1 cells of .* are held by workers, kip-fake"):
+  with pytest.raises(errors.EXPECTED, match="workers hold 1 cell of .*, kip-fake"):
     study.run(small_study(), folder, overwrite=True)
   lease.release()
   assert (folder / "study.json").exists()
@@ -140,9 +145,15 @@ def test_another_study_on_the_folder_is_refused_by_name(finished):
     errors.EXPECTED, match="another study; differing: .*num_random_subsets: 5 -> 3"
   ):
     study.run(small_study(num_random_subsets=3), folder)
-  with pytest.raises(errors.EXPECTED, match="another study"):
-    study.run(get_config("configs/study.py:smoke"), folder)
   assert (folder / "study.json").exists()
+
+
+def test_two_presets_on_one_folder_are_named_before_all_else(tmp_path):
+  study.claim(get_config("configs/study.py:smoke"), tmp_path)
+  digits = get_config("configs/study.py:digits")
+  sentence = r"differing: preset: 'smoke' -> 'digits' and \d+ more. Choose another --workdir.$"
+  with pytest.raises(errors.EXPECTED, match=sentence):
+    study.run(digits, tmp_path)
 
 
 def test_other_code_is_refused_by_name_and_allowed_on_request(finished, monkeypatch):
@@ -151,6 +162,25 @@ def test_other_code_is_refused_by_name_and_allowed_on_request(finished, monkeypa
   with pytest.raises(errors.EXPECTED, match=r"begun by code 0.*, and this is code 0.0\+other"):
     study.run(small_study(), folder)
   study.run(small_study(any_code=True), folder)
+
+
+def test_a_worker_of_other_code_hears_of_both_codes_before_its_other_fields(tmp_path):
+  folder, copy = tmp_path / "study", tmp_path / "copy"
+  study.claim(get_config("configs/study.py:smoke"), folder)
+  for name in ("ddjax", "configs"):
+    shutil.copytree(name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+  path = copy / "ddjax" / "config" / "study.py"
+  path.write_text(path.read_text().replace("any_code=False,", "any_code=False, novelty=7,"))
+  result = subprocess.run(
+    [sys.executable, "-m", "ddjax.main", "--config=configs/study.py:smoke", f"--workdir={folder}",
+     "--config.any_code=True"],
+    capture_output=True, text=True, cwd=copy,
+  )  # fmt: skip
+  assert result.returncode == 1
+  words = rf"was begun by code {re.escape(code_digest())}, and this is code (\S+); their studies "
+  found = re.search(words + r"differ too: novelty: None -> 7\. Start workers", result.stderr)
+  assert found and found[1] != code_digest(), result.stderr
+  assert not (folder / "cells").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -165,19 +195,45 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
   assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_a_cell_folder_made_by_hand_fails_that_cell_alone(tmp_path):
-  folder = tmp_path / "study"
+def test_a_cell_folder_made_by_hand_fails_that_cell_and_in_the_end_the_command(
+  tmp_path, one_device
+):
+  path, folder = tmp_path / "small.py", tmp_path / "study"
+  path.write_text(f"import runpy\n\nget_config = runpy.run_path({__file__!r})['small_study']\n")
   study.claim(small_study(), folder)
-  cell = folder / "cells" / "kip-fake-ipc1-real-seed0"
-  (cell / "checkpoints").mkdir(parents=True)
-  (cell / "checkpoints" / "notes.txt").write_text("mine")
-  outcome = study.run(small_study(), folder)
+  cell, other = (folder / "cells" / f"{name}-fake-ipc1-real-seed0" for name in METHODS)
+  cell.mkdir(parents=True)
+  (cell / "notes.txt").write_text("mine")
+  result = subprocess.run(
+    [sys.executable, "-m", "ddjax.main", f"--config={path}", f"--workdir={folder}"],
+    capture_output=True, text=True,
+  )  # fmt: skip
+  assert result.returncode == 1
+  sentence = (
+    f"1 of 2 cells failed: {folder / 'study.html'} says why, and --config.retry_failed=True runs "
+    "them again."
+  )
+  assert result.stderr.strip().splitlines()[-1] == f"Error: {sentence}"
+  assert "1 done, 1 failed" in result.stdout and cell.name in result.stdout
   states = _states(folder)
-  assert states[cell.name]["state"] == "failed"
-  assert "holds checkpoints but no config.json" in states[cell.name]["error"]
-  assert states["label_solve-fake-ipc1-real-seed0"]["state"] == "done"
-  assert "1 done, 1 failed" in outcome.summary and cell.name in outcome.summary
-  assert (cell / "checkpoints" / "notes.txt").read_text() == "mine"
+  assert states[cell.name]["state"] == "failed" and states[other.name]["state"] == "done"
+  assert states[cell.name]["error"] == (
+    f"{cell} holds notes.txt but no config.json, so it is not that of a run. Delete or move away "
+    f"{cell}, then start a worker with --config.retry_failed=True."
+  )
+  assert states[cell.name]["error"] in html.unescape((folder / "study.html").read_text())
+  assert [path.name for path in cell.iterdir()] == ["notes.txt"]
+  with pytest.raises(FailedCellsError, match=re.escape(sentence)) as caught:
+    ddjax.run(small_study(), folder)
+  assert caught.value.outcome.report["counts"] == {"done": 1, "failed": 1}
+  study.run(small_study(only="method=label_solve"), folder)  # whose cells are done
+  cell.rename(tmp_path / "away")
+  assert "2 done" in study.run(small_study(retry_failed=True), folder).summary
+
+
+def test_cells_that_are_too_dear_are_no_failure(tmp_path):
+  outcome = study.run(small_study(max_cell_minutes=1e-9), tmp_path / "study")
+  assert outcome.report["counts"] == {"too dear": 2} and "2 too dear" in outcome.summary
 
 
 def test_a_table_that_cannot_be_written_stops_no_cell(tmp_path, monkeypatch):
