@@ -13,7 +13,7 @@ from ddjax.kernels.make import Kernel
 from ddjax.kernels.pairs import num_at_once
 
 _PROBE = 64  # images a side of the block whose operations are counted
-_LIVE_ARRAYS = 20  # covariances alive at the peak, gradient included, by the compiler's own figures
+_LIVE_ARRAYS = 24  # covariances alive at the peak, gradient included, by the compiler's own figures
 # Share of a matrix product's speed that a kernel reaches without and with its gradient, measured on
 # two CPU cores: of pixels one by one, and of all pairs of pixels; of whole images by backend.
 _EFFICIENCY = {"pixels": (0.01, 0.01), "pixel pairs": (0.008, 0.009)}
@@ -60,7 +60,7 @@ def memory(kernel: Kernel, image_shape: tuple[int, int, int]) -> Memory:
   """Memory of a block's temporary arrays.
 
   A covariance holds 1, h*w or, with pooling, (h*w)^2 values a pair, and in the last case as many
-  for each image with itself; some 20 such arrays are alive at the peak. The pooled engine keeps the
+  for each image with itself; some 24 such arrays are alive at the peak. The pooled engine keeps the
   covariances after the first pooling for its gradient, and patches of every image.
   """
   if kernel.engine == "pooled":

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import harness
 
 _FOLDER = Path("benchmarks")
-_NO_JAX = ("refusals",)  # commands of their own
+_NO_JAX = ("paired_runs", "refusals")  # reports that there are; commands of their own
 
 
 def _mains():

@@ -311,7 +311,7 @@ def test_full_set_from_bytes(fake, tmp_path, monkeypatch):
     ((1, 4, 9, 8, 1), (1, 4, 10), {"label_kind": "one_hot"}, r"'distilled'.*\(1, 4, 9, 8, 1\)"),
     ((1, 4, 8, 8, 1), (1, 4, 9), {"label_kind": "one_hot"}, r"\(1, 4, 9\).*\(1, 4, 10\)"),
     ((1, 4, 8, 8, 1), (1, 4, 10), {"label_kind": "hot"}, "'hot'.*Did you mean 'one_hot'"),
-    ((1, 4, 8, 8, 1), (1, 4, 10), None, "label kind None"),
+    ((1, 4, 8, 8, 1), (1, 4, 10), {}, "label kind None"),
   ],
 )
 def test_sets_that_do_not_suit(images, labels, info, message):
