@@ -100,7 +100,7 @@ def test_float64(family):
     _lower_regression(kernel.kernel_fn, np.float64)
 
 
-@pytest.mark.parametrize("budget", [1 << 11, pytest.param(1 << 14, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("budget", [1 << 12, pytest.param(1 << 14, marks=pytest.mark.slow)])
 def test_blocks(budget):
   kernel = make.make_kernel(_config("conv"), (_SIDE, _SIDE, 3))
   _lower_regression(rows_in_blocks(kernel, (_SIDE, _SIDE, 3), budget))
