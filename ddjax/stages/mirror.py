@@ -170,6 +170,8 @@ class Mirror:
         content, now = _read(here[name]), _stamp(here[name])
         if content is not None and now is not None and now[:1] == stamp[:1]:
           self._lease.check()
+          if not self._version:  # so that a first copy that breaks off is known to be ours
+            self._mark()
           self._remote.write(name, content)
           self._known[name] = stamp
           is_changed = True
@@ -178,10 +180,14 @@ class Mirror:
         del self._known[name]
         is_changed = True
       if is_changed:
-        version = uuid.uuid4().hex
-        self._remote.write(VERSION_NAME, json.dumps({"version": version}).encode())
-        self._version = version
-        self._remember()
+        self._mark()
+
+  def _mark(self) -> None:
+    """Gives what is there a new version, and writes it down here: this machine wrote there last."""
+    version = uuid.uuid4().hex
+    self._remote.write(VERSION_NAME, json.dumps({"version": version}).encode())
+    self._version = version
+    self._remember()
 
   def _remember(self) -> None:
     """Writes down what is there, for the next start on this machine."""

@@ -154,7 +154,10 @@ def test_a_reader_never_sees_a_report_without_its_set(address, monkeypatch):
   assert [name for name, _ in written if name.startswith("report.")][-1] == "report.json"
 
 
-def test_a_remote_that_fails_in_the_middle_loses_nothing(address, monkeypatch, caplog):
+@pytest.mark.parametrize("every", [0.01, 1000.0])
+def test_a_remote_that_fails_in_the_middle_loses_nothing(address, monkeypatch, caplog, every):
+  """After copies that succeeded, or in the very first one."""
+  monkeypatch.setattr(mirror, "_EVERY_SECONDS", every)
   count, put = [], Remote.write
 
   def failing(self, name, *rest, **more):
