@@ -64,12 +64,12 @@ PRESETS = {
     num_classes=(0, 5),
     fields=dict(
       exclude=_NOT_OF_FEWER_CLASSES,
+      first_seed_only=(),
       subset_ipcs=(2, 5, 20, 50),
       real_steps=(5, 10, 20, 50, 100, 200, 500),
     ),
     attacks=_ATTACKS,
     splits=16,
-    num_steps={"dc-digits-ipc10": 100},  # of 400, which take a quarter of an hour
   ),
   "mnist": dict(  # narrow networks
     methods=_METHODS,
@@ -120,7 +120,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     return read_config(f"{_FOLDER / 'privacy.py'}:digits,splits={splits or 64}")
   chosen = dict(look_up(PRESETS | dict(kernels=None, privacy=None), name, "preset"))
   fields, attacks = chosen.pop("fields"), chosen.pop("attacks", None)
-  lengths = chosen.pop("num_steps", {})
   own_seeds, own_splits = chosen.pop("seeds"), chosen.pop("splits", 0)
   if args["methods"]:
     chosen["methods"] = tuple(args["methods"].split("+"))
@@ -134,8 +133,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     chosen["ipc"] = tuple(int(count) for count in args["ipc"].split("+"))
   config = make_study(name, folder=_FOLDER, seed=tuple(range(seeds or own_seeds)), **chosen)
   config.update(fields)
-  for plan in lengths.keys() & config.plans.keys():
-    config.plans[plan].outer.num_steps = lengths[plan]
   if attacks:
     config.robustness.attacks = attacks
   if splits or own_splits:
