@@ -56,7 +56,8 @@ def main(argv: list[str]) -> None:
   a, b = (a, b) if a != b else (f"{a} (first)", f"{b} (second)")
   correct = {a: of_a, b: of_b}
   group = {name: np.zeros(len(rows), int) for name, rows in correct.items()}
-  found = intervals.bootstrap_accuracies(correct, group, [(a, b)], _NUM_BOOTSTRAP, seed=0)
+  resampling = intervals.Resampling(_NUM_BOOTSTRAP, seed=0)
+  found = intervals.bootstrap_accuracies(correct, group, [(a, b)], resampling)
   rows = {a: found[a], b: found[b], f"{a} - {b}": found[a, b]}
   for name, one in rows.items():
     print(f"{name:24}{one.mean:8.3f}  [{one.low:.3f}, {one.high:.3f}]")

@@ -42,7 +42,8 @@ def _gradients(unroll: str, ipc: int, num_steps: int) -> list[tuple[np.ndarray, 
   step, found = jax.jit(distiller.step), []
   for piece in range(_NUM_PIECES):
     seeds = trainer.seeds_of(state)
-    batch = trainer.host_batches(distiller, job.host_data, seeds, piece, 1, 1, job.layout)
+    span = trainer.Span(piece, 1, 1)
+    batch = trainer.host_batches(distiller, job.host_data, seeds, span, job.layout)
     after, metrics = step(state, data, jax.tree.map(lambda leaf: leaf[0, 0], batch))
     moved = np.asarray(after.synthetic.images - state.synthetic.images)  # -rate times the gradient
     found.append((moved, np.log(metrics["learning_rate"] / config.outer.student_learning_rate)))

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks import harness
 from ddjax import backend, costs
-from ddjax.fitting import fit, host, protocols, train
+from ddjax.fitting import host, protocols, recipes, train
 from ddjax.training import parallel
 
 _CASE = flags.DEFINE_enum("case", None, ["ipc1", "ipc10"], "Which case; both by default.")
@@ -37,9 +37,9 @@ SHAPE = (32, 32, 3)
 def _program(num_examples: int, num_epochs: int) -> host.Program:
   """The program that evaluates sets, on one device; its length is that of a round."""
   protocol = protocols.find_protocol("dc")._replace(num_epochs=num_epochs)
-  recipe = fit.Recipe("convnet", WIDTH, protocol, NUM_CLASSES, SHAPE)
+  recipe = recipes.Recipe("convnet", WIDTH, protocol, NUM_CLASSES, SHAPE)
   loss = protocols.find_loss("one_hot", protocol)
-  return fit.compile_recipe(recipe, loss, num_examples, tuple(jax.local_devices()[:1]))
+  return recipes.compile_recipe(recipe, loss, num_examples, tuple(jax.local_devices()[:1]))
 
 
 def _source(num_examples: int, seed: int) -> train.Source:

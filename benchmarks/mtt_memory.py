@@ -39,7 +39,7 @@ def temporary_bytes(case: str, form: str, num_steps: int) -> int:
   distiller = DISTILLERS["mtt"](config, info)
   state = trainer.initialise(distiller, data, jax.random.key(0), layout)
   batch = trainer.host_batches(
-    distiller, (RandomExperts(),), trainer.seeds_of(state), 0, 1, 1, layout
+    distiller, (RandomExperts(),), trainer.seeds_of(state), trainer.Span(0, 1, 1), layout
   )
   shard = jax.tree.map(lambda leaf: leaf[0, 0], batch)
   compiled = jax.jit(distiller.step).lower(state, data, shard).compile()

@@ -41,7 +41,7 @@ def make_call(config):
 
   def call():
     nonlocal state, step
-    batch = trainer.host_batches(distiller, experts, seeds, step, 1, 1, layout)
+    batch = trainer.host_batches(distiller, experts, seeds, trainer.Span(step, 1, 1), layout)
     state, metrics = program(state, data, 1, batch)
     jax.block_until_ready(metrics)
     step += 1

@@ -52,10 +52,8 @@ def _time(shape, num_train: int, batch: int, num_steps: int) -> harness.Timing:
         data,
         copy(),
         layout,
-        num_steps=num_steps,
-        steps_per_call=config.trainer.steps_per_call,
-        checkpoint_every_steps=num_steps,
-        checkpoints=checkpoints,
+        trainer.Schedule(num_steps, config.trainer.steps_per_call, num_steps),
+        trainer.Hooks(checkpoints),
         program=program,
       )
 

@@ -356,7 +356,8 @@ def test_one_step_on_fake_data(name):
   if is_host_fed:
     job = experts.attach(job, Watch())
     seeds = trainer.seeds_of(state)
-    numbers = trainer.host_batches(job.distiller, job.host_data, seeds, 0, 1, 1, job.layout)
+    span = trainer.Span(0, 1, 1)
+    numbers = trainer.host_batches(job.distiller, job.host_data, seeds, span, job.layout)
   placed = parallel.place_state(state, job.layout)
   after, metrics = program(placed, job.data, 1, numbers)
   assert int(np.ravel(after.step)[0]) == 1

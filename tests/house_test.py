@@ -75,6 +75,7 @@ _TESTED_BY = {  # what has no test file of its own name: through what uses it
   "plots/levels_test.py": ("plots/picture.py",),
   "plots/study_test.py": ("plots/study_curves.py", "plots/study_marks.py"),
   "results_test.py": ("io/notebook.py",),
+  "fitting/fit_test.py": ("fitting/recipes.py",),
   "stages/curve_test.py": ("fitting/predictions.py",),
   "stages/shadows_test.py": ("data/pool.py",),
   "study/performance_test.py": ("study/published.py",),
@@ -119,6 +120,26 @@ def _arrows():
 
 def _exists(room):
   return (ROOT / "ddjax" / room).is_dir() or (ROOT / "ddjax" / f"{room}.py").exists()
+
+
+def test_no_function_takes_a_long_list():
+  """Six arguments that a call must give and eight in all; more are a group with a name.
+
+  Hyper-parameters of attacks and of methods' rows are given by name, as papers list them.
+  """
+  long = []
+  for path in (ROOT / "ddjax").rglob("*.py"):
+    is_row = path.parent.name in ("attacks", "config")
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.FunctionDef):
+        args = node.args
+        by_place = [one.arg for one in (*args.posonlyargs, *args.args)]
+        by_place = by_place[by_place[:1] in (["self"], ["cls"]) :]
+        count = len(by_place) + (0 if is_row else len(args.kwonlyargs))
+        needed = count - len(args.defaults) - sum(one is not None for one in args.kw_defaults)
+        if needed > 6 or count > 8:
+          long.append(f"{path.relative_to(ROOT)}: {node.name}")
+  assert long == []
 
 
 def test_no_file_is_long():

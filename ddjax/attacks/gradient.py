@@ -1,6 +1,6 @@
 """FGSM (Goodfellow, Shlens, Szegedy 2015) and PGD (Madry et al. 2018, arXiv 1706.06083)."""
 
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,24 @@ from jaxtyping import Float, Integer
 from ddjax.attacks import norms, objectives, search
 from ddjax.attacks.search import AttackResult, LogitsFn
 from ddjax.types import Array
+
+
+class Ascent(NamedTuple):
+  """How far, how often and from where an attack goes uphill; numbers or traced scalars.
+
+  Attributes:
+    epsilon: radius of the ball, in pixels.
+    step_size: in pixels.
+    num_steps: gradients from each start.
+    num_restarts: starts.
+    start_radius: of the ball that starts are drawn in; 0 begins at the image.
+  """
+
+  epsilon: float | Array
+  step_size: float | Array
+  num_steps: int | Array
+  num_restarts: int | Array
+  start_radius: float | Array
 
 
 def fgsm(
@@ -33,10 +51,8 @@ def fgsm(
     ValueError: for an unknown norm.
   """
   rng = jax.random.key(0) if rng is None else rng
-  return ascend(
-    logits_fn, pixels, labels, rng, epsilon=epsilon, norm=norm, step_size=epsilon, num_steps=1,
-    num_restarts=1, start_radius=0.0,
-  )  # fmt: skip
+  ascent = Ascent(epsilon, step_size=epsilon, num_steps=1, num_restarts=1, start_radius=0.0)
+  return ascend(logits_fn, pixels, labels, rng, ascent, norm=norm)
 
 
 def pgd(
@@ -69,10 +85,8 @@ def pgd(
   Raises:
     ValueError: for an unknown norm.
   """
-  return ascend(
-    logits_fn, pixels, labels, rng, epsilon=epsilon, norm=norm, step_size=relative_step * epsilon,
-    num_steps=num_steps, num_restarts=num_restarts, start_radius=epsilon,
-  )  # fmt: skip
+  ascent = Ascent(epsilon, relative_step * epsilon, num_steps, num_restarts, start_radius=epsilon)
+  return ascend(logits_fn, pixels, labels, rng, ascent, norm=norm)
 
 
 def ascend_signs(
@@ -113,13 +127,9 @@ def ascend(
   pixels: Float[Array, "b h w c"],
   labels: Integer[Array, " b"],
   rng: Array,
+  ascent: Ascent,
   *,
-  epsilon: float | Array,
   norm: str,
-  step_size: float | Array,
-  num_steps: int | Array,
-  num_restarts: int | Array,
-  start_radius: float | Array,
 ) -> AttackResult:
   """What FGSM and PGD are cases of; all but the norm may be traced, so one program serves both.
 
@@ -128,21 +138,18 @@ def ascend(
     pixels: as in `pgd`.
     labels: as in `pgd`.
     rng: of the starts.
-    epsilon: radius of the ball, in pixels.
+    ascent: ball, steps and starts.
     norm: linf or l2.
-    step_size: in pixels.
-    num_steps: gradients from each start.
-    num_restarts: starts.
-    start_radius: of the ball that starts are drawn in; 0 begins at the image.
   """
   ball = norms.find_norm(norm)
-  epsilon = jnp.asarray(epsilon, pixels.dtype)
+  num_steps, num_restarts = ascent.num_steps, ascent.num_restarts
+  epsilon = jnp.asarray(ascent.epsilon, pixels.dtype)
 
   def start(i, points, gradients):
-    return ball.draw(jax.random.fold_in(rng, i // (num_steps + 1)), pixels, start_radius)
+    return ball.draw(jax.random.fold_in(rng, i // (num_steps + 1)), pixels, ascent.start_radius)
 
   def move(i, points, gradients):
-    points = points + step_size * jax.vmap(ball.direction)(gradients)
+    points = points + ascent.step_size * jax.vmap(ball.direction)(gradients)
     return jax.vmap(ball.project, in_axes=(0, 0, None))(pixels, points, epsilon)
 
   def step(i, state):

@@ -53,14 +53,9 @@ def make_dm(
   ipc, num_classes, num_networks = config.synthetic.ipc, info.num_classes, config.outer.num_networks
   if num_networks < 1:
     raise ValueError(f"outer.num_networks={num_networks} must be at least 1.")
-  common = settings.read_settings(
-    config,
-    info,
-    axis_name,
-    images_per_class=ipc,
-    num_networks=num_networks,
-    shares_embeddings=make_move is None,  # replicas that draw alike differ in their masks alone
-  )
+  shares = make_move is None  # replicas that draw alike differ in their masks alone
+  ways = settings.Ways(ipc, num_networks, shares_embeddings=shares)
+  common = settings.read_settings(config, info, axis_name, ways)
   matcher = Matcher(
     network=common.network,
     augmentation=common.augmentation,

@@ -44,7 +44,7 @@ def make_dsa(
     ValueError: for impossible settings.
   """
   outer, ipc, num_classes = config.outer, config.synthetic.ipc, info.num_classes
-  common = settings.read_settings(config, info, axis_name, images_per_class=ipc)
+  common = settings.read_settings(config, info, axis_name, settings.Ways(ipc))
   network, augmentation = common.network, common.augmentation
   settings.check_matched(config, network, info)
   settings.check_positive(outer, "network_learning_rate", "network_batch_size")
@@ -118,9 +118,7 @@ def make_dsa(
     draws = draw_siamese(augment_rng, augmentation, num_classes, info.image_shape)
     frozen = freeze_statistics(statistics_rng, network, variables, data)
     learned = split_classes(state.synthetic, num_classes)
-    distances, gradients = match_gradients(
-      matcher, frozen, data, batch, draws, learned.images, learned.labels
-    )
+    distances, gradients = match_gradients(matcher, frozen, data, batch, draws, learned)
     gradients = Synthetic(*merge_classes(gradients))
     new, opt_state, norms = common.optimisers.update(gradients, state.opt_state, state.synthetic)
     state = state.replace(

@@ -96,15 +96,8 @@ def make_idc(
   num_decoded = factor**2 * ipc
   num_seen = min(num_decoded, outer.synthetic_batch_size)
   rate_scale = info.image_shape[0] * info.image_shape[1] / outer.base_side**2
-  common = settings.read_settings(
-    config,
-    info,
-    axis_name,
-    images_per_class=num_seen,
-    rate_scale=rate_scale,
-    augmentation_mode="idc",
-    inits=INITS,
-  )
+  ways = settings.Ways(num_seen, rate_scale=rate_scale, augmentation_mode="idc", inits=INITS)
+  common = settings.read_settings(config, info, axis_name, ways)
   network, augmentation = common.network, common.augmentation
   settings.check_matched(config, network, info)
   num_real = min(outer.network_examples, info.num_train)
@@ -204,7 +197,7 @@ def make_idc(
 
     learned = split_classes(current, num_classes)
     distances, gradients = match_gradients(
-      matcher._replace(view=view), variables, data, batch, draws, learned.images, learned.labels
+      matcher._replace(view=view), variables, data, batch, draws, learned
     )
     gradients = Synthetic(*merge_classes(gradients))
     new, opt_state, norms = common.optimisers.update(gradients, state.opt_state, current)

@@ -27,7 +27,7 @@ from ddjax.models.build import features_of, logits_of
 from ddjax.models.layers import BatchNorm
 from ddjax.models.pieces import map_each, over_classes, sum_over_pieces
 from ddjax.training.parallel import mean_across
-from ddjax.types import Array, DataSplit
+from ddjax.types import Array, DataSplit, Synthetic
 from ddjax.wording import nearest
 
 _EPSILON = 1e-6  # of the cosine's denominator
@@ -188,8 +188,7 @@ def match_gradients(
   data: DataSplit,
   batch: ClassBatch,
   draws: siamese.Draws,
-  images: Float[Array, "k n h w c"],
-  labels: Float[Array, "k n q"],
+  learned: Synthetic,
 ) -> tuple[Float[Array, " k"], tuple[Array, Array]]:
   """Distances of all classes, and their gradients.
 
@@ -203,11 +202,11 @@ def match_gradients(
     data: the real set.
     batch: this device's real examples.
     draws: siamese draws with a leading [k].
-    images: f32[k n h w c], as learned.
-    labels: f32[k n q], likewise.
+    learned: images f32[k n h w c] and labels f32[k n q], by class.
   Returns:
     distances f32[k], gradients of their sum with respect to (images, labels).
   """
+  images, labels = learned.images, learned.labels
   network, num_classes = matcher.network, len(images)
   params = variables["params"]
   statistics = {name: leaf for name, leaf in variables.items() if name != "params"}

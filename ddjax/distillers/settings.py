@@ -52,24 +52,10 @@ class Settings(NamedTuple):
     return self.network.init(rng, jnp.zeros((1, *self.image_shape), jnp.float32))
 
 
-def read_settings(
-  config: ConfigDict,
-  info: DatasetInfo,
-  axis_name: str | None,
-  *,
-  images_per_class: int,
-  num_networks: int = 1,
-  shares_embeddings: bool = False,
-  rate_scale: float = 1.0,
-  augmentation_mode: str = "single",
-  inits: tuple[str, ...] = INITS,
-) -> Settings:
-  """Reads and checks `synthetic`, `network`, `augmentation`, `outer` and `classes_at_once`.
+class Ways(NamedTuple):
+  """How a method does what the matching methods share.
 
-  Args:
-    config: the whole config; its fields stand in `ddjax.config.groups.matching`.
-    info: of the data set.
-    axis_name: over which real rows are split; None where each device has all of them.
+  Attributes:
     images_per_class: synthetic images of a class as the network sees them.
     num_networks: matched at once.
     shares_embeddings: whether replicas that draw alike pass one real batch through the network for
@@ -77,14 +63,34 @@ def read_settings(
     rate_scale: by which the images' learning rate is multiplied.
     augmentation_mode: see `siamese.Augmentation`.
     inits: the ways to begin that the method knows.
+  """
+
+  images_per_class: int
+  num_networks: int = 1
+  shares_embeddings: bool = False
+  rate_scale: float = 1.0
+  augmentation_mode: str = "single"
+  inits: tuple[str, ...] = INITS
+
+
+def read_settings(
+  config: ConfigDict, info: DatasetInfo, axis_name: str | None, ways: Ways
+) -> Settings:
+  """Reads and checks `synthetic`, `network`, `augmentation`, `outer` and `classes_at_once`.
+
+  Args:
+    config: the whole config; its fields stand in `ddjax.config.groups.matching`.
+    info: of the data set.
+    axis_name: over which real rows are split; None where each device has all of them.
+    ways: of the method.
   Raises:
     ValueError: for an impossible setting, naming it.
   """
   outer, chosen = config.outer, config.synthetic
-  check_init(chosen, inits)
+  check_init(chosen, ways.inits)
   check_positive(outer, "real_batch_size")
   network = build_network(config, info)
-  is_shared = shares_embeddings and config.shares_draws and not has_statistics(network, info)
+  is_shared = ways.shares_embeddings and config.shares_draws and not has_statistics(network, info)
   row_devices, replica_devices = _shares(config, axis_name)
   replicas = config.num_replicas // replica_devices
   real_rows = -(-outer.real_batch_size // row_devices) * (1 if is_shared else replicas)
@@ -92,21 +98,24 @@ def read_settings(
   at_once = pieces.choose_classes_at_once(
     config.classes_at_once,
     info.num_classes,
-    real_rows + images_per_class * replicas,
-    image_bytes * num_networks,
+    real_rows + ways.images_per_class * replicas,
+    image_bytes * ways.num_networks,
     budget_bytes(config),
   )
   return Settings(
     network=network,
-    augmentation=siamese.parse(config.augmentation, augmentation_mode),
-    optimisers=make_optimisers(config, rate_scale),
+    augmentation=siamese.parse(config.augmentation, ways.augmentation_mode),
+    optimisers=make_optimisers(config, ways.rate_scale),
     real_batch_size=outer.real_batch_size,
     classes_at_once=at_once,
     images_at_once=pieces.best_images_at_once(network, info.image_shape),
     image_shape=info.image_shape,
     real_passes=min(outer.real_batch_size, info.num_train / info.num_classes)
     / (config.num_replicas if is_shared else 1),
-    remarks=(f"{at_once} of {info.num_classes} classes at once.", *_of_rate(outer, rate_scale)),
+    remarks=(
+      f"{at_once} of {info.num_classes} classes at once.",
+      *_of_rate(outer, ways.rate_scale),
+    ),
   )
 
 

@@ -94,16 +94,10 @@ def make_accuracy_evaluator(
         (name, other) for name in ("distilled", "chosen") for other in intervals.GAINS
         if name in fits and other in fits
       ]  # fmt: skip
-      estimates = intervals.bootstrap_accuracies(
-        correct,
-        group,
-        pairs,
-        num_bootstrap=config.num_bootstrap,
-        seed=seed,
-        units=intervals.UNITS
-        | {name: unit for name in fits if name.startswith("distilled")}
-        | {name: "subset" for name in fits if name.startswith("random_subset")},
-      )
+      units = {name: unit for name in fits if name.startswith("distilled")}
+      units |= {name: "subset" for name in fits if name.startswith("random_subset")}
+      resampling = intervals.Resampling(config.num_bootstrap, seed, intervals.UNITS | units)
+      estimates = intervals.bootstrap_accuracies(correct, group, pairs, resampling)
       for source, estimate in estimates.items():
         key = figure_key(source, network)
         report.scalars[key] = estimate.mean

@@ -18,7 +18,7 @@ from ddjax.attacks import norms, objectives
 from ddjax.attacks.apgd import apgd
 from ddjax.attacks.carlini_wagner import carlini_wagner
 from ddjax.attacks.deepfool import deepfool
-from ddjax.attacks.gradient import ascend
+from ddjax.attacks.gradient import Ascent, ascend
 from ddjax.attacks.square import square
 from ddjax.backend import traits
 from ddjax.models.pieces import map_each
@@ -183,7 +183,7 @@ def run_trial(
     order = np.concatenate([np.arange(count) for count in counts])
     rngs = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, order)
     rngs = jax.vmap(functools.partial(jax.random.split, num=pieces))(rngs)
-    blocks = pixels[rows], labels[rows]
+    examples = pixels[rows], labels[rows]
     runs = []
     step = traits().attacked_at_once or len(order)
     if limits[1]:
@@ -191,7 +191,7 @@ def run_trial(
     for start in range(0, len(order), step):
       check_stop()
       own = jax.tree.map(operator.itemgetter(slice(start, start + step)), (params, rngs))
-      run = _run(*own, *blocks, trial.settings, predict_fn=predict_fn, form=trial.form)
+      run = _run(*own, examples, trial.settings, predict_fn=predict_fn, form=trial.form)
       runs.append(jax.device_get(run))  # waits, so that a stop can come in between
     run = jax.tree.map(lambda *parts: np.concatenate(parts)[:, : len(pixels)], *runs)
     ends = np.cumsum(counts)[:-1]
@@ -211,8 +211,8 @@ def as_seed(rng: Array) -> int:
 
 
 @functools.partial(jax.jit, static_argnames=("predict_fn", "form"))
-def _run(params, rngs, pixels, labels, settings, *, predict_fn, form) -> Outcome:
-  """Networks [q] by pieces of images [pieces b ...], an Outcome of [q pieces*b]."""
+def _run(params, rngs, examples, settings, *, predict_fn, form) -> Outcome:
+  """An Outcome of [q pieces*b]: of networks [q] by pixels [pieces b ...] and labels [pieces b]."""
 
   def of_network(params, rngs):
     def of_piece(pixels, labels, rng):
@@ -220,7 +220,7 @@ def _run(params, rngs, pixels, labels, settings, *, predict_fn, form) -> Outcome
       distance: Any = jax.vmap(norms.l2_size)(result.adversarial - pixels)
       return Outcome(result.is_fooled, result.num_gradients, result.num_forwards, distance)
 
-    return jax.lax.map(lambda piece: of_piece(*piece), (pixels, labels, rngs))
+    return jax.lax.map(lambda piece: of_piece(*piece), (*examples, rngs))
 
   run = map_each(of_network, params, rngs)
   return jax.tree.map(lambda leaf: leaf.reshape(len(leaf), -1), run)
@@ -228,13 +228,9 @@ def _run(params, rngs, pixels, labels, settings, *, predict_fn, form) -> Outcome
 
 def _ascent(epsilon, step_size, num_steps, num_restarts, start_radius) -> dict[str, Any]:
   """Settings of `ascend`, each of one type, so that none of them compiles anew."""
-  return dict(
-    epsilon=np.float32(epsilon),
-    step_size=np.float32(step_size),
-    num_steps=np.int32(num_steps),
-    num_restarts=np.int32(num_restarts),
-    start_radius=np.float32(start_radius),
-  )
+  sizes = np.float32(epsilon), np.float32(step_size)
+  counts = np.int32(num_steps), np.int32(num_restarts)
+  return {"ascent": Ascent(*sizes, *counts, np.float32(start_radius))}
 
 
 def _usable_objectives(logits_fn: Callable, pixels: Array) -> tuple[str, ...]:

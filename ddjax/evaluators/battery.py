@@ -26,6 +26,14 @@ Rows = dict[str, np.ndarray]
 _FORMAT = 1  # of kept outcomes: raise it when an attack of equal settings would find something else
 
 
+class Examples(NamedTuple):
+  """Test images f32[T h w c] in [0, 1], their labels i32[T], and of how many classes these are."""
+
+  pixels: np.ndarray
+  labels: np.ndarray
+  num_classes: int
+
+
 class Figures(NamedTuple):
   """What was measured.
 
@@ -56,9 +64,7 @@ def run_battery(
   config: ConfigDict,
   forms: attack_runs.Forms,
   fits: Mapping[str, Models],
-  pixels: np.ndarray,
-  labels: np.ndarray,
-  num_classes: int,
+  examples: Examples,
   rng: Array,
   context: EvaluationContext = EvaluationContext({}),
 ) -> Figures:
@@ -68,14 +74,12 @@ def run_battery(
     config: the group.
     forms: from `make_forms`.
     fits: {set: Models} of one architecture.
-    pixels: f32[T h w c] in [0, 1].
-    labels: i32[T].
-    num_classes: k.
+    examples: that are attacked.
     rng: of starts, squares and noise; trials of one form draw alike, so that only their settings
       differ.
     context: keeps what every trial found, and says when to stop.
   """
-
+  pixels, labels, num_classes = examples
   digest = _digest(fits)
   failures: list[BaseException] = []
 

@@ -16,7 +16,7 @@ from ddjax.data.load import RealData
 from ddjax.evaluators.accuracy import predicted_classes
 from ddjax.evaluators.report_keys import check_distilled, figure_key, why_missing
 from ddjax.statistics import class_figures, group_figures, intervals
-from ddjax.statistics.cell_figures import CellFigure, bootstrap_cells
+from ddjax.statistics.cell_figures import CellFigure, Cells, bootstrap_cells
 from ddjax.types import Array, DatasetInfo, Models, Report
 
 WORST, GAP = "worst_class_accuracy", "accuracy_gap"
@@ -113,27 +113,27 @@ def make_fairness_evaluator(
       "class_intervals": {},
     }
     report = Report("fairness", {}, {}, {}, {}, {}, settings)
-    options = dict(num_bootstrap=config.num_bootstrap, seed=seed, units=units)
+    resampling = intervals.Resampling(config.num_bootstrap, seed, units)
     for network in networks:
       found = _predict(models, network, dataset, "" if network == networks[0] else f"_{network}")
-      _add_classes(report, found, labels, info.num_classes, options)
+      _add_classes(report, found, labels, info.num_classes, resampling)
+      cells = Cells(of_present, (len(present),))
       figures = bootstrap_cells(
-        found.correct, found.group, of_present, (len(present),), _CLASS_FIGURES, found.pairs,
-        **options,
-      )  # fmt: skip
+        found.correct, found.group, cells, _CLASS_FIGURES, found.pairs, resampling
+      )
       if groups is not None:
         num_groups = int(groups.max()) + 1
-        cells, table = of_present * num_groups + groups, (len(present), num_groups)
+        cells = Cells(of_present * num_groups + groups, (len(present), num_groups))
         of_groups = bootstrap_cells(
-          found.correct, found.group, cells, table, _GROUP_FIGURES, found.pairs, **options
+          found.correct, found.group, cells, _GROUP_FIGURES, found.pairs, resampling
         )
-        if np.bincount(cells, minlength=len(present) * num_groups).min() < _LEAST_CELL:
+        if np.bincount(cells.index, minlength=len(present) * num_groups).min() < _LEAST_CELL:
           of_groups = {figure: _as_counted(estimates) for figure, estimates in of_groups.items()}
         figures |= of_groups
         if dataset.is_coloured:
-          is_aligned = (labels == groups).astype(np.int64)
+          cells = Cells((labels == groups).astype(np.int64), (2,))
           figures |= bootstrap_cells(
-            found.correct, found.group, is_aligned, (2,), _ALIGNMENT_FIGURES, found.pairs, **options
+            found.correct, found.group, cells, _ALIGNMENT_FIGURES, found.pairs, resampling
           )
       for figure, estimates in figures.items():
         _add_estimates(report, found, figure, estimates)
@@ -164,7 +164,7 @@ def _predict(models, network: str, dataset: RealData, suffix: str) -> _Predictio
   )
 
 
-def _add_classes(report: Report, found: _Predictions, labels, num_classes: int, options) -> None:
+def _add_classes(report: Report, found: _Predictions, labels, num_classes: int, resampling) -> None:
   """Accuracies by class with intervals, paired differences, and each network's own figures."""
   per_class: dict[str, list] = {}
   ranges: dict[str, list] = {}
@@ -174,7 +174,7 @@ def _add_classes(report: Report, found: _Predictions, labels, num_classes: int, 
       estimates = {}
     else:
       of_class = {name: rows[:, members] for name, rows in found.correct.items()}
-      estimates = intervals.bootstrap_accuracies(of_class, found.group, found.pairs, **options)
+      estimates = intervals.bootstrap_accuracies(of_class, found.group, found.pairs, resampling)
     for source in (*found.correct, *found.pairs):
       key, estimate = _key(source, "accuracy", found.suffix), estimates.get(source)
       per_class.setdefault(key, []).append(estimate and estimate.mean)

@@ -122,8 +122,14 @@ def make_features_evaluator(
     real, real_classes = real[is_other], real_classes[is_other]
     settings["num_real_per_class"] = np.bincount(real_classes, minlength=info.num_classes).tolist()
     settings["num_left_out"] = int((~is_other).sum())
+    by_class = _by_class(real, real_classes, info.num_classes)
+
+    def p_value(own: np.ndarray, others: np.ndarray) -> float | None:
+      return energy_test(own, others, config.num_permutations, draws)[1]
+
     for name in sets:
-      _add_set(report, name, (sets[name], classes[name]), (real, real_classes), config, draws, info)
+      own = _by_class(sets[name], classes[name], info.num_classes)
+      _add_set(report, name, own, by_class, p_value)
     _add_difference(report, classes, info.num_classes)
     shown = draws.permutation(len(real))[: config.num_real_shown]
     points = {"real": real[shown]} | sets
@@ -136,12 +142,20 @@ def make_features_evaluator(
   return measure
 
 
-def _add_set(report: Report, name: str, images, real, config, draws, info: DatasetInfo) -> None:
-  """The two numbers of every class, and their summary over classes."""
-  (features, classes), (real_features, real_classes) = images, real
+def _by_class(features: np.ndarray, classes: np.ndarray, num_classes: int) -> list[np.ndarray]:
+  return [features[classes == label] for label in range(num_classes)]
+
+
+def _add_set(
+  report: Report,
+  name: str,
+  features: list[np.ndarray],
+  real_features: list[np.ndarray],
+  p_value: Callable[[np.ndarray, np.ndarray], float | None],
+) -> None:
+  """The two numbers of every class, and their summary over classes, of features by class."""
   distances, p_values, reasons = [], [], {}
-  for label in range(info.num_classes):
-    own, others = features[classes == label], real_features[real_classes == label]
+  for label, (own, others) in enumerate(zip(features, real_features, strict=True)):
     if not len(own) or not len(others):
       distances.append(None)
       p_values.append(None)
@@ -149,7 +163,7 @@ def _add_set(report: Report, name: str, images, real, config, draws, info: Datas
       continue
     missed = own.mean(axis=0) - others.mean(axis=0)
     distances.append(float(np.sqrt(np.mean(missed**2))))
-    p_values.append(energy_test(own, others, config.num_permutations, draws)[1])
+    p_values.append(p_value(own, others))
     if p_values[-1] is None:
       reasons[str(label)] = f"{len(own)} images among {len(others)} real ones cannot reach .05"
   report.per_class[_key(name, "distance")] = distances

@@ -94,9 +94,8 @@ def make_kernel_evaluator(config: ConfigDict, info: DatasetInfo):
       for other in intervals.GAINS
       if {name, other} <= models.keys()
     }
-    estimates = intervals.bootstrap_accuracies(
-      correct, group, list(gains), num_bootstrap=num_bootstrap, seed=config.seed
-    )
+    resampling = intervals.Resampling(num_bootstrap, config.seed)
+    estimates = intervals.bootstrap_accuracies(correct, group, list(gains), resampling)
     named = {**keys, **gains}
     settings = {
       "kernel": config.kernel.to_dict(),

@@ -72,9 +72,9 @@ def make_robustness_evaluator(
     context: EvaluationContext = EvaluationContext({}),
   ) -> Report:
     check_distilled(models)
-    pixels, labels = test_images(config, dataset)
+    examples = battery.Examples(*test_images(config, dataset), info.num_classes)
     networks = _networks(config, models)
-    settings = _settings(config, networks, len(labels))
+    settings = _settings(config, networks, len(examples.labels))
     report = Report("robustness", {}, {}, {}, {}, {}, settings)
     for network in networks:
       fits = {
@@ -83,9 +83,12 @@ def make_robustness_evaluator(
         if network in models.get(name, {})
       }
       own = context._replace(keep=_within(network, context.keep))
-      figures = battery.run_battery(config, forms, fits, pixels, labels, info.num_classes, rng, own)
+      figures = battery.run_battery(config, forms, fits, examples, rng, own)
       suffix = "" if network == networks[0] else f"_{network}"
-      _add(report, config, figures, fits, suffix, attack_runs.as_seed(rng), unit)
+      resampling = intervals.Resampling(
+        config.num_bootstrap, attack_runs.as_seed(rng), intervals.UNITS | {"distilled": unit}
+      )
+      _add(report, config, figures, fits, suffix, resampling)
     _add_verdicts(report, config)
     return report
 
@@ -199,16 +202,12 @@ def _add(
   figures: Figures,
   fits: Mapping[str, Models],
   suffix: str,
-  seed: int,
-  unit: str,
+  resampling: intervals.Resampling,
 ) -> None:
   """Puts the figures of one architecture into the report."""
   settings = report.settings
   group = {name: np.asarray(fit.group) for name, fit in fits.items()}
   has_pair = {"distilled", "random_subset"} <= fits.keys()
-  options = dict(
-    num_bootstrap=config.num_bootstrap, seed=seed, units=intervals.UNITS | {"distilled": unit}
-  )
   pairs = [("distilled", "random_subset")] if has_pair else []
 
   def add(key, estimates, rows):
@@ -223,11 +222,11 @@ def _add(
       report.per_model[figure_key(name, f"{key}{suffix}")] = np.nanmean(values, axis=1).tolist()
 
   for key, rows in figures.correct.items():
-    add(key, intervals.bootstrap_accuracies(rows, group, pairs, **options), rows)
+    add(key, intervals.bootstrap_accuracies(rows, group, pairs, resampling), rows)
   for key, rows in figures.sizes.items():
     found = {name: values for name, values in rows.items() if _is_known(values)}
     used = [pair for pair in pairs if set(pair) <= found.keys()]
-    add(key, intervals.bootstrap_means(found, group, used, **options), found)
+    add(key, intervals.bootstrap_means(found, group, used, resampling), found)
     for name in rows.keys() - found.keys():
       _leave_out(
         report,
@@ -251,7 +250,7 @@ def _add(
 
   curve = {}
   for epsilon_255, rows in figures.on_curve.items():
-    for name, estimate in intervals.bootstrap_accuracies(rows, group, [], **options).items():
+    for name, estimate in intervals.bootstrap_accuracies(rows, group, [], resampling).items():
       columns = curve.setdefault(name, {"epsilon": [], "accuracy": [], "low": [], "high": []})
       numbers = epsilon_255 / 255, estimate.mean, estimate.low, estimate.high
       for column, number in zip(columns.values(), numbers, strict=True):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from absl import logging
 import jax
 from jax.flatten_util import ravel_pytree
+from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax.experts.buffer import Buffer
@@ -20,6 +21,7 @@ from ddjax.fitting.train import Rows, Source, TrainState
 from ddjax.training import parallel
 from ddjax.training.progress import Progress
 from ddjax.training.trainer import NonFiniteLossError, PreemptedError
+from ddjax.types import ExpertNeeds
 
 _SECONDS_PER_CALL = 3.0
 
@@ -98,11 +100,8 @@ def train_experts(
   program: Program,
   rng: jax.Array,
   source: Source,
-  *,
-  num_experts: int,
-  num_epochs: int,
-  learning_rate: float,
-  epochs_per_chunk: int,
+  needs: ExpertNeeds,
+  config: ConfigDict,
   watch: Watch = Watch(),
 ) -> None:
   """Trains what a buffer lacks of so many experts and epochs, chunk by chunk.
@@ -112,10 +111,9 @@ def train_experts(
     program: a training of one network on the real set, from `fitting.compile_training`.
     rng: the key that the experts' numbers are folded into.
     source: the real set.
-    num_experts: wanted.
-    num_epochs: of each.
-    learning_rate: at the start.
-    epochs_per_chunk: epochs of a group that are written together, and lost together.
+    needs: experts that are wanted, and epochs of each.
+    config: the group `experts`: its `learning_rate` at the start, and `epochs_per_chunk`, epochs of
+      a group that are written together, and lost together.
     watch: progress and stop request.
   Raises:
     NonFiniteLossError: naming the experts.
@@ -125,11 +123,11 @@ def train_experts(
   devices = program.devices
   at_once = program.training.networks_at_once
   with buffer.locked(stop_request=watch.stop_request):
-    groups = plan_groups(buffer, num_experts, num_epochs, len(devices), at_once)
+    groups = plan_groups(buffer, *needs, len(devices), at_once)
     if not groups:
       return
     rng, source = parallel.copy_to((rng, source), devices)
-    total = expert_epochs(groups, num_epochs)
+    total = expert_epochs(groups, needs.num_epochs)
     shown = Progress(total, 0, "expert epochs") if watch.is_shown else contextlib.nullcontext()
     with shown as bar:
       done = 0
@@ -137,8 +135,9 @@ def train_experts(
         if not group.epoch and buffer.epochs_of(group.first) is not None:
           logging.warning("The state of experts from %d on is gone; they begin anew.", group.first)
           buffer.forget(group.first)
-        run = _Run(program, rng, source, group, learning_rate, watch)
-        for first_epoch, parameters, losses in run.chunks(buffer, num_epochs, epochs_per_chunk):
+        run = _Run(program, rng, source, group, config.learning_rate, watch)
+        chunks = run.chunks(buffer, needs.num_epochs, config.epochs_per_chunk)
+        for first_epoch, parameters, losses in chunks:
           buffer.append(
             parameters,
             first_expert=group.first,

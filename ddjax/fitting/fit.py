@@ -21,12 +21,10 @@ from ddjax.augment.multiformation import decode_set
 from ddjax.data import cache
 from ddjax.data.load import RealData, make_data_split
 from ddjax.files.plain_arrays import bytes_of
-from ddjax.fitting import feature_ridge, host, protocols, train
+from ddjax.fitting import feature_ridge, host, protocols, recipes, train
 from ddjax.fitting.host import Watch
 from ddjax.fitting.protocols import of_steps
-from ddjax.kernels.ridge import check_ridge
-from ddjax.models.build import build, logits_of
-from ddjax.models.pieces import activation_bytes, best_images_at_once, passes_at_once
+from ddjax.models.build import logits_of
 from ddjax.types import Array, DatasetInfo, Device, DistilledSet, Models
 
 Fit = Callable[..., dict[str, dict[str, Models]]]
@@ -43,54 +41,6 @@ class _Row(NamedTuple):
   entry: int
   seed: int
   learning_rate: float
-
-
-class Recipe(NamedTuple):
-  """What is trained and how: a network by name, its width, and the protocol.
-
-  Attributes:
-    network: a name that `build` takes.
-    width: as in `build`; None for the published width.
-    protocol: the recipe.
-    num_classes: k.
-    image_shape: (h, w, c).
-  """
-
-  network: str
-  width: int | None
-  protocol: protocols.Protocol
-  num_classes: int
-  image_shape: tuple[int, int, int]
-
-  def build(self) -> nn.Module:
-    return build(self.network, num_classes=self.num_classes, width=self.width)
-
-  def at_once(self) -> tuple[int | None, int]:
-    """`images_at_once` and `passes_at_once` of its models."""
-    network = self.build()
-    most = passes_at_once(activation_bytes(network, self.image_shape))
-    return best_images_at_once(network, self.image_shape), most
-
-
-def recipes(config: ConfigDict, info: DatasetInfo, use_flip: bool = True) -> dict[str, Recipe]:
-  """{name: recipe} of every network of a config.
-
-  Raises:
-    ValueError: for an unknown network, protocol or augmentation, or a network twice.
-  """
-  protocol = protocols.configure(config, use_flip)
-  if config.feature_ridge is not None:
-    check_ridge(config.feature_ridge, "accuracy_evaluation.feature_ridge")
-  if len(set(config.networks)) < len(config.networks):
-    raise ValueError(f"accuracy_evaluation.networks={tuple(config.networks)} names one twice.")
-  made = {
-    name: Recipe(name, config.width or None, protocol, info.num_classes, info.image_shape)
-    for name in config.networks
-  }
-  image = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
-  for recipe in made.values():  # a network that cannot take these images says so here
-    jax.eval_shape(recipe.build().init, jax.random.key(0), image)
-  return made
 
 
 def make_fit(
@@ -123,7 +73,7 @@ def make_fit(
     ValueError: for an unknown network or protocol; by fit, for labels of an unknown kind, or
       images or labels that do not suit `info`.
   """
-  made = recipes(config, info, use_flip)
+  made = recipes.of_config(config, info, use_flip)
   predict = {name: make_predict(recipe.build(), preprocessing) for name, recipe in made.items()}
   predict_ridge = {
     name: feature_ridge.make_predict(recipe.build(), preprocessing) for name, recipe in made.items()
@@ -133,7 +83,7 @@ def make_fit(
   def program_of(name: str, loss: str, num_examples: int) -> host.Program:
     key = name, loss, num_examples
     if key not in programs:
-      programs[key] = compile_recipe(made[name], loss, num_examples, devices)
+      programs[key] = recipes.compile_recipe(made[name], loss, num_examples, devices)
     return programs[key]
 
   def fit(sets: Mapping[str, DistilledSet], rng: Array, watch: Watch = Watch()):
@@ -161,9 +111,8 @@ def make_fit(
           if wanted:
             label = f"{network} on {', '.join(name.replace('_', ' ') for name in wanted)}"
             own = {name: decoded[name] for name in wanted}
-            variables |= _train(
-              program, stream, own, rows, keys, label, watch, num_entries=num_entries, size=size
-            )
+            call = _Call(own, rows, keys, label, num_entries, size)
+            variables |= _train(program, stream, call, watch)
         for name in names:
           if name in cached_sets and name in missing:
             cache.keep(keys[name], _flat(variables[name]))
@@ -207,7 +156,7 @@ def fit_full(
   config = config.copy_and_resolve_references()
   if config.full_epochs is not None:
     config.num_epochs = config.full_epochs
-  made = recipes(config, real.info, use_flip)
+  made = recipes.of_config(config, real.info, use_flip)
   if config.get("full_steps") is not None:  # sets from disk may not know the field
     made = {
       name: recipe._replace(protocol=of_steps(recipe.protocol, config.full_steps))
@@ -232,7 +181,7 @@ def fit_full(
         data = train.Source(
           *map(jnp.asarray, (data.images[None], labels[None], data.mean, data.std))
         )
-      program = compile_recipe(recipe, loss, real.info.num_train, devices)
+      program = recipes.compile_recipe(recipe, loss, real.info.num_train, devices)
       variables = host.fit_networks(
         program, stream, _as_rows(rows, {"full": 0}), data,
         key=key, label=f"{name} on the full set", watch=watch,
@@ -245,20 +194,6 @@ def fit_full(
   return models
 
 
-def compile_recipe(
-  recipe: Recipe, loss: str, num_examples: int, devices: tuple[Device, ...] | None = None
-) -> host.Program:
-  """The program that trains a recipe's network on sets of so many examples."""
-  training = train.make_training(
-    recipe.build(),
-    recipe.protocol,
-    loss=loss,
-    num_examples=num_examples,
-    image_shape=recipe.image_shape,
-  )
-  return host.compile_training(training, devices)
-
-
 def _calls(names: list[str], cached_sets: Iterable[str]) -> list[list[str]]:
   """Which sets train in one call: those that are made anew in every run, and each other alone.
 
@@ -269,31 +204,47 @@ def _calls(names: list[str], cached_sets: Iterable[str]) -> list[list[str]]:
   return [fresh] * bool(fresh) + [[name] for name in names if name in cached_sets]
 
 
-def _train(
-  program, stream, sets, rows, keys, label, watch, *, num_entries: int, size: int
-) -> dict[str, Any]:
-  """{set name: variables} of the rows of all these sets, trained together.
+class _Call(NamedTuple):
+  """Sets whose networks train together.
 
-  The source is filled up to at least `num_entries`, so that calls on other sets are of its shape.
+  Attributes:
+    sets: by name, decoded.
+    rows: {name: networks}; of other sets too, as are the keys.
+    keys: {name: what determines its networks}.
+    label: for the progress line.
+    num_entries: to which the source is filled up at least, so that calls on other sets have its
+      shape.
+    size: networks of each device at once.
   """
-  names = list(sets)
+
+  sets: dict[str, DistilledSet]
+  rows: Mapping[str, list[_Row]]
+  keys: Mapping[str, str]
+  label: str
+  num_entries: int
+  size: int
+
+
+def _train(program: host.Program, stream: Array, call: _Call, watch: Watch) -> dict[str, Any]:
+  """{set name: variables} of the rows of all these sets."""
+  names, sets = list(call.sets), call.sets
   counts = [len(sets[name].images) for name in names]
   starts = dict(zip(names, np.cumsum([0] + counts)))
-  filled = np.minimum(np.arange(max(num_entries, sum(counts))), sum(counts) - 1)
+  filled = np.minimum(np.arange(max(call.num_entries, sum(counts))), sum(counts) - 1)
   source = train.as_source(
     np.concatenate([np.asarray(sets[name].images, np.float32) for name in names])[filled],
     np.concatenate([np.asarray(sets[name].labels, np.float32) for name in names])[filled],
   )
-  chosen = [row for name in names for row in rows[name]]
+  chosen = [row for name in names for row in call.rows[name]]
   variables = host.fit_networks(
     program,
     stream,
     _as_rows(chosen, starts),
     source,
-    key=_digest("fit", *(keys[name] for name in names)),
-    label=label,
+    key=_digest("fit", *(call.keys[name] for name in names)),
+    label=call.label,
     watch=watch,
-    size=size,
+    size=call.size,
   )
   of_set = np.array([row.set_name for row in chosen])
   return {
@@ -337,7 +288,7 @@ def _prepared(distilled: DistilledSet, protocol: protocols.Protocol) -> Distille
 
 
 def _content_key(
-  recipe: Recipe, loss: str, stream: Array, distilled: DistilledSet, rows: list[_Row]
+  recipe: recipes.Recipe, loss: str, stream: Array, distilled: DistilledSet, rows: list[_Row]
 ) -> str:
   """Determines the networks of a set, whatever the set is called."""
   content = [
@@ -347,7 +298,9 @@ def _content_key(
   return _key(recipe, loss, stream, content, rows)
 
 
-def _key(recipe: Recipe, loss: str, stream: Array, content: list[str], rows: list[_Row]) -> str:
+def _key(
+  recipe: recipes.Recipe, loss: str, stream: Array, content: list[str], rows: list[_Row]
+) -> str:
   numbers = [(row.entry, row.seed, row.learning_rate) for row in rows]
   key = jax.random.key_data(stream).tolist()
   return _digest("networks", _FORMAT, recipe, loss, key, content, numbers)

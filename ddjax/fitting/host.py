@@ -132,7 +132,6 @@ def fit_networks(
   total = num_groups * training.num_steps
   start = files.num_done * training.num_steps + files.step
   description = f"{num_networks} {label}" if num_networks > 1 else label
-  finished = list(files.finished)
 
   def part(group):
     return jax.tree.map(lambda leaf: np.asarray(leaf)[places[group]], rows)
@@ -145,38 +144,46 @@ def fit_networks(
       if files.state is not None:
         state = _like(state, files.state)
         files.state = None
-      args = rng, own, source
-      state = _run(program, state, args, group, places[group], finished, files, watch, bar)
+      together = _Group(group, places[group], (rng, own, source))
+      state = _run(program, state, together, files, watch, bar)
       variables = jax.tree.map(np.asarray, training.finish(state))
-      finished.append(jax.tree.leaves(variables))
-      files.save(finished, None)
+      files.finished.append(jax.tree.leaves(variables))
+      files.save(None)
   shapes = jax.eval_shape(lambda *args: training.finish(program.init(*args)), rng, part(0), source)
-  merged = [_merge(leaves, num_networks) for leaves in zip(*finished, strict=True)]
+  merged = [_merge(leaves, num_networks) for leaves in zip(*files.finished, strict=True)]
   return jax.tree.unflatten(jax.tree.structure(shapes), merged)
 
 
-def _run(program, state, args, group, places, finished, files, watch, bar):
+class _Group(NamedTuple):
+  """Networks that are trained in one call: the group's number, the network of each place [d g] of
+  it, and what a program takes (key, rows, source)."""
+
+  number: int
+  places: np.ndarray
+  args: tuple[jax.Array, Rows, Source]
+
+
+def _run(program: Program, state, group: _Group, files: "_Resume", watch: Watch, bar):
   """One group from its own step to the end, in calls of a few seconds."""
-  rng, rows, source = args
   num_steps = program.training.num_steps
   step, count = int(state.step), 1
   saved = time.monotonic()
   while step < num_steps:
     if watch.stop_request:
-      files.save(finished, state)
+      files.save(state)
       raise PreemptedError(step)
     started = time.monotonic()
-    state, loss = program.advance(state, rng, rows, source, np.int32(count))
+    state, loss = program.advance(state, *group.args, np.int32(count))
     loss = np.asarray(loss)
     now = time.monotonic()
     step += count
     if not np.isfinite(loss).all():
-      bad = sorted({int(place) for place in places[~np.isfinite(loss)]})
+      bad = sorted({int(place) for place in group.places[~np.isfinite(loss)]})
       raise NonFiniteLossError(f"The training loss of networks {bad} is not finite at step {step}.")
     if bar:
-      bar.update(group * num_steps + step, {"loss": float(loss.mean())})
+      bar.update(group.number * num_steps + step, {"loss": float(loss.mean())})
     if step < num_steps and now - saved > _SECONDS_PER_SAVE:
-      files.save(finished, state)
+      files.save(state)
       saved = now
     per_step = (now - started) / count
     count = max(1, min(num_steps - step, 4 * count, int(_SECONDS_PER_CALL / per_step)))
@@ -215,19 +222,19 @@ class _Resume:
     """Steps done of the group that was interrupted."""
     return 0 if self.state is None else int(self.state[0])
 
-  def save(self, finished: list[list[np.ndarray]], state: TrainState | None) -> None:
+  def save(self, state: TrainState | None) -> None:
     """Replaces the file; without a state between groups."""
     if self._path is None:
       return
     leaves = [] if state is None else [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
     counts = {
-      "finished": len(finished),
-      "leaves": len(finished[0]) if finished else 0,
+      "finished": len(self.finished),
+      "leaves": len(self.finished[0]) if self.finished else 0,
       "state": len(leaves),
     }
     arrays = {
       f"finished/{group}/{number}": leaf
-      for group, group_leaves in enumerate(finished)
+      for group, group_leaves in enumerate(self.finished)
       for number, leaf in enumerate(group_leaves)
     }
     arrays |= {f"state/{number}": leaf for number, leaf in enumerate(leaves)}

@@ -210,8 +210,12 @@ def make_training(
       rng, augmentation, (batch_size,), height=height, width=width, shares_op=True
     )
 
-  def attacked(rng, variables, source, index, examples, labels, mask, draws):
-    """Augmented images as the network sees them, at a high loss within their balls of pixels."""
+  def attacked(rng, variables, source, batch, draws):
+    """Augmented images as the network sees them, at a high loss within their balls of pixels.
+
+    A batch is (entry of the source, examples [b], labels [b k], mask [b] of those that count).
+    """
+    index, examples, labels, mask = batch
     epsilon = adversary.epsilon
     pixels = source.images[index, examples].astype(jnp.float32) / source.max_value
     noise = jax.random.uniform(rng, pixels.shape, jnp.float32, -epsilon, epsilon)
@@ -279,9 +283,8 @@ def make_training(
     if adversary is not None:
       draws = draw_operations(augment_rng)
       attack_rng = jax.random.fold_in(draw_rng, _ATTACK_STREAM)
-      images = attacked(
-        attack_rng, variables, source, row.indices, examples, labels, weights > 0, draws
-      )
+      batch = row.indices, examples, labels, weights > 0
+      images = attacked(attack_rng, variables, source, batch, draws)
     elif augmentation.ops:
       images = siamese.augment(augment_rng, images, augmentation, per_example=True)
     images, labels = _mixed(mix_rng, images, labels, weights > 0, protocol)

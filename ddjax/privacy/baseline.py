@@ -5,7 +5,7 @@ published with Gaussian noise, once. NumPy, on the host.
 """
 
 import math
-from typing import Sequence
+from typing import NamedTuple, Sequence
 
 from jaxtyping import Float, Int, UInt8
 import numpy as np
@@ -16,16 +16,24 @@ _ROWS_PER_BLOCK = 4096
 _CENTRE = 0.5  # of pixels: no image lies farther from it than half the diagonal of [0, 1]^d
 
 
+class Stored(NamedTuple):
+  """Real examples as they are stored.
+
+  Attributes:
+    images: integers, white is `max_value`.
+    labels: in [0, num_classes).
+    num_classes: k.
+    max_value: the stored value of white.
+  """
+
+  images: UInt8[np.ndarray, "N h w c"]
+  labels: Int[np.ndarray, " N"]
+  num_classes: int
+  max_value: int
+
+
 def noised_means(
-  images: UInt8[np.ndarray, "N h w c"],
-  labels: Int[np.ndarray, " N"],
-  num_classes: int,
-  ipc: int,
-  max_value: int,
-  *,
-  epsilon: float,
-  delta: float,
-  seed: Sequence[int],
+  real: Stored, ipc: int, *, epsilon: float, delta: float, seed: Sequence[int]
 ) -> Float[np.ndarray, "n h w c"]:
   """Means of groups of real images with (epsilon, delta)-differential privacy, by the Gaussian
   mechanism.
@@ -35,17 +43,15 @@ def noised_means(
   by N / (k ipc), which is public: the mean of a class of another size is scaled about grey.
 
   Args:
-    images: stored, white is `max_value`.
-    labels: in [0, k).
-    num_classes: k.
+    real: the examples.
     ipc: groups of each class.
-    max_value: the stored value of white.
     epsilon: of all means together.
     delta: likewise.
     seed: non-negative integers, of groups and noise.
   Returns:
     f32[k*ipc h w c], pixels in [0, 1], class by class.
   """
+  images, labels, num_classes, max_value = real
   rng = np.random.default_rng(seed)
   group = labels.astype(np.int64) * ipc + rng.integers(ipc, size=len(labels))
   sums = np.zeros((num_classes * ipc, images[0].size))

@@ -14,7 +14,7 @@ from ddjax.data import cache
 from ddjax.data.batches import standardise
 from ddjax.distillers import synthetic
 from ddjax.distillers.coreset import make_coreset
-from ddjax.privacy.baseline import noised_means
+from ddjax.privacy.baseline import Stored, noised_means
 from ddjax.random_streams import stream
 from ddjax.stages.prepare import Job
 from ddjax.types import DistilledSet
@@ -106,10 +106,9 @@ def private_random(
     return {}
   real, ipc = job.real, job.config.synthetic.ipc
   words = np.asarray(jax.random.key_data(stream(job.config.seed, "private random set")))
-  pixels = noised_means(
-    real.train_images, real.train_labels, real.info.num_classes, ipc, real.max_value,
-    epsilon=guarantee["epsilon"], delta=guarantee["delta"], seed=words.tolist(),
-  )  # fmt: skip
+  stored = Stored(real.train_images, real.train_labels, real.info.num_classes, real.max_value)
+  promise = {name: guarantee[name] for name in ("epsilon", "delta")}
+  pixels = noised_means(stored, ipc, **promise, seed=words.tolist())
   is_centred = job.distiller.label_kind == "centred"
   images = np.asarray(real.preprocessing.forward(jnp.asarray(pixels)))
   own = np.asarray(synthetic.one_hot_labels(real.info.num_classes, ipc, is_centred))

@@ -67,14 +67,14 @@ def distill(job: Job, stop_request: Any = False) -> tuple[DistilledSet, float]:
         job.data,
         state,
         job.layout,
-        num_steps=job.num_steps,
-        steps_per_call=settings.steps_per_call,
-        checkpoint_every_steps=settings.checkpoint_every_steps,
-        checkpoint_every_minutes=settings.checkpoint_every_minutes,
-        checkpoints=checkpoints,
-        stops=stops,
-        hooks=trainer.Hooks(on_metrics, on_stop),
-        stop_request=stop_request,
+        trainer.Schedule(
+          job.num_steps,
+          settings.steps_per_call,
+          settings.checkpoint_every_steps,
+          settings.checkpoint_every_minutes,
+          stops,
+        ),
+        trainer.Hooks(checkpoints, on_metrics, on_stop, stop_request),
         host_data=job.host_data,
       )
   distilled = extract(job, state)

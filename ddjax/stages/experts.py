@@ -9,7 +9,7 @@ import json
 import os
 from pathlib import Path
 import re
-from typing import Any, Mapping
+from typing import Any, Mapping, NamedTuple
 
 from absl import logging
 import flax.linen as nn
@@ -176,9 +176,10 @@ def ensure(
     NonFiniteLossError, PreemptedError: see `ddjax.experts.train`.
   """
   buffer = open_buffer(config, real, members)
+  examples = _Examples(real, members)
   (missing,) = parallel.of_main_process([buffer.lacks(*needs)])
   if missing:
-    processes.on_main_process(lambda: _train(buffer, config, real, needs, layout, watch, members))
+    processes.on_main_process(lambda: _train(buffer, config, examples, needs, layout, watch))
     buffer = open_buffer(config, real, members)
   if buffer.lacks(*needs):
     raise ExpertBufferError(f"{buffer.folder} is not whole here; hosts must share the folder.")
@@ -188,16 +189,23 @@ def ensure(
   return buffer
 
 
+class _Examples(NamedTuple):
+  """What experts learn from: the members of a real set, all of it for None."""
+
+  real: RealData
+  members: np.ndarray | None
+
+
 def _train(
   buffer: Buffer,
   config: ConfigDict,
-  real: RealData,
+  examples: _Examples,
   needs: ExpertNeeds,
   layout: parallel.Layout,
   watch: Watch,
-  members: np.ndarray | None,
 ) -> None:
   """Trains what a buffer lacks, after a word on how long that will take."""
+  real, members = examples
   protocol, adversary = protocol_of(config), adversary_of(config)
   num_examples = real.info.num_train if members is None else int(members.sum())
   total, on_device = _epochs_to_train(buffer, needs, layout)
@@ -210,48 +218,40 @@ def _train(
     f" ({others} of them of experts that began together with these, or again)" if others else "",
     duration(_cost(config, real, total * num_examples, on_device * num_examples)[1]),
   )
-  program = _compile(
+  recipe = _Recipe(
     build_network(config, real.info),
     protocol,
     num_examples,
     tuple(real.info.image_shape),
     config.experts.at_once or None,
-    parallel.local_devices(layout),
     adversary,
   )
   train_experts(
     buffer,
-    program,
+    _compile(recipe, parallel.local_devices(layout)),
     stream(config.experts.seed, "experts"),
     real_source(real, members, with_pixels=adversary is not None),
-    num_experts=needs.num_experts,
-    num_epochs=needs.num_epochs,
-    learning_rate=config.experts.learning_rate,
-    epochs_per_chunk=config.experts.epochs_per_chunk,
-    watch=watch,
+    needs,
+    config.experts,
+    watch,
   )
+
+
+class _Recipe(NamedTuple):
+  """What the program that trains experts depends on."""
+
+  network: nn.Module
+  protocol: protocols.Protocol
+  num_examples: int
+  image_shape: tuple[int, int, int]
+  networks_at_once: int | None
+  adversary: train.Adversary | None
 
 
 @functools.lru_cache(maxsize=8)
-def _compile(
-  network: nn.Module,
-  protocol: protocols.Protocol,
-  num_examples: int,
-  image_shape: tuple[int, int, int],
-  at_once: int | None,
-  devices: tuple[Device, ...],
-  adversary: train.Adversary | None,
-) -> host.Program:
+def _compile(recipe: _Recipe, devices: tuple[Device, ...]) -> host.Program:
   """The program that trains experts; splits of equal size share it."""
-  training = train.make_training(
-    network,
-    protocol,
-    loss=_LOSS,
-    num_examples=num_examples,
-    image_shape=image_shape,
-    networks_at_once=at_once,
-    adversary=adversary,
-  )
+  training = train.make_training(loss=_LOSS, **recipe._asdict())
   return host.compile_training(training, devices)
 
 

@@ -215,13 +215,13 @@ def _distill(job: Job, watch: Watch) -> DistilledSet:
         job.data,
         state,
         job.layout,
-        num_steps=job.num_steps,
-        steps_per_call=settings.steps_per_call,
-        checkpoint_every_steps=settings.checkpoint_every_steps,
-        checkpoint_every_minutes=settings.checkpoint_every_minutes,
-        checkpoints=checkpoints,
-        hooks=trainer.Hooks(progress.show_rows),
-        stop_request=watch.stop_request,
+        trainer.Schedule(
+          job.num_steps,
+          settings.steps_per_call,
+          settings.checkpoint_every_steps,
+          settings.checkpoint_every_minutes,
+        ),
+        trainer.Hooks(checkpoints, progress.show_rows, stop_request=watch.stop_request),
         host_data=job.host_data,
       )
     return extract(job, state)

@@ -32,16 +32,25 @@ class CellFigure(NamedTuple):
   is_of_spread: bool = True
 
 
+class Cells(NamedTuple):
+  """Which cell of a table each test example is in.
+
+  Attributes:
+    index: i[T], in [0, product of `shape`).
+    shape: of the table; (k,) for classes, (k, g) for classes and groups.
+  """
+
+  index: Integer[np.ndarray, " T"]
+  shape: tuple[int, ...]
+
+
 def bootstrap_cells(
   correct: Mapping[str, Bool[np.ndarray, "m T"]],
   group: Mapping[str, Integer[np.ndarray, " m"]],
-  cells: Integer[np.ndarray, " T"],
-  shape: tuple[int, ...],
+  cells: Cells,
   figures: Mapping[str, CellFigure],
   pairs: Sequence[tuple[str, str]],
-  num_bootstrap: int,
-  seed: int,
-  units: Mapping[str, str] = intervals.UNITS,
+  resampling: intervals.Resampling,
 ) -> dict[str, dict[str | tuple[str, str], intervals.Estimate]]:
   """Figures of each model's accuracies by cell, their means over models, and paired differences.
 
@@ -56,24 +65,24 @@ def bootstrap_cells(
   single unit they hold for that unit. Cells of fewer than some 20 test examples are too few.
 
   Args:
-    correct, group, pairs, num_bootstrap, seed, units: as in `bootstrap_accuracies`.
-    cells: the cell of each test example, in [0, product of `shape`).
-    shape: of a table of cells; (k,) for classes, (k, g) for classes and groups.
+    correct, group, pairs, resampling: as in `bootstrap_accuracies`.
+    cells: of the test examples.
     figures: {name: CellFigure}.
   Returns:
     {name: {set or pair: Estimate}}.
   Raises:
     ValueError: as `bootstrap_accuracies`.
   """
-  samples = intervals.samples_of(correct, group, pairs, num_bootstrap, units)
-  weights = intervals.unit_weights(samples, num_bootstrap, seed)
-  rng = np.random.default_rng(seed)
+  num_bootstrap, index = resampling.num_bootstrap, cells.index
+  samples = intervals.samples_of(correct, group, pairs, resampling)
+  weights = intervals.unit_weights(samples, resampling)
+  rng = np.random.default_rng(resampling.seed)
   stacked = np.concatenate([sample.rows for sample in samples.values()])
-  counts = np.bincount(cells, minlength=np.prod(shape))
+  counts = np.bincount(index, minlength=np.prod(cells.shape))
   table = np.full((len(stacked), len(counts)), np.nan)
   drawn = np.full((num_bootstrap, *table.shape), np.nan)
   for cell in np.flatnonzero(counts):
-    of_cell = stacked[:, cells == cell]
+    of_cell = stacked[:, index == cell]
     table[:, cell] = of_cell.mean(axis=1)
     drawn[:, :, cell] = intervals.redraw_examples(of_cell, num_bootstrap, rng)
   drawn += table - drawn.mean(axis=0)  # so that a linear figure is that of the sample on average
@@ -83,7 +92,7 @@ def bootstrap_cells(
   stop = np.cumsum([len(sample.rows) for sample in samples.values()])
   for (name, sample), last in zip(samples.items(), stop):
     own, replicated, added = (
-      array[..., last - len(sample.rows) : last, :].reshape(*array.shape[:-2], -1, *shape)
+      array[..., last - len(sample.rows) : last, :].reshape(*array.shape[:-2], -1, *cells.shape)
       for array in (table, drawn, noise)
     )
     drawn_in = _draw_in(own, added), _draw_in(replicated, 2 * added)

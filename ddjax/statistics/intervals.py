@@ -64,6 +64,20 @@ class Estimate(NamedTuple):
   corrected: float | None = None
 
 
+class Resampling(NamedTuple):
+  """How a bootstrap draws.
+
+  Attributes:
+    num_bootstrap: replicates, at least 2.
+    seed: of the draws; equal arguments give equal results.
+    units: {set: what one of its groups is called}.
+  """
+
+  num_bootstrap: int
+  seed: int
+  units: Mapping[str, str] = UNITS
+
+
 class Sample(NamedTuple):
   """One set as it is resampled, m models in n units.
 
@@ -104,9 +118,7 @@ def bootstrap_accuracies(
   correct: Mapping[str, Bool[np.ndarray, "m T"] | Float[np.ndarray, "m T"]],
   group: Mapping[str, Integer[np.ndarray, " m"]],
   pairs: Sequence[tuple[str, str]],
-  num_bootstrap: int,
-  seed: int,
-  units: Mapping[str, str] = UNITS,
+  resampling: Resampling,
   limits: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str | tuple[str, str], Estimate]:
   """Mean accuracies and paired differences with 95 % intervals.
@@ -120,9 +132,7 @@ def bootstrap_accuracies(
       f64[m T] between the limits do as well.
     group: {set: i[m]}, the distillation or subset of each model.
     pairs: (a, b), whose difference a - b is wanted.
-    num_bootstrap: replicates, at least 2.
-    seed: of the draws; equal arguments give equal results.
-    units: {set: what one of its groups is called}.
+    resampling: how often and by what is drawn.
     limits: the least and the largest possible value, to which intervals are cut.
   Returns:
     {set: Estimate} for every set, and {(a, b): Estimate} for every pair.
@@ -130,11 +140,12 @@ def bootstrap_accuracies(
     ValueError: for sets tested on unequal numbers of examples, groups that do not fit the models,
       a pair of unknown sets, or too few replicates.
   """
-  samples = samples_of(correct, group, pairs, num_bootstrap, units)
+  samples = samples_of(correct, group, pairs, resampling)
   stacked = np.concatenate([sample.unit_means for sample in samples.values()])
-  drawn = redraw_examples(stacked, num_bootstrap, np.random.default_rng(seed))
+  rng = np.random.default_rng(resampling.seed)
+  drawn = redraw_examples(stacked, resampling.num_bootstrap, rng)
   parts = np.split(drawn, np.cumsum([len(s.unit_means) for s in samples.values()])[:-1], axis=1)
-  weights = unit_weights(samples, num_bootstrap, seed)
+  weights = unit_weights(samples, resampling)
   figures = {
     name: Figure(
       sample.unit_means.mean(),
@@ -151,15 +162,14 @@ def samples_of(
   correct: Mapping[str, np.ndarray],
   group: Mapping[str, np.ndarray],
   pairs: Sequence[tuple[str, str]],
-  num_bootstrap: int,
-  units: Mapping[str, str],
+  resampling: Resampling,
 ) -> dict[str, Sample]:
   """Every set by its units, once the arguments have been found to fit.
 
   Args, errors: as `bootstrap_accuracies`.
   """
-  if num_bootstrap < 2:
-    raise ValueError(f"num_bootstrap={num_bootstrap} must be at least 2.")
+  if resampling.num_bootstrap < 2:
+    raise ValueError(f"num_bootstrap={resampling.num_bootstrap} must be at least 2.")
   for name in (name for pair in pairs for name in pair):
     if name not in correct:
       raise ValueError(f"Unknown set {name!r} among the pairs. {nearest(name, correct)}")
@@ -167,7 +177,7 @@ def samples_of(
   if len(set(tested.values())) != 1:
     raise ValueError(f"Sets were tested on unequal numbers of examples: {tested}.")
   return {
-    name: _sample(name, np.asarray(rows, np.float64), np.asarray(group[name]), units)
+    name: _sample(name, np.asarray(rows, np.float64), np.asarray(group[name]), resampling.units)
     for name, rows in correct.items()
   }
 
@@ -176,9 +186,7 @@ def bootstrap_means(
   values: Mapping[str, Float[np.ndarray, "m T"]],
   group: Mapping[str, Integer[np.ndarray, " m"]],
   pairs: Sequence[tuple[str, str]],
-  num_bootstrap: int,
-  seed: int,
-  units: Mapping[str, str] = UNITS,
+  resampling: Resampling,
 ) -> dict[str | tuple[str, str], Estimate]:
   """Means of non-negative numbers that some examples lack, with 95 % intervals.
 
@@ -191,9 +199,7 @@ def bootstrap_means(
     values: {set: f64[m T]}, NaN where an example has no number; at least one number a model.
     group: as for `bootstrap_accuracies`, as is what follows.
     pairs: as there.
-    num_bootstrap: as there.
-    seed: as there.
-    units: as there.
+    resampling: as there.
   Raises:
     ValueError: for a model without any number, and as `bootstrap_accuracies`.
   """
@@ -207,7 +213,7 @@ def bootstrap_means(
     means = np.nansum(rows, axis=1, keepdims=True) / counts
     scale = rows.shape[1] / counts
     linear[name] = means + np.where(is_known, scale * (rows - means), 0.0)
-  return bootstrap_accuracies(linear, group, pairs, num_bootstrap, seed, units, (0.0, np.inf))
+  return bootstrap_accuracies(linear, group, pairs, resampling, (0.0, np.inf))
 
 
 def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, str]) -> Sample:
@@ -232,14 +238,16 @@ def _sample(name: str, rows: np.ndarray, group: np.ndarray, units: Mapping[str, 
 
 
 def unit_weights(
-  samples: Mapping[str, Sample], num_bootstrap: int, seed: int
+  samples: Mapping[str, Sample], resampling: Resampling
 ) -> dict[tuple[str, tuple], np.ndarray]:
   """The draws of units: {`Sample.units`: weights f64[num_bootstrap n]}, each row summing to 1.
 
   Sets of the same units share a draw.
   """
   return {
-    sample.units: _redraw_units(len(sample.unit_means), num_bootstrap, (seed, order))
+    sample.units: _redraw_units(
+      len(sample.unit_means), resampling.num_bootstrap, (resampling.seed, order)
+    )
     for order, sample in enumerate(samples.values(), 1)
   }
 

@@ -9,7 +9,7 @@ the distillation, the evaluators or their settings are not those of the report o
 import pathlib
 import shutil
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import logging
 from ml_collections import ConfigDict
@@ -118,9 +118,19 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
 
       initial = initial_set(job)
       report = on_main_process(
-        lambda: _audit(job, evaluators, distilled, initial, watch, seconds, planned, compiled)
+        lambda: _audit(
+          job, evaluators, distilled, initial, watch, _Spent(seconds, planned, compiled)
+        )
       )
     return outcome(folder.path, report)
+
+
+class _Spent(NamedTuple):
+  """What a run took so far, by stage, what it was estimated to take, and what was compiled."""
+
+  seconds: dict[str, float]
+  planned: costs.Estimate
+  compiled: compilation.Count
 
 
 def _audit(
@@ -129,9 +139,7 @@ def _audit(
   distilled: DistilledSet,
   initial: DistilledSet,
   watch: Watch,
-  seconds: dict[str, float],
-  planned: costs.Estimate,
-  compiled: compilation.Count,
+  spent: _Spent,
 ) -> dict[str, Any]:
   """Evaluates what was distilled and presents it: what the first host does alone."""
   config, folder = job.config, job.workdir
@@ -146,9 +154,9 @@ def _audit(
     origin=config,
     scores=folder / SCORES_NAME,
   )
-  seconds |= {f"evaluate {name}": value for name, value in evaluation_seconds.items()}
-  facts = {"seconds": seconds, "estimates": planned.facts()}
-  facts["compilation"] = compiled.facts()
+  seconds = spent.seconds | {f"evaluate {name}": one for name, one in evaluation_seconds.items()}
+  facts = {"seconds": seconds, "estimates": spent.planned.facts()}
+  facts["compilation"] = spent.compiled.facts()
   if (known := experts.known_facts(folder, config.resume_from)) is not None:
     facts["experts"] = known
   if job.layout.shares_draws:

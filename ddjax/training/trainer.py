@@ -91,17 +91,48 @@ class StopRequest:
     return self._outer is not None and bool(self._outer)
 
 
-class Hooks(NamedTuple):
-  """What the loop tells the outside.
+class Schedule(NamedTuple):
+  """How far a distillation goes, and when it looks up.
 
   Attributes:
-    on_metrics: (first_step, {name: f32[steps (r)]}), once per call, one call late. Steps count
-      from 1: the metrics of step s are of the update that led from s - 1 to s.
-    on_stop: (step, state), at every step of `stops`; the state must not be kept.
+    num_steps: the step to go to, counted from the beginning of the run.
+    steps_per_call: the most steps in one compiled call; fewer, once they are seen to take more than
+      ten seconds together.
+    checkpoint_every_steps: the state is saved at multiples of it, and at the end.
+    checkpoint_every_minutes: and where so much time went by since the last one.
+    stops: steps at which `Hooks.on_stop` looks at the state (0 included, if not yet passed).
   """
 
+  num_steps: int
+  steps_per_call: int
+  checkpoint_every_steps: int
+  checkpoint_every_minutes: float = float("inf")
+  stops: Iterable[int] = ()
+
+
+class Hooks(NamedTuple):
+  """What the loop leaves outside, and what it asks there.
+
+  Attributes:
+    checkpoints: where states are saved.
+    on_metrics: (first_step, {name: f32[steps (r)]}), once per call, one call late. Steps count
+      from 1: the metrics of step s are of the update that led from s - 1 to s.
+    on_stop: (step, state), at every step of `Schedule.stops`; the state must not be kept.
+    stop_request: read as a bool between calls; true saves and raises.
+  """
+
+  checkpoints: Checkpoints
   on_metrics: Callable[[int, dict[str, np.ndarray]], None] = lambda *_: None
   on_stop: Callable[[int, DistillState], None] = lambda *_: None
+  stop_request: Any = False
+
+
+class Span(NamedTuple):
+  """The steps of one compiled call: `count` from `first` on, in arrays for `length` steps."""
+
+  first: int
+  count: int
+  length: int
 
 
 def initialise(distiller: Distiller, data: DataSplit, rngs: Any, layout: parallel.Layout):
@@ -127,41 +158,34 @@ def train(
   data: DataSplit,
   state: DistillState,
   layout: parallel.Layout,
+  schedule: Schedule,
+  hooks: Hooks,
   *,
-  num_steps: int,
-  steps_per_call: int,
-  checkpoint_every_steps: int,
-  checkpoints: Checkpoints,
-  checkpoint_every_minutes: float = float("inf"),
-  stops: Iterable[int] = (),
-  hooks: Hooks = Hooks(),
-  stop_request: Any = False,
   program: parallel.Program | None = None,
   host_data: Sequence[Any] = (),
 ) -> DistillState:
-  """Runs a distiller from the state's own step to `num_steps`.
+  """Runs a distiller from the state's own step to `schedule.num_steps`.
 
   Args:
+    distiller: the method.
     data: the real set, placed or not.
     state: as from `initialise` or a checkpoint; its buffers are used up.
-    steps_per_call: the most steps in one compiled call; fewer, once they are seen to take more than
-      ten seconds together.
-    checkpoint_every_steps: the state is saved at multiples of it, and at the end.
-    checkpoint_every_minutes: and where so much time went by since the last one.
-    stops: steps at which `hooks.on_stop` looks at the state (0 included, if not yet passed).
-    stop_request: read as a bool between calls; true saves and raises.
+    layout: devices and replicas.
+    schedule: how far, and when to look up.
+    hooks: the outside.
     program: from `parallel.make_program`, where the step is compiled already.
     host_data: what `distiller.batch_at` reads, one for each distillation; none where it is None.
   Returns:
-    The state at `num_steps`, checkpointed.
+    The state at the last step, checkpointed.
   Raises:
     NonFiniteLossError: with step, metric and the last good checkpoint.
     PreemptedError: after the state was saved.
   """
-  data = parallel.replicate(data, layout)
+  data, checkpoints = parallel.replicate(data, layout), hooks.checkpoints
+  num_steps, steps_per_call, every_steps, every_minutes, _ = schedule
   step = int(np.ravel(state.step)[0])
-  stops = {stop for stop in stops if step <= stop <= num_steps}
-  saves = range(0, num_steps + checkpoint_every_steps, checkpoint_every_steps)
+  stops = {stop for stop in schedule.stops if step <= stop <= num_steps}
+  saves = range(0, num_steps + every_steps, every_steps)
   boundaries = np.unique([*stops, *saves, num_steps])
   is_host_fed = distiller.batch_at is not None
   program = program or parallel.make_program(
@@ -194,12 +218,12 @@ def train(
   if step in stops:
     hooks.on_stop(step, parallel.collect_state(state, layout))
   while step < num_steps:
-    if parallel.any_process(stop_request):
+    if parallel.any_process(hooks.stop_request):
       emit()
       save()
       checkpoints.wait()
       raise PreemptedError(step)
-    is_late = time.monotonic() - saved > 60 * checkpoint_every_minutes
+    is_late = time.monotonic() - saved > 60 * every_minutes
     is_late, most = parallel.of_main_process((is_late, at_once))
     if is_late:
       emit()
@@ -207,7 +231,8 @@ def train(
     boundary = int(boundaries[np.searchsorted(boundaries, step, side="right")])
     count = min(most, boundary - step)
     if seeds is not None:
-      shard = host_batches(distiller, host_data, seeds, step, count, steps_per_call, layout)
+      span = Span(step, count, steps_per_call)
+      shard = host_batches(distiller, host_data, seeds, span, layout)
     started = time.monotonic()
     state, metrics = program(state, data, count, shard)
     emit()  # reads the call before this one, while this one runs
@@ -217,7 +242,7 @@ def train(
       emit()
       if step in stops:
         hooks.on_stop(step, parallel.collect_state(state, layout))
-      if step % checkpoint_every_steps == 0 or step == num_steps:
+      if step % every_steps == 0 or step == num_steps:
         save()
   checkpoints.wait()
   return parallel.collect_state(state, layout)
@@ -227,20 +252,16 @@ def host_batches(
   distiller: Distiller,
   host_data: Sequence[Any],
   seeds: np.ndarray,
-  step: int,
-  count: int,
-  length: int,
+  span: Span,
   layout: parallel.Layout,
 ) -> Any:
-  """The batches of `count` steps from `step` on, as `parallel.make_program` takes them.
+  """The batches of so many steps, as `parallel.make_program` takes them.
 
   Args:
     distiller: with `batch_at`.
     host_data: one entry for each distillation, or one for all.
     seeds: u32[r 2], likewise.
-    step: the first.
-    count: at most `length`.
-    length: of the leading axis; the unused rest repeats the last batch.
+    span: of the steps; the unused rest of its length repeats the last batch.
     layout: devices and replicas.
   """
   places, batch_at = range(max(layout.num_replicas, 1)), distiller.batch_at
@@ -253,8 +274,8 @@ def host_batches(
     ]
     return parallel.deal_batches(batches, layout)
 
-  steps = [of_step(step + i) for i in range(count)]
-  steps += [steps[-1]] * (length - count)
+  steps = [of_step(span.first + i) for i in range(span.count)]
+  steps += [steps[-1]] * (span.length - span.count)
   return jax.tree.map(lambda *rows: np.stack(rows), *steps)
 
 

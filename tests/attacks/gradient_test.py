@@ -20,10 +20,8 @@ def _program(norm):
 
   @jax.jit
   def run(rng, epsilon, step_size, num_steps, num_restarts, start_radius):
-    return gradient.ascend(
-      victim.logits_fn(), pixels, labels, rng, epsilon=epsilon, norm=norm, step_size=step_size,
-      num_steps=num_steps, num_restarts=num_restarts, start_radius=start_radius,
-    )  # fmt: skip
+    ascent = gradient.Ascent(epsilon, step_size, num_steps, num_restarts, start_radius)
+    return gradient.ascend(victim.logits_fn(), pixels, labels, rng, ascent, norm=norm)
 
   return run
 
@@ -107,14 +105,12 @@ def test_cost_ends_with_success():
 
 
 def test_fgsm_and_pgd_are_cases_of_one_program(monkeypatch):
-  monkeypatch.setattr(gradient, "ascend", lambda *_, **settings: settings)
-  assert gradient.fgsm(None, None, None, epsilon=0.1) == dict(
-    epsilon=0.1, norm="linf", step_size=0.1, num_steps=1, num_restarts=1, start_radius=0.0
-  )
+  monkeypatch.setattr(gradient, "ascend", lambda *args, norm: (args[-1], norm))
+  ascent = gradient.Ascent(0.1, step_size=0.1, num_steps=1, num_restarts=1, start_radius=0.0)
+  assert gradient.fgsm(None, None, None, epsilon=0.1) == (ascent, "linf")
   pgd = gradient.pgd(None, None, None, None, epsilon=0.2, norm="l2", num_steps=7, num_restarts=3)
-  assert pgd == dict(
-    epsilon=0.2, norm="l2", step_size=0.05, num_steps=7, num_restarts=3, start_radius=0.2
-  )
+  ascent = gradient.Ascent(0.2, step_size=0.05, num_steps=7, num_restarts=3, start_radius=0.2)
+  assert pgd == (ascent, "l2")
 
 
 def test_signed_steps_on_a_loss_raise_it_and_more_steps_raise_it_more():

@@ -362,4 +362,5 @@ def make_shards(case: Case, distiller, state, step: int, count: int, length: int
   if distiller.batch_at is None:
     return parallel.device_numbers(layout)
   seeds = trainer.seeds_of(state)
-  return trainer.host_batches(distiller, (Experts(case),), seeds, step, count, length, layout)
+  span = trainer.Span(step, count, length)
+  return trainer.host_batches(distiller, (Experts(case),), seeds, span, layout)

@@ -13,6 +13,7 @@ from ddjax.data.load import load_real_data
 from ddjax.distillers import class_batches, matching
 from ddjax.distillers.fairdd import check_groups, make_fairdd
 from ddjax.models.build import build
+from ddjax.types import Synthetic
 from tests.distillers.cases import Case, initial_state, initial_variables, make_distiller
 from tests.models.draws import draw
 
@@ -116,7 +117,9 @@ def test_gradients_of_groups_are_those_of_a_slow_loop(classes_at_once, images_at
   data, network, variables, batch, *rest = _problem()
   matcher = _matcher(network, classes_at_once=classes_at_once, images_at_once=images_at_once)
   distances, gradients = jax.jit(
-    lambda *args: matching.match_gradients(matcher, variables, data, *args)
+    lambda batch, draws, *of_set: matching.match_gradients(
+      matcher, variables, data, batch, draws, Synthetic(*of_set)
+    )
   )(batch, *rest)
   held = jax.tree.map(np.asarray, batch)
   draws, images, labels = rest
@@ -139,7 +142,8 @@ def test_against_finite_differences(of_gradients):
   def match(images):
     if not of_gradients:
       return matching.match_means(matcher, variables, data, batch, draws, images)
-    found = matching.match_gradients(matcher, variables, data, batch, draws, images, labels)
+    learned = Synthetic(images, labels)
+    found = matching.match_gradients(matcher, variables, data, batch, draws, learned)
     return found[0], found[1][0]
 
   gradient = match(images)[1]

@@ -12,6 +12,7 @@ from ddjax.augment import siamese
 from ddjax.data.batches import standardise
 from ddjax.distillers import class_batches, matching
 from ddjax.models.build import build
+from ddjax.types import Synthetic
 from tests.distillers.cases import Case, initial_variables, make_distiller
 from tests.models.draws import draw
 
@@ -164,7 +165,9 @@ def test_gradient_matching_is_that_of_a_slow_loop(classes_at_once, images_at_onc
   data, network, variables, *rest = _problem()
   matcher = _matcher(network, classes_at_once=classes_at_once, images_at_once=images_at_once)
   distances, gradients = jax.jit(
-    lambda *args: matching.match_gradients(matcher, variables, data, *args)
+    lambda batch, draws, *of_set: matching.match_gradients(
+      matcher, variables, data, batch, draws, Synthetic(*of_set)
+    )
   )(*rest)
   expected, expected_gradients = _slow_gradients()
   np.testing.assert_allclose(distances.sum(), expected, rtol=1e-4)
@@ -178,7 +181,8 @@ def test_gradient_matching_against_finite_differences():
 
   @jax.jit
   def match(images):
-    return matching.match_gradients(matcher, variables, data, batch, draws, images, labels)
+    learned = Synthetic(images, labels)
+    return matching.match_gradients(matcher, variables, data, batch, draws, learned)
 
   _, (gradient, _) = match(images)
   direction = jnp.asarray(draw(images.shape, seed=9))

@@ -74,7 +74,7 @@ def _lower_run(case: Case, num_devices: int = 1, num_replicas: int = 0, is_shado
   if is_host_fed:
     seeds = np.zeros((max(num_replicas, 1), 2), np.uint32)
     host_data = (_NoExperts(case, info),)
-    shard = trainer.host_batches(distiller, host_data, seeds, 0, 3, 3, layout)
+    shard = trainer.host_batches(distiller, host_data, seeds, trainer.Span(0, 3, 3), layout)
   program = parallel.make_program(distiller.step, layout, steps_per_call=3, is_host_fed=is_host_fed)
   placed = jax.eval_shape(lambda state: parallel.place_state(state, layout), state)
   lower(program, placed, data, np.int32(2), shard)

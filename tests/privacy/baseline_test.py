@@ -15,9 +15,8 @@ _SOURCE = fake.make_fake(num_train=203)
 
 def _means(rows=slice(None), ipc=1, epsilon=1e4, seed=(1, 2), images=_SOURCE.train_images):
   labels = _SOURCE.train_labels
-  return baseline.noised_means(
-    images[rows], labels[rows], 4, ipc, 255, epsilon=epsilon, delta=1e-5, seed=seed
-  )
+  stored = baseline.Stored(images[rows], labels[rows], 4, 255)
+  return baseline.noised_means(stored, ipc, epsilon=epsilon, delta=1e-5, seed=seed)
 
 
 def test_with_little_noise_they_are_the_class_means_about_grey():
@@ -51,9 +50,8 @@ def test_an_example_moves_the_sums_by_half_the_diagonal_at_most(monkeypatch):
 @pytest.mark.parametrize("epsilon", [1.0, 10.0])
 def test_the_noise_is_that_of_the_gaussian_mechanism(epsilon):
   grey = np.full((40000, 8, 8, 1), 127.5, np.float32)  # sums are noise alone
-  means = baseline.noised_means(
-    grey, np.arange(40000) % 4, 4, 5, 255, epsilon=epsilon, delta=1e-5, seed=[3]
-  )
+  stored = baseline.Stored(grey, np.arange(40000) % 4, 4, 255)
+  means = baseline.noised_means(stored, 5, epsilon=epsilon, delta=1e-5, seed=[3])
   scale = baseline.noise_scale(64, epsilon, 1e-5)
   noise = (means.astype(np.float64) - 0.5).ravel() * 2000
   assert stats.kstest(noise, "norm", args=(0, scale)).pvalue > 1e-3

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ddjax.statistics import class_figures
-from ddjax.statistics.cell_figures import CellFigure, bootstrap_cells
-from ddjax.statistics.intervals import bootstrap_accuracies
+from ddjax.statistics.cell_figures import CellFigure, Cells, bootstrap_cells
+from ddjax.statistics.intervals import Resampling, bootstrap_accuracies
 
 CLASSES = 6
 FIGURES = {
@@ -46,7 +46,9 @@ def test_figures_of_classes_cover_and_naive_intervals_do_not():
     for name, accuracies in truth.items():
       correct[name], cells = _classes(rng, accuracies)
     group = dict.fromkeys(correct, np.arange(5))
-    estimates = bootstrap_cells(correct, group, cells, (CLASSES,), FIGURES, pairs, 200, seed)
+    estimates = bootstrap_cells(
+      correct, group, Cells(cells, (CLASSES,)), FIGURES, pairs, Resampling(200, seed)
+    )
     for figure, (measure, _) in FIGURES.items():
       for name, accuracies in truth.items():
         one = estimates[figure][name]
@@ -68,7 +70,9 @@ def test_figures_as_counted_are_exact_and_many_examples_leave_nothing_to_correct
   rows, cells = _classes(rng, [0.5, 0.7, 0.9], num_each=20_000, num_models=4)
   group = np.array([0, 0, 1, 1])
   figures = {"gap": FIGURES["gap"], "first": FIGURES["first"]}
-  one = bootstrap_cells({"distilled": rows}, {"distilled": group}, cells, (3,), figures, [], 50, 0)
+  one = bootstrap_cells(
+    {"distilled": rows}, {"distilled": group}, Cells(cells, (3,)), figures, [], Resampling(50, 0)
+  )
   table = rows.reshape(4, 3, -1).mean(axis=-1)
   gap = one["gap"]["distilled"]
   assert gap.mean == np.mean(class_figures.gap(table))
@@ -88,10 +92,10 @@ def test_a_figure_that_is_no_spread_agrees_with_the_accuracy_of_its_cell():
   group = dict.fromkeys(correct, group)
   pair = ("distilled", "random_subset")
   cell = bootstrap_cells(
-    correct, group, cells, (2,), {"first": FIGURES["first"]}, [pair], 4000, seed=0
+    correct, group, Cells(cells, (2,)), {"first": FIGURES["first"]}, [pair], Resampling(4000, 0)
   )["first"]
   of_class = {name: both[:, cells == 0] for name, both in correct.items()}
-  accuracy = bootstrap_accuracies(of_class, group, [pair], 4000, seed=0)
+  accuracy = bootstrap_accuracies(of_class, group, [pair], Resampling(4000, seed=0))
   for source in accuracy:
     assert cell[source].mean == pytest.approx(accuracy[source].mean, rel=1e-12)
     assert (cell[source].std is None) == (accuracy[source].std is None)
@@ -101,6 +105,10 @@ def test_a_figure_that_is_no_spread_agrees_with_the_accuracy_of_its_cell():
 def test_cells_without_examples_are_nan_for_the_figure():
   rows, cells = _classes(np.random.default_rng(3), [0.5, 0.7])
   figures = {"gap": FIGURES["gap"]}
-  two = bootstrap_cells({"a": rows}, {"a": np.arange(5)}, cells, (2,), figures, [], 50, seed=0)
-  three = bootstrap_cells({"a": rows}, {"a": np.arange(5)}, cells, (3,), figures, [], 50, seed=0)
+  two = bootstrap_cells(
+    {"a": rows}, {"a": np.arange(5)}, Cells(cells, (2,)), figures, [], Resampling(50, 0)
+  )
+  three = bootstrap_cells(
+    {"a": rows}, {"a": np.arange(5)}, Cells(cells, (3,)), figures, [], Resampling(50, 0)
+  )
   assert two == three

@@ -47,7 +47,8 @@ def _make_walk(axis_name=None, fails_at=None):
   return Distiller(init, step, lambda state: DistilledSet(state.synthetic.images, jnp.eye(4)))
 
 
-def _train(folder, *, num_steps=10, stops=(), hooks=None, num_devices=1, fails_at=None, **options):
+def _train(folder, *, num_steps=10, num_devices=1, fails_at=None, when=None, **hooks):
+  """With a schedule of `when` and hooks by name."""
   layout = parallel.make_layout(num_devices)
   distiller = _make_walk(layout.axis_name, fails_at)
   with Checkpoints(folder) as checkpoints:
@@ -59,13 +60,8 @@ def _train(folder, *, num_steps=10, stops=(), hooks=None, num_devices=1, fails_a
       _data(),
       state,
       layout,
-      num_steps=num_steps,
-      steps_per_call=3,
-      checkpoint_every_steps=5,
-      checkpoints=checkpoints,
-      stops=stops,
-      hooks=hooks or trainer.Hooks(),
-      **options,
+      trainer.Schedule(num_steps, steps_per_call=3, checkpoint_every_steps=5, **(when or {})),
+      trainer.Hooks(checkpoints, **hooks),
     )
 
 
@@ -87,11 +83,12 @@ def test_a_checkpoint_of_four_devices_is_read_on_one(tmp_path):
 
 def test_metrics_come_once_a_step_and_in_order(tmp_path):
   seen, stopped = [], []
-  hooks = trainer.Hooks(
+  _train(
+    tmp_path,
+    when=dict(stops=(0, 4, 10, 99)),
     on_metrics=lambda first, metrics: seen.extend(first + i for i in range(len(metrics["loss"]))),
     on_stop=lambda step, state: stopped.append((step, int(state.step))),
   )
-  _train(tmp_path, stops=(0, 4, 10, 99), hooks=hooks)
   assert seen == list(range(1, 11))
   assert stopped == [(0, 0), (4, 4), (10, 10)]
 
@@ -99,8 +96,9 @@ def test_metrics_come_once_a_step_and_in_order(tmp_path):
 def test_slow_steps_are_called_one_by_one_and_end_on_the_same_bits(tmp_path, monkeypatch):
   whole, lengths = _train(tmp_path / "whole"), []
   monkeypatch.setattr(trainer, "_CALL_SECONDS", 0.0)
-  hooks = trainer.Hooks(on_metrics=lambda _, metrics: lengths.append(len(metrics["loss"])))
-  slow = _train(tmp_path / "slow", hooks=hooks)
+  slow = _train(
+    tmp_path / "slow", on_metrics=lambda _, metrics: lengths.append(len(metrics["loss"]))
+  )
   assert lengths[0] == 3 and lengths[2:] == [1] * (10 - sum(lengths[:2]))
   np.testing.assert_array_equal(slow.synthetic.images, whole.synthetic.images)
 
@@ -111,7 +109,7 @@ def test_the_state_is_saved_once_so_much_time_went_by(tmp_path):
     with pytest.raises(
       trainer.NonFiniteLossError, match=f"step 9. Last good checkpoint: step {last}"
     ):
-      _train(folder, fails_at=9, checkpoint_every_minutes=minutes)
+      _train(folder, fails_at=9, when=dict(checkpoint_every_minutes=minutes))
     with Checkpoints(folder) as checkpoints:
       assert checkpoints.latest_step() == last
 
@@ -125,11 +123,13 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_last_good_checkpoint(tmp_
 
 def test_sigterm_saves_and_the_next_start_goes_on(tmp_path):
   whole = _train(tmp_path / "whole")
-  hooks = trainer.Hooks(
-    on_stop=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None
-  )
+
+  def on_stop(step, _):
+    if step == 4:
+      os.kill(os.getpid(), signal.SIGTERM)
+
   with trainer.StopRequest() as stop, pytest.raises(trainer.PreemptedError, match="step 4"):
-    _train(tmp_path / "run", stops=(4,), hooks=hooks, stop_request=stop)
+    _train(tmp_path / "run", when=dict(stops=(4,)), on_stop=on_stop, stop_request=stop)
   with Checkpoints(tmp_path / "run") as checkpoints:
     assert checkpoints.latest_step() == 4
   resumed = _train(tmp_path / "run")
@@ -298,11 +298,8 @@ def test_host_batches_come_by_step_and_device(tmp_path):
       _data(),
       trainer.initialise(fed, _data(), jax.random.key(0), layout),
       layout,
-      num_steps=8,
-      steps_per_call=3,
-      checkpoint_every_steps=5,
-      checkpoints=checkpoints,
-      hooks=trainer.Hooks(on_metrics=lambda first, metrics: losses.extend(metrics["loss"])),
+      trainer.Schedule(8, steps_per_call=3, checkpoint_every_steps=5),
+      trainer.Hooks(checkpoints, lambda first, metrics: losses.extend(metrics["loss"])),
       host_data=(100,),
     )
   np.testing.assert_allclose(losses, [101.5 + 10 * step for step in range(8)])

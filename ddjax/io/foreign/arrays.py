@@ -1,7 +1,7 @@
 """Images and labels of a foreign file, checked and brought into our form."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,38 +15,45 @@ _MOST_PIXEL = 16  # distilled pixels leave [0, 1] by some, but not by that
 MOST_CLASSES = 25_000  # ImageNet-21k has 21,841
 
 
+class Convention(NamedTuple):
+  """How the project of a layout stores its sets.
+
+  Attributes:
+    layout: its name.
+    space: where its images lie, if they are floats; None where only the options say it.
+    soft_kind: the kind of its labels that are no distributions; None asks for it.
+    channels: "first" or "last".
+    remarks: what its reader assumed of this file.
+  """
+
+  layout: str
+  space: str | None
+  soft_kind: str | None = None
+  channels: str = "last"
+  remarks: tuple[str, ...] = ()
+
+
 def make_set(
-  path: Path,
-  layout: str,
-  images: Any,
-  labels: Any,
-  options: ForeignOptions,
-  space: str | None,
-  remarks: tuple[str, ...],
-  soft_kind: str | None = None,
-  channels: str = "last",
+  path: Path, images: Any, labels: Any, options: ForeignOptions, convention: Convention
 ) -> ForeignSet:
   """Checks images and labels and brings them into our form.
 
   Args:
     path: of the file, for errors.
-    layout: its name.
     images: [n h w c] or [n c h w], numbers; uint8, and in pixels all whole numbers, are divided by
       the value of white.
     labels: classes [n], or [n k].
     options: what the file does not say of itself.
-    space: where the layout's images lie, if they are floats; None where only the options say it.
-    remarks: what its reader assumed.
-    soft_kind: the kind of labels that are no distributions; None asks for it.
-    channels: "first" or "last", where the layout's project puts them.
+    convention: what holds where neither the file nor the options say it.
   Raises:
     ValueError: naming the file and what is wrong.
   """
   images = _numbers(path, "images", images)
   if images.ndim != 4 or not images.size:
     raise ValueError(f"{path}: images are {list(images.shape)}, not [n h w c].")
-  images, turned = _last_channels(images, channels)
-  space = options.space or ("pixels" if images.dtype.kind in "biu" else space)
+  images, turned = _last_channels(images, convention.channels)
+  own_space = "pixels" if images.dtype.kind in "biu" else convention.space
+  space = options.space or own_space
   if space not in SPACES:
     raise ValueError(f"{path}: unknown space {str(space)[:40]!r}. {nearest(str(space), SPACES)}")
   images = _scaled(path, images, space, options.max_value)
@@ -55,7 +62,7 @@ def make_set(
   if labels.shape[:1] != images.shape[:1]:
     raise ValueError(f"{path}: {len(images)} images, but labels {list(labels.shape)}.")
   images, labels = _first_of_each_class(path, images, labels, options.ipc)
-  labels, kind, remark = _labels(path, labels, options, soft_kind)
+  labels, kind, remark = _labels(path, labels, options, convention.soft_kind)
   factor = options.decode_factor or 1
   if type(factor) is not int or factor < 1 or images.shape[1] % factor or images.shape[2] % factor:
     raise ValueError(
@@ -67,8 +74,8 @@ def make_set(
     labels=labels.astype(np.float32),
     label_kind=kind,
     space=space,
-    layout=layout,
-    remarks=(*remarks, *turned, *remark),
+    layout=convention.layout,
+    remarks=(*convention.remarks, *turned, *remark),
     decode_factor=factor,
   )
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ddjax.data.interpret import as_bytes
 from ddjax.files.bounded import MAX_BYTES
-from ddjax.io.foreign.arrays import MOST_CLASSES, make_set
+from ddjax.io.foreign.arrays import MOST_CLASSES, Convention, make_set
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.huggingface_folder import find_rows, read_json
 from ddjax.io.foreign.named_arrays import IMAGE_NAMES, LABEL_NAMES, space_of
@@ -95,7 +95,8 @@ def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
     is_exact = chosen.images.name == _EXACT
   options = options if chosen.images.is_float else options._replace(max_value=255)
   space = "pixels" if is_exact else space_of(path, "huggingface", images, options)
-  one = make_set(path, "huggingface", images, labels, options, space, remarks)
+  convention = Convention("huggingface", space, remarks=remarks)
+  one = make_set(path, images, labels, options, convention)
   return _with_names(path, one, chosen)
 
 

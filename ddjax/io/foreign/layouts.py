@@ -15,7 +15,13 @@ import numpy as np
 from ddjax.data.preprocess import Preprocessing
 from ddjax.files.plain_arrays import read_npz
 from ddjax.io.distilled import LABEL_KINDS, check_map
-from ddjax.io.foreign.arrays import check_no_teacher, describe, is_centred, make_set
+from ddjax.io.foreign.arrays import (
+  Convention,
+  check_no_teacher,
+  describe,
+  is_centred,
+  make_set,
+)
 from ddjax.io.foreign.containers import list_files, read_msgpack, read_picture_folder
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.named_arrays import (
@@ -54,9 +60,9 @@ def read_dc(path: Path, options: ForeignOptions) -> ForeignSet:
     f"Experiment {options.experiment} of {len(experiments)}.",
     "Images as in the file, which its project standardises by published means and deviations.",
   )
-  return make_set(
-    path, "dc", one[0], one[1], options, "network", remarks, channels="first"
-  )._replace(method=named[1].lower() if named else "dc, dsa or dm")
+  convention = Convention("dc", "network", channels="first", remarks=remarks)
+  made = make_set(path, one[0], one[1], options, convention)
+  return made._replace(method=named[1].lower() if named else "dc, dsa or dm")
 
 
 def read_mtt(path: Path, options: ForeignOptions) -> ForeignSet:
@@ -85,7 +91,8 @@ def read_mtt(path: Path, options: ForeignOptions) -> ForeignSet:
     if space == "pixels"
     else "Its project writes images as its networks see them, whitened where it whitens.",
   )
-  one = make_set(path, "mtt", images, labels, options, space, remarks, "logits", "first")
+  convention = Convention("mtt", space, "logits", "first", remarks)
+  one = make_set(path, images, labels, options, convention)
   return one._replace(method="mtt", learning_rate=rate)
 
 
@@ -165,7 +172,8 @@ def read_idc(path: Path, options: ForeignOptions) -> ForeignSet:
     )
   remarks = ("Undecoded grids, in pixels.",)
   images, labels = value
-  one = make_set(path, "idc", images, labels, options, "pixels", remarks, channels="first")
+  convention = Convention("idc", "pixels", channels="first", remarks=remarks)
+  one = make_set(path, images, labels, options, convention)
   return one._replace(method="idc")
 
 
@@ -176,9 +184,8 @@ def read_kip(path: Path, options: ForeignOptions) -> ForeignSet:
   remark = "Centred labels and images as networks see them, as KIP and Label Solve store them."
   if _KIP_NAME.search(path.name):
     remark = f"Its name says that it {zca} whitened (zca_kip)."
-  one = make_set(
-    path, "kip", arrays["images"], arrays["labels"], options, "network", (remark,), "centred"
-  )
+  convention = Convention("kip", "network", "centred", remarks=(remark,))
+  one = make_set(path, arrays["images"], arrays["labels"], options, convention)
   return one._replace(method="kip")
 
 
@@ -186,10 +193,8 @@ def read_rfad(path: Path, options: ForeignOptions) -> ForeignSet:
   """RFAD: `best.npz`, centred labels, scalars k, jit and valid_loss."""
   path = path / "best.npz" if path.is_dir() else path
   arrays = _fields(path, "rfad", ("images", "labels"))
-  remark = "Its project whitens CIFAR-10."
-  one = make_set(
-    path, "rfad", arrays["images"], arrays["labels"], options, "network", (remark,), "centred"
-  )
+  convention = Convention("rfad", "network", "centred", remarks=("Its project whitens CIFAR-10.",))
+  one = make_set(path, arrays["images"], arrays["labels"], options, convention)
   return one._replace(method="rfad")
 
 
@@ -197,9 +202,8 @@ def read_frepo_npz(path: Path, options: ForeignOptions) -> ForeignSet:
   """FRePo: npz of `image` and `label`."""
   arrays = _fields(path, "frepo_npz", ("image", "label"))
   remark = "Labels as learned, taken as centred; their scale is their own."
-  one = make_set(
-    path, "frepo_npz", arrays["image"], arrays["label"], options, "network", (remark,), "centred"
-  )
+  convention = Convention("frepo_npz", "network", "centred", remarks=(remark,))
+  one = make_set(path, arrays["image"], arrays["label"], options, convention)
   return one._replace(method="frepo")
 
 
@@ -216,7 +220,8 @@ def read_checkpoint(path: Path, options: ForeignOptions) -> ForeignSet:
     "Labels as learned, taken as centred; their scale is their own.",
   )
   images, labels = part["x_proto"], part["y_proto"]
-  one = make_set(path, "checkpoint", images, labels, options, "network", remarks, "centred")
+  convention = Convention("checkpoint", "network", "centred", remarks=remarks)
+  one = make_set(path, images, labels, options, convention)
   return one._replace(method="frepo or rcig")
 
 
@@ -227,7 +232,8 @@ def read_png(path: Path, options: ForeignOptions) -> ForeignSet:
   images, labels, names = read_picture_folder(path, options.max_value)
   listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
   options = options._replace(max_value=255)  # PNGs say what white is
-  one = make_set(path, "png", images, labels, options, "pixels", (f"Classes: {listed}.",))
+  convention = Convention("png", "pixels", remarks=(f"Classes: {listed}.",))
+  one = make_set(path, images, labels, options, convention)
   return one._replace(class_names=names)
 
 
@@ -252,7 +258,7 @@ def read_plain(path: Path, options: ForeignOptions) -> ForeignSet:
       f"name foreign.space (pixels or network) and foreign.label_kind ({', '.join(LABEL_KINDS)})."
     )
   space = space_of(path, "npz", images, options)
-  one = make_set(path, "npz", images, labels, options, space, ())
+  one = make_set(path, images, labels, options, Convention("npz", space))
   return one._replace(class_names=class_names(path, arrays, one.labels.shape[1]))
 
 
@@ -272,7 +278,8 @@ def _read_export(path: Path, arrays: dict[str, np.ndarray], options: ForeignOpti
   options = options._replace(
     label_kind=options.label_kind or kind, decode_factor=options.decode_factor or factor
   )
-  one = make_set(path, "npz", arrays["images"], arrays["labels"], options, "pixels", ())
+  convention = Convention("npz", "pixels")
+  one = make_set(path, arrays["images"], arrays["labels"], options, convention)
   return one._replace(preprocessing=preprocessing, learning_rate=rate, method=method)
 
 

@@ -5,7 +5,7 @@ from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
-from ddjax.io.foreign.arrays import check_no_teacher, describe, make_set
+from ddjax.io.foreign.arrays import Convention, check_no_teacher, describe, make_set
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 
 IMAGE_NAMES = (
@@ -83,7 +83,8 @@ def set_of_tensors(path: Path, layout: str, value: Any, options: ForeignOptions)
     raise ValueError(f"{path}: {names.rate} is {describe(rate)}, not one positive learning rate.")
   remarks = (f"Arrays {' and '.join(names[:2])}.",)
   images, labels = value[names.images], value[names.labels]
-  one = make_set(path, layout, images, labels, options, space, remarks, "logits", "first")
+  convention = Convention(layout, space, "logits", "first", remarks)
+  one = make_set(path, images, labels, options, convention)
   return one._replace(learning_rate=rate)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddjax.files.bounded import read_bytes
-from ddjax.io.foreign.arrays import make_set
+from ddjax.io.foreign.arrays import Convention, make_set
 from ddjax.io.foreign.containers import PICTURES, list_files
 from ddjax.io.foreign.foreign_set import ForeignOptions, ForeignSet
 from ddjax.io.foreign.pictures import MOST_PICTURES, stack_pictures
@@ -65,7 +65,8 @@ def read_set(path: Path, options: ForeignOptions) -> ForeignSet:
   listed += ", ..." if len(reading.names) > _MOST_SHOWN else ""
   remarks = (f"The class of a file is {reading.words}.", f"Classes: {listed}.")
   options = options._replace(max_value=255)  # PNGs say what white is
-  one = make_set(path, "png_flat", images[order], labels[order], options, "pixels", remarks)
+  convention = Convention("png_flat", "pixels", remarks=remarks)
+  one = make_set(path, images[order], labels[order], options, convention)
   return one._replace(class_names=reading.names)
 
 
