@@ -27,3 +27,9 @@ def adjusted(p_values: Sequence[float]) -> Float[np.ndarray, " n"]:
   result = np.empty_like(values)
   result[order] = np.minimum(raised, 1.0)
   return result
+
+
+def adjusted_known(p_values: Sequence[float | None]) -> list[float | None]:
+  """`adjusted` over the tests that have a p-value; None stays None and counts for nothing."""
+  values = iter(adjusted([p for p in p_values if p is not None]).tolist())
+  return [None if p is None else next(values) for p in p_values]

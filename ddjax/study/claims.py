@@ -14,7 +14,7 @@ import numpy as np
 
 from ddjax.io.comparisons import words
 from ddjax.statistics import over_seeds
-from ddjax.statistics.holm import adjusted
+from ddjax.statistics.holm import adjusted_known
 from ddjax.study import conditions as of
 from ddjax.study import fairness, pairs, privacy, robustness
 from ddjax.study import section as page
@@ -266,11 +266,7 @@ def in_words(claim: Claim, word: str) -> str:
 
 def corrected(made: Sequence[Claim]) -> list[float | None]:
   """P-values by Holm over all claims that have one; None for the others."""
-  known = [
-    i for i, one in enumerate(made) if one.estimate is not None and one.estimate.p is not None
-  ]
-  values = dict(zip(known, adjusted([made[i].estimate.p for i in known])))
-  return [float(values[i]) if i in values else None for i in range(len(made))]
+  return adjusted_known([one.estimate and one.estimate.p for one in made])
 
 
 def build(

@@ -186,8 +186,7 @@ def with_accuracy(records: Sequence[Record]) -> tuple[list[Record], bool]:
     return list(records), False
 
   def aliased(record: Record) -> Record:
-    kernel = (record.report or {"reports": {}})["reports"].get("kernel")
-    if kernel is None:
+    if record.report is None or (kernel := record.report["reports"].get("kernel")) is None:
       return record
     own = {**kernel, "settings": {**kernel["settings"], "architectures": ["test_accuracy"]}}
     reports = {**record.report["reports"], "accuracy": own}
@@ -381,8 +380,9 @@ def mean_over(
     return over_seeds.mean(means, limits), len(rows)
   figures = [table[int(name)][seeds[0]] for name in rows]
   value = sum(one.value for one in figures) / len(figures)
-  if any(one.half is None for one in figures):
+  halves = [one.half for one in figures if one.half is not None]
+  if len(halves) < len(figures):
     return over_seeds.from_interval(value, None, None), len(rows)
-  half = sum(one.half for one in figures) / len(figures)
+  half = sum(halves) / len(figures)
   low, high = max(value - half, limits[0]), min(value + half, limits[1])
   return over_seeds.from_interval(value, low, high), len(rows)

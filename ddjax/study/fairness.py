@@ -102,7 +102,11 @@ def _table(methods, names, columns) -> dict[str, Any]:
 
 
 def _answer(methods, columns) -> str:
-  cells = [(of.estimated(one, "fairness", GAP), one) for one in of.of_one_problem(methods)]
+  cells = [
+    (cell, one)
+    for one in of.of_one_problem(methods)
+    if (cell := of.estimated(one, "fairness", GAP)) is not None
+  ]
   (least, fair), (most, unfair) = (
     choose(cells, key=lambda pair: pair[0]["value"]) for choose in (min, max)
   )

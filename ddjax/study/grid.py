@@ -346,7 +346,7 @@ def _chosen(made: Mapping[str, Cell], only: str) -> dict[str, Cell]:
   """The cells that match, and all that they need."""
   found = filters.parse(only)
   wanted = {name for name, cell in made.items() if filters.matches(cell.factors, found)}
-  for name in reversed(made):
+  for name in reversed(list(made)):
     if name in wanted:
       wanted |= {*made[name].needs, *made[name].sets}
   return {name: cell for name, cell in made.items() if name in wanted}

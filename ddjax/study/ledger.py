@@ -121,11 +121,9 @@ class Ledger:
     for name in names:
       state = self.state(name)
       if state is None:
-        lease = self._newest(name)
-        is_running = lease is not None and not lease[1].get("is_released")
-        state = {"state": "running" if is_running else "waiting"}
-        if is_running:
-          state["worker"] = lease[1].get("worker")
+        lease, state = self._newest(name), {"state": "waiting"}
+        if lease is not None and not lease[1].get("is_released"):
+          state = {"state": "running", "worker": lease[1].get("worker")}
       found[name] = _EMPTY | state
     return found
 
@@ -181,7 +179,8 @@ class Ledger:
   def finish(self, lease: Lease, state: Mapping[str, Any]) -> bool:
     """Records what came of a cell; False where another worker has recorded it or taken the cell."""
     lease.stop()
-    if lease.is_lost or self._newest(lease.name)[0] != lease.generation:
+    newest = self._newest(lease.name)
+    if lease.is_lost or newest is None or newest[0] != lease.generation:
       return False
     is_first = _make(self._state_path(lease.name), {**state, "worker": self.worker})
     lease.release()

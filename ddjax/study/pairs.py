@@ -10,12 +10,14 @@ from typing import Any, MutableMapping, NamedTuple, Sequence
 import numpy as np
 
 from ddjax.statistics import membership_figures, over_seeds
-from ddjax.statistics.holm import adjusted
+from ddjax.statistics.holm import adjusted_known
 from ddjax.statistics.membership_figures import Scores
 from ddjax.study import conditions as of
 from ddjax.study.conditions import Condition, Figure
 from ddjax.study.records import Record
 
+Known = MutableMapping[str, dict[str, np.ndarray]]
+"""Replicates of earlier bootstraps by what they are of."""
 _NUM_BOOTSTRAP = 200
 FACTORS = ("ipc", "init", "num_classes")
 _FIRST = {"real": 0, "noise": 1}
@@ -79,7 +81,7 @@ class Difference(NamedTuple):
 def differences(
   methods: Sequence[Condition],
   attack: str,
-  known: MutableMapping[str, dict[str, np.ndarray]] | None = None,
+  known: Known | None = None,
 ) -> list[Difference]:
   """The differences in AUC of all pairs that differ in ipc, init or classes alone.
 
@@ -92,27 +94,29 @@ def differences(
   known = {} if known is None else known
   for pair in pairs(methods):
     own, is_paired = _by_seed(pair, attack, known)
-    if own:
-      made.append(Difference(pair, own, of.estimate(own, (-1.0, 1.0)), is_paired))
+    if (mean := of.estimate(own, (-1.0, 1.0))) is not None:
+      made.append(Difference(pair, own, mean, is_paired))
   return made
 
 
-def _by_seed(pair: Pair, attack: str, known: dict) -> tuple[dict[int, Figure], bool]:
+def _by_seed(pair: Pair, attack: str, known: Known) -> tuple[dict[int, Figure], bool]:
   """{seed: b minus a}, and whether all are paired by splits and examples."""
   found, are_paired, key = {}, [], f"{attack}_auc"
   a, b = (of.by_seed(one, "privacy", key) for one in (pair.a, pair.b))
   shared = [seed for seed in a if seed in b]
   for seed in shared:
-    scores = [_scores(one.records[seed], attack) for one in (pair.a, pair.b)]
-    same = None not in scores and np.array_equal(scores[0].is_member, scores[1].is_member)
-    # Over several seeds the seeds tell how differences vary; a bootstrap of each is not needed.
-    is_bootstrap = same and len(shared) == 1
-    found[seed] = paired(*scores, known) if is_bootstrap else of.minus(b[seed], a[seed])
+    of_a, of_b = (_scores(one.records[seed], attack) for one in (pair.a, pair.b))
+    found[seed] = of.minus(b[seed], a[seed])
+    same = False
+    if of_a is not None and of_b is not None:
+      same = np.array_equal(of_a.is_member, of_b.is_member)
+      if same and len(shared) == 1:  # over several seeds the seeds tell how differences vary
+        found[seed] = paired(of_a, of_b, known)
     are_paired.append(same)
   return found, bool(are_paired) and all(are_paired)
 
 
-def paired(a: Scores, b: Scores, known: dict | None = None) -> Figure:
+def paired(a: Scores, b: Scores, known: Known | None = None) -> Figure:
   """b - a of the AUC on the same targets and splits, by a bootstrap over both.
 
   Args:
@@ -124,6 +128,7 @@ def paired(a: Scores, b: Scores, known: dict | None = None) -> Figure:
     {"a": a, "b": b}, [("b", "a")], num_bootstrap=_NUM_BOOTSTRAP, seed=0, known=known
   )
   one = differences["b", "a"]["auc"]
+  assert one.value is not None, "figures of these scores can be estimated"
   return Figure(one.value, one.low, one.high)
 
 
@@ -138,9 +143,8 @@ def _scores(record: Record, attack: str) -> Scores | None:
 
 def corrected(found: Sequence[Difference]) -> dict[int, float]:
   """{place: p-value by Holm} of the differences that have one."""
-  known = [i for i, one in enumerate(found) if one.estimate.p is not None]
-  values = adjusted([found[i].estimate.p for i in known])
-  return {i: float(value) for i, value in zip(known, values)}
+  values = adjusted_known([one.estimate.p for one in found])
+  return {i: value for i, value in enumerate(values) if value is not None}
 
 
 def factor_mean(found: Sequence[Difference], factor: str) -> tuple[over_seeds.Estimate, int] | None:

@@ -139,8 +139,8 @@ def _answer(methods: Sequence[Condition], rows, gains) -> str:
     f"{page.with_interval(row[first])} "
     f"({of.seeds_in_words([one], 'accuracy', '')})"
   )
-  if gains[best] is not None:
-    gain = of.as_cell(gains[best][0])
+  if (found := gains[best]) is not None:
+    gain = of.as_cell(found[0])
     text += f", {page.with_interval(gain, is_signed=True)} against random subsets of equal size"
   if row[first + 8] is not None:
     text += f"; the full set gives {page.with_interval(row[first + 8])}"
@@ -184,7 +184,8 @@ def cost_of(record: Record, records: Sequence[Record] = ()) -> dict[str, float |
 def _total(own: Sequence[float | None], shares: Sequence[float | None]) -> float | None:
   """The sum of what is known of a cell's own, and of its shares; None where one of these is not."""
   known = [value for value in own if value is not None]
-  return float(sum([*known, *shares])) if known and None not in shares else None
+  added = [value for value in shares if value is not None]
+  return float(sum(known + added)) if known and len(added) == len(shares) else None
 
 
 def _follows(record: Record) -> bool:
@@ -242,7 +243,7 @@ def _mean_cost(condition: Condition, records: Sequence[Record]) -> dict[str, flo
   costs = [cost_of(record, records) for record in condition.records.values()]
   means = {}
   for name in costs[0]:
-    known = [cost[name] for cost in costs if cost[name] is not None]
+    known = [value for cost in costs if (value := cost[name]) is not None]
     means[name] = sum(known) / len(known) if known else None
   # Seeds may differ in what is measured of them, so that a mean would be of unlike cells.
   means["whole"] = max((cost["whole"] for cost in costs if cost["whole"]), default=None)

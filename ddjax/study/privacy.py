@@ -7,7 +7,7 @@ from typing import Any, Mapping, Sequence
 
 from ddjax.io.comparisons import words
 from ddjax.statistics import over_seeds
-from ddjax.statistics.holm import adjusted
+from ddjax.statistics.holm import adjusted_known
 from ddjax.study import conditions as of
 from ddjax.study import section as page
 from ddjax.study.conditions import Condition, Figure
@@ -86,19 +86,17 @@ def leak_p_values(methods: Sequence[Condition], attack: str) -> list[float | Non
   found = [
     of.estimate(above_guessing(of.by_seed(one, "privacy", f"{attack}_auc"))) for one in methods
   ]
-  known = [i for i, one in enumerate(found) if one is not None and one.p is not None]
-  values = dict(zip(known, adjusted([found[i].p for i in known])))
-  return [float(values[i]) if i in values else None for i in range(len(methods))]
+  return adjusted_known([one and one.p for one in found])
 
 
 def num_leaking(methods: Sequence[Condition], attack: str) -> int:
   """How many conditions are shown to have an AUC above one half, after Holm's correction."""
-  return sum(
-    p is not None
-    and p < over_seeds.LEVEL
-    and of.estimated(one, "privacy", f"{attack}_auc")["value"] > 0.5
-    for one, p in zip(methods, leak_p_values(methods, attack))
-  )
+  count = 0
+  for one, p in zip(methods, leak_p_values(methods, attack)):
+    auc = of.estimated(one, "privacy", f"{attack}_auc")
+    if p is not None and auc is not None:
+      count += p < over_seeds.LEVEL and auc["value"] > 0.5
+  return count
 
 
 def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> dict[str, Any]:
@@ -190,7 +188,8 @@ def _factors(found: Sequence[Difference], names: Sequence[str]) -> dict[str, Any
 
 def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Difference]) -> str:
   """The leak, and what each factor does to it."""
-  values = [(of.estimated(one, "privacy", f"{attack}_auc"), one) for one in methods]
+  cells = [(of.estimated(one, "privacy", f"{attack}_auc"), one) for one in methods]
+  values = [(cell, one) for cell, one in cells if cell is not None]
   leaking = num_leaking(methods, attack)
   worst, condition = max(values, key=lambda pair: pair[0]["value"])
   through = f" through {of.KERNEL}" * (of.predictor_of(condition, "privacy") == of.KERNEL)

@@ -111,9 +111,10 @@ def _rank(
   found = {}
   for axis in known:
     have = _alike(group, axis)
-    if len(have) > 1:
-      measured = [of.measured(one, axis.report, axis.key) for one in have]
-      found[axis] = have, rank_figures.ranks(measured, is_higher_better=axis.is_higher_better)
+    measured = [of.measured(one, axis.report, axis.key) for one in have]
+    values = [one for one in measured if one is not None]
+    if len(have) == len(values) > 1:
+      found[axis] = have, rank_figures.ranks(values, is_higher_better=axis.is_higher_better)
   return found
 
 
@@ -172,11 +173,11 @@ def trade_offs(methods: Sequence[Condition], known: Sequence[Axis]) -> list[Trad
     for one in both[0]:
       if one not in both[1]:
         continue
-      values = [of.estimated(one, x.report, x.key, is_fraction=False) for x in (a, b)]
-      if None not in values:
-        columns.append(
-          [cell["value"] * (1 if x.is_higher_better else -1) for cell, x in zip(values, (a, b))]
-        )
+      cells = [of.estimated(one, x.report, x.key, is_fraction=False) for x in (a, b)]
+      signs = [1 if x.is_higher_better else -1 for x in (a, b)]
+      values = [cell["value"] * sign for cell, sign in zip(cells, signs) if cell is not None]
+      if len(values) == 2:
+        columns.append(values)
     if columns and (one := rank_figures.rank_correlation(*zip(*columns))) is not None:
       found.append((a, b, one))
   p_values = adjusted([one.p for *_, one in found])

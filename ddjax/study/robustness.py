@@ -104,10 +104,9 @@ def _answer(methods, gains, of_full) -> str:
   ]
   names = of.varying(methods)
   if not measured:
-    cell, one = max(
-      ((of.estimated(one, "robustness", "clean"), one) for one in of.of_one_problem(methods)),
-      key=lambda pair: pair[0]["value"],
-    )
+    cells = [(of.estimated(one, "robustness", "clean"), one) for one in of.of_one_problem(methods)]
+    known = [(cell, one) for cell, one in cells if cell is not None]
+    cell, one = max(known, key=lambda pair: pair[0]["value"])
     return (
       f"Of {len(methods)} kinds of distilled set {of.describe(one.factors, names)} is the most "
       f"accurate without an attack, {page.with_interval(cell)}; what fools networks is not "
@@ -258,7 +257,7 @@ def _corruptions(methods: Sequence[Condition]) -> dict[str, Any] | None:
     for kind, column in zip(kinds, zip(*values))
     if (known := [value for value in column if value is not None])
   }
-  worst = min(means, key=means.get)
+  worst = min(means, key=lambda kind: means[kind])
   starts = ", one start a method" if len(shown) < len(methods) else ""
   names = [name for name in of.varying(shown) if name != "init"]
   return page.figure(

@@ -142,8 +142,10 @@ def _bracketed(labels: Sequence[str]) -> str:
   return f" ({', '.join(labels)})" if labels else ""
 
 
-def with_interval(cell: Mapping[str, Any], *, is_signed: bool = False) -> str:
-  """`0.912 [0.903, 0.921]` for a sentence; without an interval the number alone."""
+def with_interval(cell: Mapping[str, Any] | None, *, is_signed: bool = False) -> str:
+  """`0.912 [0.903, 0.921]` for a sentence; without an interval the number alone, None as a dash."""
+  if cell is None:
+    return "–"
   write = format_signed if is_signed else format_number
   if cell.get("low") is None or cell.get("high") is None:
     return write(cell["value"])

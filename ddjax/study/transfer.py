@@ -39,7 +39,8 @@ def cells(records: Sequence[Record]) -> Cells:
       for name, key in ((row, _KEY), (RANDOM, _RANDOM_KEY)):
         if (one := of.figure(tested, "kernel", key)) is not None:
           found.setdefault((name, column), {}).setdefault(at, one)
-  return {place: of.estimate(figures, (0.0, 1.0)) for place, figures in found.items()}
+  means = {place: of.estimate(figures, (0.0, 1.0)) for place, figures in found.items()}
+  return {place: one for place, one in means.items() if one is not None}
 
 
 def _row(origin: Record) -> str:

@@ -123,7 +123,7 @@ class Worker:
           found = self._next()
           if found is None:
             return
-          if found == "wait":
+          if isinstance(found, str):
             time.sleep(_POLL_SECONDS)
           else:
             self._run(*found, stop)

@@ -1,11 +1,11 @@
 """Does it pay: how many real images, or steps on real data, give the same accuracy."""
 
 import math
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from ddjax.statistics import over_seeds
 from ddjax.statistics.equivalent_size import Size, equivalent_size
-from ddjax.statistics.holm import adjusted
+from ddjax.statistics.holm import adjusted_known
 from ddjax.statistics.replicates import Sample, sample_mean
 from ddjax.study import conditions as of
 from ddjax.study import section as page
@@ -50,7 +50,9 @@ class Worth(NamedTuple):
   @property
   def is_more(self) -> bool:
     """Whether it is shown to be worth more than its own size."""
-    return self.p is not None and self.p < over_seeds.LEVEL and self.excess > 0
+    if self.p is None or self.excess is None:
+      return False
+    return self.p < over_seeds.LEVEL and self.excess > 0
 
 
 Gain = tuple[over_seeds.Estimate, float | None]
@@ -66,9 +68,8 @@ def gains_over_random(
     subset = of.baseline_of(one, baselines, "random")
     found = of.difference(one, "accuracy", "", subset, "random_subset_", "gain_over_random_")
     gains.append(of.estimate(found))
-  known = [i for i, gain in enumerate(gains) if gain is not None and gain.p is not None]
-  corrected = dict(zip(known, map(float, adjusted([gains[i].p for i in known]))))
-  return [None if gain is None else (gain, corrected.get(i)) for i, gain in enumerate(gains)]
+  corrected = adjusted_known([gain and gain.p for gain in gains])
+  return [None if gain is None else (gain, p) for gain, p in zip(gains, corrected)]
 
 
 def build(records: Sequence[Record], methods: Sequence[Condition]) -> list[Worth]:
@@ -124,7 +125,7 @@ def _sample(condition: Condition) -> Sample:
   }
 
 
-def _curve(condition: Condition, others: Sequence[Condition], size_of) -> dict[float, Sample]:
+def _curve(condition: Condition, others: Sequence[Condition], size_of) -> Mapping[float, Sample]:
   """{size: sample} of the conditions of the same data; seeds of one size come together."""
   curve: dict[float, dict[int, list[float]]] = {}
   for other in others:
@@ -143,10 +144,8 @@ def is_shown(size: Size) -> bool:
   return (size.low, size.high) != (-math.inf, math.inf)
 
 
-def as_json(size: Size | None) -> dict[str, Any] | None:
+def as_json(size: Size) -> dict[str, Any]:
   """{"value", "low", "high"}, numbers or words: "more than 1000", "not shown" if both ends are."""
-  if size is None:
-    return None
   if not is_shown(size):
     return {"value": NOT_SHOWN, "low": None, "high": None, "kind": "size"}
 
@@ -180,29 +179,30 @@ def in_words(size: Size) -> str:
 
 def sentence(found: Sequence[Worth]) -> str:
   """Whether it pays, of the set that is worth the most for its size."""
-  known = [one for one in found if one.images is not None and one.own_size]
+  known = [(one, one.images) for one in found if one.images is not None and one.own_size]
   if not known:
     return ""
 
-  def ratio(one: Worth) -> float:
-    ends = {math.inf: one.images.largest, -math.inf: one.images.smallest}
-    return ends.get(one.images.value, one.images.value) / one.own_size
+  def ratio(pair: tuple[Worth, Size]) -> float:
+    one, size = pair
+    ends = {math.inf: size.largest, -math.inf: size.smallest}
+    return ends.get(size.value, size.value) / one.own_size
 
-  more = sum(one.is_more for one in known)
+  more = sum(one.is_more for one, _ in known)
   told = (
     f"{more} of {len(known)} sets {page.are(more)} shown to be worth more real images than they "
     "have (Holm) ([[worth]], [[worth-figure]])."
   )
-  shown = [one for one in known if is_shown(one.images)]
+  shown = [(one, size) for one, size in known if is_shown(size)]
   if not shown:
     return (
       "Does it pay? How many real images a set is worth is not shown: all intervals are open at "
       f"both ends; {told}"
     )
-  best = max(shown, key=ratio)
+  best, images = max(shown, key=ratio)
   text = (
     f"Does it pay? The {best.own_size} images of {best.condition.method} "
-    f"({best.condition.factors.get('ipc')} a class) are worth {in_words(best.images)} random real "
+    f"({best.condition.factors.get('ipc')} a class) are worth {in_words(images)} random real "
     "images"
   )
   if best.steps is not None and is_shown(best.steps):
@@ -230,10 +230,10 @@ def table(found: Sequence[Worth], names: Sequence[str]) -> dict[str, Any]:
         *page.factor_cells(one.condition, names),
         one.own_size or None,
         of.estimated(one.condition, "accuracy", ""),
-        as_json(one.images),
+        one.images and as_json(one.images),
         _times(one),
         one.p,
-        as_json(one.steps),
+        one.steps and as_json(one.steps),
       ]
       for one in found
     ],
@@ -255,20 +255,20 @@ def _times(one: Worth) -> str | None:
 
 def figure(found: Sequence[Worth]) -> dict[str, Any] | None:
   """The curve of random subsets with every distilled set on it."""
-  known = [one for one in found if one.images is not None]
+  known = [(one, one.images) for one in found if one.images is not None]
   if not known:
     return None
-  first = known[0]
-  same = [one for one in known if one.curve == first.curve]
-  above = sum(one.is_more for one in same)
+  first = known[0][0]
+  same = [(one, size) for one, size in known if one.curve == first.curve]
+  above = sum(one.is_more for one, _ in same)
   points = [
     {
       "label": one.condition.method,
       "size": one.own_size,
       "own": of.estimated(one.condition, "accuracy", ""),
-      "worth": _drawn(one.images),
+      "worth": _drawn(size),
     }
-    for one in same
+    for one, size in same
   ]
   return page.figure(
     "worth-figure",
