@@ -5,14 +5,16 @@ from typing import Callable, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Integer
+import numpy as np
 
 from ddjax.attacks import norms, objectives, search
+from ddjax.attacks.norms import Scalar
 from ddjax.attacks.search import AttackResult, LogitsFn
 from ddjax.types import Array
 
 
 class Ascent(NamedTuple):
-  """How far, how often and from where an attack goes uphill; numbers or traced scalars.
+  """How far, how often and from where an attack goes uphill; numbers, or scalars that are traced.
 
   Attributes:
     epsilon: radius of the ball, in pixels.
@@ -22,11 +24,11 @@ class Ascent(NamedTuple):
     start_radius: of the ball that starts are drawn in; 0 begins at the image.
   """
 
-  epsilon: float | Array
-  step_size: float | Array
-  num_steps: int | Array
-  num_restarts: int | Array
-  start_radius: float | Array
+  epsilon: Scalar
+  step_size: Scalar
+  num_steps: int | np.integer | Array
+  num_restarts: int | np.integer | Array
+  start_radius: Scalar
 
 
 def fgsm(

@@ -18,6 +18,10 @@ Images = Float[Array, "b h w c"]
 _TINY = 1e-12
 
 
+Scalar = float | np.floating | Array
+"""A number, or an array of no axes that may be traced."""
+
+
 class Norm(NamedTuple):
   """A norm, and what attacks need of its balls.
 
@@ -31,8 +35,8 @@ class Norm(NamedTuple):
   """
 
   size: Callable[[Image], Array]
-  project: Callable[[Image, Image, Array], Image]
-  draw: Callable[[Array, Images, float | Array], Images]
+  project: Callable[[Image, Image, Scalar], Image]
+  draw: Callable[[Array, Images, Scalar], Images]
   direction: Callable[[Image], Image]
 
 
@@ -41,22 +45,22 @@ def l2_size(perturbation: Image) -> Array:
   return jnp.sqrt(jnp.maximum(jnp.sum(perturbation**2), _TINY**2))
 
 
-def _project_linf(image: Image, candidate: Image, epsilon: Array) -> Image:
+def _project_linf(image: Image, candidate: Image, epsilon: Scalar) -> Image:
   return jnp.clip(candidate, jnp.maximum(image - epsilon, 0.0), jnp.minimum(image + epsilon, 1.0))
 
 
-def _project_l2(image: Image, candidate: Image, epsilon: Array) -> Image:
+def _project_l2(image: Image, candidate: Image, epsilon: Scalar) -> Image:
   perturbation = candidate - image
   scale = jnp.minimum(1.0, epsilon / l2_size(perturbation))
   return jnp.clip(image + scale * perturbation, 0.0, 1.0)
 
 
-def _draw_linf(rng: Array, images: Images, epsilon: float | Array) -> Images:
+def _draw_linf(rng: Array, images: Images, epsilon: Scalar) -> Images:
   noise = jax.random.uniform(rng, images.shape, images.dtype, -1.0, 1.0)
   return jnp.clip(images + epsilon * noise, 0.0, 1.0)
 
 
-def _draw_l2(rng: Array, images: Images, epsilon: float | Array) -> Images:
+def _draw_l2(rng: Array, images: Images, epsilon: Scalar) -> Images:
   """All but two coordinates of a point of a sphere are uniform in the ball (Voelker 2017)."""
   count, size = len(images), images[0].size
   noise = jax.random.normal(rng, (count, size + 2), images.dtype)

@@ -24,8 +24,9 @@ def make_pool(real: RealData, config: ConfigDict, max_examples: int = 0) -> Real
   """
   images = np.concatenate([real.train_images, real.validation_images, real.test_images])
   labels = np.concatenate([real.train_labels, real.validation_labels, real.test_labels])
-  parts = real.train_groups, real.validation_groups, real.test_groups
-  groups = None if any(part is None for part in parts) else np.concatenate(parts)
+  of_splits = real.train_groups, real.validation_groups, real.test_groups
+  parts = [part for part in of_splits if part is not None]
+  groups = np.concatenate(parts) if len(parts) == len(of_splits) else None
   if max_examples and max_examples < len(labels):
     kept = stratified_rows(labels, max_examples, (config.split_seed, 2))
     images, labels = images[kept], labels[kept]

@@ -16,8 +16,7 @@ from ddjax.training.parallel import num_shards, own_rows
 from ddjax.types import Array, DataSplit
 
 
-@struct.dataclass
-class ClassBatch:
+class ClassBatch(struct.PyTreeNode):
   """This device's rows of a real batch of every class.
 
   Attributes:
@@ -52,6 +51,7 @@ def draw_class_batches(
   batch = ClassBatch(*(leaf.T for leaf in own))
   if not num_groups:
     return batch
+  assert data.groups is not None, "a method that asks for groups refuses data without any"
   group = jax.nn.one_hot(data.groups[batch.index], num_groups, dtype=jnp.float32)
   return batch.replace(weights=batch.weights[..., None] * group)
 

@@ -227,7 +227,7 @@ def match_gradients(
 
     def of_class(images, labels, weights):
       def each_loss(params):
-        logits = network.apply({"params": params, **statistics}, images)
+        logits = logits_of(network, {"params": params, **statistics}, images)
         return optax.softmax_cross_entropy(logits, labels)
 
       _, back = jax.vjp(each_loss, params)

@@ -26,6 +26,7 @@ from ddjax.distillers.adversaries import read_adversary
 from ddjax.distillers.class_batches import ClassBatch
 from ddjax.distillers.dm import MoveFn, make_dm
 from ddjax.distillers.matching import Matcher
+from ddjax.models.build import features_of
 from ddjax.models.pieces import map_pieces
 from ddjax.training.parallel import mean_across, num_shards, own_rows
 from ddjax.types import Array, DatasetInfo, Distiller
@@ -55,7 +56,7 @@ def make_robust_dm(
 
       def embed(pixels):
         images = siamese.apply(adversary.to_network(pixels, data), draw, matcher.augmentation)
-        features = matcher.network.apply(variables, images, return_features=True)[1]
+        features = features_of(matcher.network, variables, images)
         return features.reshape(len(images), -1).astype(jnp.float32)
 
       clean = map_pieces(embed, pixels, at_once)

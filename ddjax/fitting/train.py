@@ -46,8 +46,7 @@ class Adversary(NamedTuple):
   num_steps: int
 
 
-@struct.dataclass
-class Source:
+class Source(struct.PyTreeNode):
   """Sets to learn from, all of one size, as they lie on the devices.
 
   Attributes:
@@ -210,7 +209,7 @@ def make_training(
       rng, augmentation, (batch_size,), height=height, width=width, shares_op=True
     )
 
-  def attacked(rng, variables, source, batch, draws):
+  def attacked(rng, variables, source, adversary: Adversary, batch, draws):
     """Augmented images as the network sees them, at a high loss within their balls of pixels.
 
     A batch is (entry of the source, examples [b], labels [b k], mask [b] of those that count).
@@ -284,7 +283,7 @@ def make_training(
       draws = draw_operations(augment_rng)
       attack_rng = jax.random.fold_in(draw_rng, _ATTACK_STREAM)
       batch = row.indices, examples, labels, weights > 0
-      images = attacked(attack_rng, variables, source, batch, draws)
+      images = attacked(attack_rng, variables, source, adversary, batch, draws)
     elif augmentation.ops:
       images = siamese.augment(augment_rng, images, augmentation, per_example=True)
     images, labels = _mixed(mix_rng, images, labels, weights > 0, protocol)

@@ -222,7 +222,7 @@ def _train(
     build_network(config, real.info),
     protocol,
     num_examples,
-    tuple(real.info.image_shape),
+    real.info.image_shape,
     config.experts.at_once or None,
     adversary,
   )
@@ -373,10 +373,11 @@ def real_source(
   labels = np.eye(real.info.num_classes, dtype=np.float32)[real.train_labels]
   rows = slice(None) if members is None else members
   stored, mean, std = data.images, data.mean, data.std
-  if data.whitening is not None:
+  if data.pixels is not None and data.whitening is not None:
     stored, mean, std = data.pixels, np.zeros_like(mean), np.full_like(std, real.max_value)
-  source = train.Source(stored[rows][None], labels[rows][None], mean, std)
+  parts = stored[rows][None], labels[rows][None], mean, std
+  source = train.Source(*map(jnp.asarray, parts))
   if with_pixels:
-    white = np.float32(real.max_value)
+    white = jnp.float32(real.max_value)
     source = source.replace(max_value=white, whitening=data.whitening)
   return jax.tree.map(jnp.asarray, source)

@@ -98,7 +98,8 @@ def _costs_as(config: ConfigDict) -> str:
   """The method in `privacy.max_steps` whose steps cost as those of the config's."""
   if "fair" in config:
     return config.fair.base
-  return {"datm": "mtt", "robust_dm": "dm", "robust_kip": "kip"}.get(config.method, config.method)
+  method: str = config.method
+  return {"datm": "mtt", "robust_dm": "dm", "robust_kip": "kip"}.get(method, method)
 
 
 def predictor_of(config: ConfigDict, settings: ConfigDict) -> str:

@@ -158,9 +158,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
 def _ended(outcome: Outcome, cells: list[Cell]) -> Outcome:
   """The outcome, where no cell of this worker failed; else FailedCellsError, which holds it."""
   names = {cell.name for cell in cells}
-  failed = sum(
-    cell["state"] == "failed" and cell["name"] in names for cell in outcome.report["cells"]
-  )
+  made = (outcome.report or {"cells": []})["cells"]
+  failed = sum(cell["state"] == "failed" and cell["name"] in names for cell in made)
   if failed:
     raise FailedCellsError(
       f"{failed} of {counted(len(names), 'cell')} failed: {outcome.workdir / page.HTML_NAME} says "
