@@ -8,6 +8,7 @@ from typing import Callable, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
+import numpy as np
 
 from ddjax.types import Array
 from ddjax.wording import nearest
@@ -15,11 +16,10 @@ from ddjax.wording import nearest
 Image = Float[Array, "h w c"]
 Images = Float[Array, "b h w c"]
 
-_TINY = 1e-12
-
-
 Scalar = float | np.floating | Array
 """A number, or an array of no axes that may be traced."""
+
+_TINY = 1e-12
 
 
 class Norm(NamedTuple):
