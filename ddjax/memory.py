@@ -3,11 +3,7 @@
 from ml_collections import ConfigDict
 
 from ddjax import backend
-
-_DEVICE_SHARE = 1 / 4
-"""Of what JAX may take of a device's memory; data, results and the compiler need the rest."""
-_UNKNOWN_GB = 4.0
-"""Where the device does not say how much it has, as CPUs."""
+from ddjax.tuning import DEVICE_SHARE, UNKNOWN_GB
 
 
 def budget_bytes(config: ConfigDict) -> int:
@@ -25,4 +21,4 @@ def budget_bytes(config: ConfigDict) -> int:
 def device_budget() -> int:
   """Bytes of one call where no config says: a quarter of what JAX may take, on CPUs 4 GiB."""
   limit = backend.memory_limit()
-  return int(limit * _DEVICE_SHARE if limit else _UNKNOWN_GB * 2**30)
+  return int(limit * DEVICE_SHARE if limit else UNKNOWN_GB * 2**30)

@@ -12,7 +12,7 @@ import jax
 import pytest
 
 import ddjax
-from ddjax import backend
+from ddjax import backend, tuning
 
 
 def _device(stats):
@@ -122,7 +122,7 @@ def test_why_something_is_not_known_is_said_once(monkeypatch, caplog):
 
 def test_an_unknown_backend_is_taken_for_an_accelerator(monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: "metal")
-  assert backend.traits() == backend.TRAITS["gpu"]
+  assert backend.traits() == tuning.TRAITS["gpu"]
 
 
 def test_traits_change_for_a_while():
@@ -137,17 +137,17 @@ def test_traits_change_for_a_while():
 def test_estimates_for_another_machine_end_with_their_block():
   before = backend.traits()
   with backend.estimated_for("h200"):
-    assert backend.traits() == backend.TRAITS["gpu"]
-    assert backend.assumed_flops_per_second() == backend.MACHINES["h200"].flops_per_second
+    assert backend.traits() == tuning.TRAITS["gpu"]
+    assert backend.assumed_flops_per_second() == tuning.MACHINES["h200"].flops_per_second
   assert backend.traits() == before and backend.assumed_flops_per_second() is None
   with pytest.raises(ValueError, match="Unknown machine 'h20'. Did you mean 'h200'"):
     with backend.estimated_for("h20"):
       pass
 
 
-@pytest.mark.parametrize("name", backend.MACHINES)
+@pytest.mark.parametrize("name", tuning.MACHINES)
 def test_the_speed_of_another_machine_is_the_recorded_one(name):
-  machine = backend.MACHINES[name]
+  machine = tuning.MACHINES[name]
   recorded = json.loads(pathlib.Path(machine.source).read_text())
   speed = recorded["speed"]["peaks"]["cases"]["flops_highest"]
   assert machine.flops_per_second == pytest.approx(speed, rel=1e-3)

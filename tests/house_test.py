@@ -12,7 +12,8 @@ _ROOMS = (
   "__init__", "main", "commands", "api", "results", "tasks", "errors", "study", "overview",
   "stages", "registry", "distillers", "evaluators", "experts", "fitting", "kernels", "models",
   "privacy", "config", "attacks", "augment", "statistics", "training", "io", "compilation", "data",
-  "plots", "files", "memory", "random_streams", "backend", "costs", "wording", "types",
+  "plots", "files", "memory", "random_streams", "backend", "tuning", "costs", "wording",
+  "types",
 )  # fmt: skip
 """Folders and single files of ddjax/: each imports from those after it alone."""
 
@@ -23,6 +24,7 @@ _TESTED_BY = {  # what has no test file of its own name: through what uses it
   "attacks/ensemble_test.py": ("attacks/search.py",),
   "attacks/minimal_test.py": ("attacks/carlini_wagner.py", "attacks/deepfool.py"),
   "kernels/pooled_test.py": ("kernels/arccosine.py", "kernels/pairs.py", "kernels/streamed.py"),
+  "backend_test.py": ("tuning.py",),
   "bad_input_test.py": ("config/command_line.py", "errors.py", "main.py"),
   "config/arguments_test.py": ("config/tables.py",),
   "configs_test.py": (

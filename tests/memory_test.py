@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 import numpy as np
 import pytest
 
-from ddjax import backend, memory
+from ddjax import backend, memory, tuning
 from ddjax.distillers import settings
 from ddjax.models import pieces
 from tests.distillers.cases import Case, initial_state, make_distiller
@@ -19,7 +19,7 @@ _FAST = {"network.name": "convnet(depth=1)", "synthetic.init": "noise", "augment
 
 def _take_any_group(monkeypatch):
   """As where no cache sets a limit."""
-  monkeypatch.setitem(backend.TRAITS, "cpu", backend.traits()._replace(group_bytes=math.inf))
+  monkeypatch.setitem(tuning.TRAITS, "cpu", backend.traits()._replace(group_bytes=math.inf))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_classes_go_by_what_one_device_holds(
   monkeypatch, axis_name, num_devices, num_replicas, expected
 ):
   _take_any_group(monkeypatch)
-  monkeypatch.setattr(settings, "budget_bytes", lambda _: 2 * 66 * pieces._LIVE_ACTIVATIONS)
+  monkeypatch.setattr(settings, "budget_bytes", lambda _: 2 * 66 * tuning.LIVE_ACTIVATIONS)
   monkeypatch.setattr(pieces, "activation_bytes", lambda *_: 1)
   sizes = {"num_devices": num_devices, "num_replicas": num_replicas, "outer.real_batch_size": 64}
   distiller, _, _ = make_distiller(Case("dsa", "dsa", _FAST | sizes), axis_name)  # two images each

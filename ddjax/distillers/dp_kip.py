@@ -32,9 +32,9 @@ from ddjax.models.pieces import sum_over_pieces
 from ddjax.privacy.guarantee import read_guarantee, record
 from ddjax.privacy.mechanism import add_noise, clipped_sum, draw_sample, noise_key, step_keys
 from ddjax.training.parallel import own_filled_rows, sum_across
+from ddjax.tuning import SUPPORT_COPIES
 from ddjax.types import DatasetInfo, Distiller, DistillState, Synthetic
 
-_LIVE_COPIES = 6  # of a support set that the gradient of one example keeps alive
 _COVERED = (
   "an example enters an update through the gradient of its term of the loss, which is clipped."
 )
@@ -144,6 +144,6 @@ def _examples_at_once(config: ConfigDict, info: DatasetInfo) -> int:
   kernel = make_kernel(config.kernel, info.image_shape, precision=config.precision)
   num_support = config.synthetic.ipc * info.num_classes
   itemsize = jnp.dtype(precision_of(config).kernels).itemsize
-  bytes_of_one = _LIVE_COPIES * itemsize * num_support * math.prod(info.image_shape)
+  bytes_of_one = SUPPORT_COPIES * itemsize * num_support * math.prod(info.image_shape)
   bytes_of_one += cost.memory(kernel, info.image_shape).per_pair * num_support * (num_support + 1)
   return max(1, budget_bytes(config) // max(config.num_replicas, 1) // bytes_of_one)

@@ -21,11 +21,11 @@ from ddjax.fitting.train import Rows, Source, Training, TrainState
 from ddjax.training import parallel
 from ddjax.training.progress import Progress
 from ddjax.training.trainer import NonFiniteLossError, PreemptedError
+from ddjax.tuning import MOST_FILLED
 from ddjax.types import Device
 
 _SECONDS_PER_CALL = 3.0
 _SECONDS_PER_SAVE = 60.0
-_MOST_FILLED = 1.25  # rows of a call over those that are wanted, on a CPU
 
 
 class Watch(NamedTuple):
@@ -85,7 +85,7 @@ def group_size(program: Program, num_networks: int, like: int | None = None) -> 
   devices = len(program.devices)
   if like is not None:
     filled = math.ceil(num_networks / (devices * like)) * devices * like
-    if not traits().is_shared_by_threads or filled <= _MOST_FILLED * num_networks:
+    if not traits().is_shared_by_threads or filled <= MOST_FILLED * num_networks:
       return like
   num_groups = math.ceil(num_networks / (devices * program.training.networks_at_once))
   return math.ceil(num_networks / (num_groups * devices))

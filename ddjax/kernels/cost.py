@@ -7,20 +7,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ddjax import backend, costs
+from ddjax import backend, costs, tuning
 from ddjax.backend import traits
 from ddjax.kernels.make import Kernel
 from ddjax.kernels.pairs import num_at_once
 
 _PROBE = 64  # images a side of the block whose operations are counted
-_LIVE_ARRAYS = 24  # covariances alive at the peak, gradient included, by the compiler's own figures
-# Share of a matrix product's speed that a kernel reaches without and with its gradient, measured on
-# two CPU cores: of pixels one by one, and of all pairs of pixels; of whole images by backend.
-_EFFICIENCY = {"pixels": (0.01, 0.01), "pixel pairs": (0.008, 0.009)}
-_CLOSED_FORM_PIXELS = (0.05, 0.02)
-_POOLED = (0.35, 0.35)
-_PATCH_COPIES = 22  # of an image's patches at the peak of the pooled engine's gradient
-_ROWS = 30  # of one image against all of the other, alive at once in it
 
 
 class Cost(NamedTuple):
@@ -68,7 +60,7 @@ def memory(kernel: Kernel, image_shape: tuple[int, int, int]) -> Memory:
   num_pixels = image_shape[0] * image_shape[1]
   values = num_pixels**2 if kernel.has_pooling else num_pixels if kernel.has_pixels else 1
   itemsize = jnp.dtype(kernel.precision).itemsize
-  per_pair = _LIVE_ARRAYS * values * itemsize
+  per_pair = tuning.LIVE_COVARIANCES * values * itemsize
   own_values = 2 * num_pixels * image_shape[2] + kernel.values_per_image
   return Memory(per_pair, own_values * itemsize + (per_pair if kernel.has_pooling else 0))
 
@@ -79,19 +71,19 @@ def _pooled_memory(kernel: Kernel, image_shape: tuple[int, int, int]) -> Memory:
   pooled = 2 * ((height // 2) * (width // 2)) ** 2
   patches = height * width * (9 * num_channels + 1)
   row = (width + 2) * (height + 2) * (width + 2)
-  working = num_at_once(height * width) * _ROWS * row
-  return Memory(pooled * itemsize, _PATCH_COPIES * patches * itemsize, working * itemsize)
+  working = num_at_once(height * width) * tuning.LIVE_ROWS * row
+  return Memory(pooled * itemsize, tuning.PATCH_COPIES * patches * itemsize, working * itemsize)
 
 
 def _efficiency(kernel: Kernel) -> tuple[float, float]:
   """Without and with the gradient."""
   if kernel.engine == "pooled":
-    return _POOLED
+    return tuning.POOLED_EFFICIENCY
   if kernel.has_pooling:
-    return _EFFICIENCY["pixel pairs"]
+    return tuning.PIXEL_EFFICIENCY["pixel pairs"]
   if kernel.has_pixels:
     is_closed_form = kernel.engine == "closed_form"
-    return _CLOSED_FORM_PIXELS if is_closed_form else _EFFICIENCY["pixels"]
+    return tuning.CLOSED_FORM_EFFICIENCY if is_closed_form else tuning.PIXEL_EFFICIENCY["pixels"]
   return traits().kernel_efficiency
 
 

@@ -13,9 +13,7 @@ import jax.numpy as jnp
 
 from ddjax.backend import traits
 from ddjax.memory import device_budget
-
-_LIVE_ACTIVATIONS = 8
-"""Bytes that a gradient keeps of one image, in its largest activations (measured: 6 to 8)."""
+from ddjax.tuning import LIVE_ACTIVATIONS
 
 
 def activation_bytes(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
@@ -42,7 +40,7 @@ def passes_at_once(image_bytes: int) -> int:
   Args:
     image_bytes: see `activation_bytes`.
   """
-  return max(1, device_budget() // (_LIVE_ACTIVATIONS * image_bytes))
+  return max(1, device_budget() // (LIVE_ACTIVATIONS * image_bytes))
 
 
 def sum_over_pieces(fn: Callable[..., Any], operands: tuple[Any, ...], num_pieces: int) -> Any:
@@ -114,7 +112,7 @@ def choose_classes_at_once(
     raise ValueError(f"classes_at_once={wanted} must lie between 0 and the {num_classes} classes.")
   if wanted:
     return wanted
-  limit = min(budget_bytes / _LIVE_ACTIVATIONS, traits().group_bytes)
+  limit = min(budget_bytes / LIVE_ACTIVATIONS, traits().group_bytes)
   most = min(max(int(limit // (images_per_class * image_bytes)), 1), num_classes)
   divisor = max(d for d in range(1, most + 1) if num_classes % d == 0)
   num_groups = -(-num_classes // most)

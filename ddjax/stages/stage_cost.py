@@ -20,8 +20,8 @@ from ddjax.memory import budget_bytes
 from ddjax.models.build import build
 from ddjax.stages.curve import curve_steps
 from ddjax.stages.prepare import Job
+from ddjax.tuning import LARGE_FLOPS
 
-_LARGE_FLOPS = 1e7  # of one image forward; ConvNet-3 of width 128 has ten times as many
 _ROWS_PER_CALL = 1000  # test images that a network takes in one pass
 CURVE = "running curve"
 
@@ -177,7 +177,7 @@ def passes_cost(
     image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
     params = jax.eval_shape(network.init, jax.random.key(0), image)
     flops, traits = costs.count(network.apply, params, image).flops, backend.traits()
-    speed = traits.efficiency[flops > _LARGE_FLOPS] * cost.matmul_flops_per_second()
+    speed = traits.efficiency[flops > LARGE_FLOPS] * cost.matmul_flops_per_second()
   except Exception as error:  # an estimate only informs
     logging.warning("The cost of a network is not known (%s: %s).", type(error).__name__, error)
     return np.full(3, np.nan)

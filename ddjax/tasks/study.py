@@ -22,7 +22,7 @@ from typing import Any, Mapping
 from absl import logging
 from ml_collections import ConfigDict
 
-from ddjax import backend, errors
+from ddjax import backend, errors, tuning
 from ddjax.config import compare
 from ddjax.config.check import check_numbers
 from ddjax.files import atomic
@@ -86,7 +86,7 @@ def _total_text(seconds: Mapping[str, float | None], machine: str = "") -> str:
   left = len(seconds) - len(known)
   where = "one such machine"
   if machine:
-    other = backend.MACHINES[machine]
+    other = tuning.MACHINES[machine]
     where = f"one {other.title} (by {other.source}; this machine computes on the CPU)"
   return (
     f"{counted(len(seconds), 'cell')}, about {duration(sum(known))} in all on {where}; "

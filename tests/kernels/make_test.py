@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ddjax import backend
+from ddjax import backend, tuning
 from ddjax.config import groups
 from ddjax.kernels import make_kernel
 from ddjax.kernels.architectures import hidden_layers
@@ -155,6 +155,6 @@ def test_the_engine_that_is_fastest_is_chosen_by_backend_and_size():
   assert choose_engine("auto", layers["fc"], (32, 32, 3)) == "neural_tangents"
   assert choose_engine("auto", layers["convnet"], (32, 32, 3)) == "pooled"
   assert choose_engine("auto", layers["convnet"], (4, 4, 3)) == "closed_form"
-  with backend.changed_traits(pooled_from_pixels=backend.TRAITS["gpu"].pooled_from_pixels):
+  with backend.changed_traits(pooled_from_pixels=tuning.TRAITS["gpu"].pooled_from_pixels):
     assert choose_engine("auto", layers["convnet"], (32, 32, 3)) == "closed_form"
   assert choose_engine("neural_tangents", layers["convnet"], (32, 32, 3)) == "neural_tangents"

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ddjax.backend import TRAITS
+from ddjax.tuning import TRAITS
 
 PLATFORMS = {"gpu": "cuda", "tpu": "tpu"}
 """JAX's name of a backend, and the platform that programs are lowered for."""

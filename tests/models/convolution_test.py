@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ddjax import backend
+from ddjax import backend, tuning
 from ddjax.models import convolution
 from tests.models.draws import draw
 
@@ -108,7 +108,7 @@ FORMS = {
 @pytest.mark.parametrize("traits", FORMS.values(), ids=FORMS)
 def test_networks_side_by_side_are_each_their_own(traits, monkeypatch):
   """vmap of gradients and gradients of vmap, whichever of images and kernels are mapped."""
-  monkeypatch.setitem(backend.TRAITS, "cpu", backend.traits()._replace(**traits))
+  monkeypatch.setitem(tuning.TRAITS, "cpu", backend.traits()._replace(**traits))
   x, kernel = _arrays(3, 3, batch=3, networks=(2,))
 
   def mapped(arrays, axes):
@@ -141,7 +141,7 @@ def test_networks_side_by_side_are_each_their_own(traits, monkeypatch):
 
 @pytest.mark.parametrize("few_values,has_convolution", [(0, True), (1 << 20, False)])
 def test_small_networks_share_one_product(few_values, has_convolution, monkeypatch):
-  monkeypatch.setitem(backend.TRAITS, "cpu", backend.traits()._replace(batched_values=few_values))
+  monkeypatch.setitem(tuning.TRAITS, "cpu", backend.traits()._replace(batched_values=few_values))
   x, kernel = _arrays(8, 3, networks=(2,))
   program = str(jax.make_jaxpr(jax.vmap(_derivatives(ORDERED, 1)))(x, kernel))
   assert ("conv_general_dilated" in program) == has_convolution
@@ -150,7 +150,7 @@ def test_small_networks_share_one_product(few_values, has_convolution, monkeypat
 @pytest.mark.parametrize("traits", FORMS.values(), ids=FORMS)
 def test_gradient_through_an_unrolled_training_of_networks(traits, monkeypatch):
   """Inside scan, jit and two vmaps: three steps on the kernel, differentiated by the images."""
-  monkeypatch.setitem(backend.TRAITS, "cpu", backend.traits()._replace(**traits))
+  monkeypatch.setitem(tuning.TRAITS, "cpu", backend.traits()._replace(**traits))
   x, kernel = _arrays(2, 3, batch=3, networks=(2, 1))
 
   def trained(form, x, kernel):
