@@ -8,6 +8,8 @@ import contextlib
 import functools
 import glob
 import os
+import pathlib
+import platform
 from typing import Any, Iterator
 
 from absl import logging
@@ -157,9 +159,30 @@ def _say_once(what: str, reason: str) -> None:
   logging.info("Not known: %s (%s).", what, reason)
 
 
+@functools.cache
+def processor() -> str:
+  """The processor of this host and its cores, such as "AMD EPYC, 2 cores"."""
+  model = platform.processor() or platform.machine()
+  try:
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+      if line.startswith("model name"):
+        model = line.partition(":")[2].strip()
+        break
+  except OSError:  # not Linux
+    pass
+  cores = os.cpu_count() or 1
+  return f"{model or 'CPU'}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def device() -> str:
+  """What JAX computes on, in words: the accelerator's name, or the processor's."""
+  return processor() if name() == "cpu" else str(hardware()["device"] or name())
+
+
 def hardware() -> dict[str, Any]:
-  """What JAX computes on, in words: platform, device, how many. What is not known is None."""
+  """What JAX computes on: platform, device, how many, and the host's processor. None: not known."""
   facts: dict[str, Any] = dict(platform=None, device=None, num_devices=None, num_hosts=None)
+  facts["processor"] = processor()
   for field, read in (
     ("platform", lambda: jax.devices()[0].platform),
     ("device", lambda: jax.devices()[0].device_kind),

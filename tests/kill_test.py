@@ -281,7 +281,7 @@ STUDY = (
 
 def _cells(study):
   """What a study found of each cell, without what depends on the clock and on who did it."""
-  timeless = ("seconds", "estimate_seconds", "device")
+  timeless = ("seconds", "estimate_seconds", "device", "finished")
   return [
     {name: value for name, value in cell.items() if name not in timeless} for cell in study["cells"]
   ]

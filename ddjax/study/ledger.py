@@ -226,7 +226,9 @@ class Ledger:
     return self.folder / "states" / f"{name}.json"
 
 
-_EMPTY = dict.fromkeys(("error", "seconds", "estimate_seconds", "device", "code", "worker"))
+_EMPTY = dict.fromkeys(
+  ("error", "seconds", "estimate_seconds", "device", "code", "finished", "worker")
+)
 
 
 def _make(path: pathlib.Path, content: Mapping[str, Any]) -> bool:

@@ -30,6 +30,7 @@ class Record(NamedTuple):
     device: on which it ran, in words.
     report: the content of `report.json`, None where there is none that can be read.
     code: the version that made it, see `ddjax.study.code`.
+    finished: when, in UTC as ISO 8601 has it; None where it was not written down.
     scores: {"is_member": bool[s N], "SET/ATTACK": f[s N]} of its shadow runs.
   """
 
@@ -45,6 +46,7 @@ class Record(NamedTuple):
   report: dict[str, Any] | None = None
   scores: dict[str, np.ndarray] | None = None
   code: str | None = None
+  finished: str | None = None
 
 
 def read_records(
@@ -61,8 +63,8 @@ def read_records(
   Args:
     folder: of the study; its runs lie in `cells/NAME`.
     cells: objects with name, factors, role and task.
-    states: {name: {"state", "error", "seconds", "estimate_seconds", "device", "code"}}; a
-      cell that is missing here waits.
+    states: {name: {"state", "error", "seconds", "estimate_seconds", "device", "code",
+      "finished"}}; a cell that is missing here waits.
     attacks: whose scores on the distilled sets are read.
   Returns:
     a record for each cell, in order.
@@ -85,20 +87,29 @@ def _read(folder: Path, cell: Any, state: Mapping[str, Any], attacks: Collection
     estimate_seconds=state.get("estimate_seconds"),
     device=state.get("device"),
     code=state.get("code"),
+    finished=state.get("finished"),
   )
   if record.state != "done" or cell.role == "data":
     return record
-  try:
-    report = _slim(json.loads((folder / REPORT_NAME).read_text(encoding="utf-8")))
-  except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-    reason = f"its {REPORT_NAME} cannot be read ({type(error).__name__}: {error})"
+  report, reason = read_report(folder)
+  if report is None:
     if cell.role == "experts":  # others build on its trajectories; the report holds its cost alone
       return record._replace(error=f"{reason}.")
-    return record._replace(state="failed", error=f"{reason}; run the cell again.")
+    return record._replace(
+      state="failed", error=f"{reason}; --config.retry_failed=True runs the cell again."
+    )
   scores, error = None, record.error
   if "privacy" in report["reports"]:
     scores, error = _scores(folder / SCORES_NAME / SCORES_FILE, attacks)
   return record._replace(report=report, scores=scores, error=error)
+
+
+def read_report(folder: Path) -> tuple[dict[str, Any] | None, str]:
+  """The report of a run without what no study shows; None, and why, where it cannot be read."""
+  try:
+    return _slim(json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))), ""
+  except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    return None, f"its {REPORT_NAME} cannot be read ({type(error).__name__}: {error})"
 
 
 def _scores(

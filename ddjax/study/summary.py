@@ -52,9 +52,9 @@ def summarise(
       between calls, it saves the bootstrap of cells that were there before.
   Returns:
     JSON-safe: {"format", "title", "preset", "config", "counts": {state: n}, "progress": a sentence,
-    "hardware": [...], "codes": [...], "cells": [{name, role, task, factors, state, error, seconds,
-    estimate_seconds, device, code, figures: [[axis, figure, value, low, high, num_models], ...]}],
-    "sections": see `ddjax.study.section`}.
+    "hardware": [...], "codes": [...], "days": [first, last], one or none, "cells": [{name, role,
+    task, factors, state, error, seconds, estimate_seconds, device, code, finished, figures: [[axis,
+    figure, value, low, high, num_models], ...]}], "sections": see `ddjax.study.section`}.
   """
   cells = [_cell(record) for record in records]
   records, is_kernel = of.with_accuracy(records)
@@ -70,6 +70,7 @@ def summarise(
     "progress": progress(records),
     "hardware": _made_by(records, "device"),
     "codes": _made_by(records, "code"),
+    "days": _days(records),
     "cells": cells,
     "sections": page.numbered(sections),
   }  # fmt: skip
@@ -194,10 +195,16 @@ def _made_by(records: Sequence[Record], field: str) -> list[str]:
   ]
 
 
+def _days(records: Sequence[Record]) -> list[str]:
+  """The first and the last day on which a cell was finished, once where they are one."""
+  days = sorted({record.finished[:10] for record in records if record.finished})
+  return list(dict.fromkeys((*days[:1], *days[-1:])))
+
+
 def _cell(record: Record) -> dict[str, Any]:
   names = (
     "name", "role", "task", "factors", "state", "error", "seconds", "estimate_seconds", "device",
-    "code",
+    "code", "finished",
   )  # fmt: skip
   return {name: getattr(record, name) for name in names} | {"figures": figures(record)}
 

@@ -4,6 +4,7 @@ Any number of workers share a study's folder, on one machine or on several with 
 one of them leaves behind, killed or preempted, the others go on with.
 """
 
+import datetime
 import errno
 import gc
 import os
@@ -24,6 +25,7 @@ from ddjax.files import atomic
 from ddjax.stages.run_folder import CONFIG_NAME, RunFolderError, steps_done
 from ddjax.study.cell import Cell
 from ddjax.study.ledger import FINISHED, Lease, Ledger, StudyError
+from ddjax.study.records import read_report
 from ddjax.training.processes import StopAskedError
 from ddjax.training.trainer import StoppedError, StopRequest
 from ddjax.wording import duration
@@ -54,7 +56,8 @@ class Limits(NamedTuple):
     max_minutes: after which the worker stops, in the middle of a cell too; 0 for no limit.
     max_cell_minutes: an estimate above which a cell is too dear on this machine; 0 for no limit.
     max_attempts: workers that may die in a cell before it counts as failed.
-    retries_failed: whether cells that failed before this worker started are run again.
+    retries_failed: whether cells are run again that failed before this worker started, or whose
+      report cannot be read.
   """
 
   max_minutes: float = 0.0
@@ -95,13 +98,13 @@ class Worker:
     self._cells = {cell.name: cell for cell in cells}
     self._ledger, self._runs, self._limits = ledger, runs, limits
     self._code, self._on_change = code, on_change
-    self._device = str(backend.hardware().get("device", backend.name()))
+    self._device = backend.device()
     self._estimates: dict[str, float | None] = {}
     self._impossible: dict[str, str] = {}
     self._is_timed_out = self._is_overtaken = False
     states = {name: ledger.state(name) or {} for name in self._cells}
     self._failed_before = {
-      name: state for name, state in states.items() if state.get("state") == "failed"
+      name: state for name, state in states.items() if self._has_failed(name, state)
     }
 
   def work(self) -> None:
@@ -226,7 +229,8 @@ class Worker:
       jax.clear_caches()  # compiled programs of a cell are in the cache on disk
       gc.collect()
     spent = self._ledger.spent(cell.name) + time.monotonic() - started
-    self._finish(lease, facts | {"state": "done", "seconds": spent})
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    self._finish(lease, facts | {"state": "done", "seconds": spent, "finished": now})
 
   def _call(self, cell: Cell) -> None:
     folder, config, overwrite = self._folder(cell.name), cell.config, False
@@ -301,6 +305,13 @@ class Worker:
       if cell.cost_key in self._impossible:
         raise StudyError(impossible(cell, self._impossible[cell.cost_key]))
     return planned
+
+  def _has_failed(self, name: str, state: Mapping[str, Any]) -> bool:
+    """Whether a cell is to be run again on request: one whose report was lost counts as well."""
+    if state.get("state") != "done" or not self._limits.retries_failed:
+      return state.get("state") == "failed"
+    without_report = self._cells[name].role in ("data", "experts")  # others use what they made
+    return not without_report and read_report(self._folder(name))[0] is None
 
   def _progress(self, name: str) -> int:
     """How far a cell is: steps of its last checkpoint, and finished parts of its evaluation."""

@@ -20,7 +20,7 @@ def text(path: pathlib.Path = h200.FOLDER / "study-digits" / "study.json") -> st
     for item in (*section["tables"], *section["figures"])
   }
   parts = [
-    f"{study['title']}. {study['progress']}",
+    f"{study['title']}. {study['progress']}{_where(study)}",
     "[The page](study-digits/study.html), [every figure](study-digits/study.csv).",
   ]
   for section in study["sections"]:
@@ -35,6 +35,12 @@ def text(path: pathlib.Path = h200.FOLDER / "study-digits" / "study.json") -> st
           f"**{labels[figure['name']]}.** {figure['caption']}",
         ]
   return "\n\n".join(parts)
+
+
+def _where(study: Mapping[str, Any]) -> str:
+  """The machines and the days, where the cells wrote them down."""
+  days = " to ".join(study.get("days", ()))
+  return f" On {'; '.join(study['hardware'])}, {days}." if days else ""
 
 
 def _list(points: Sequence[str]) -> list[str]:

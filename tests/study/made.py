@@ -136,6 +136,7 @@ def record(role="method", reports=None, state="done", name=None, scores=None, **
     seconds=100.0 if report else None,
     estimate_seconds=120.0,
     device="CPU, 2 cores",
+    finished="2026-11-30T23:59:00+00:00",
     report=report,
     scores=scores,
   )

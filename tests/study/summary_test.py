@@ -23,6 +23,7 @@ def test_counts_and_progress():
   )
   assert study["title"] == "A study of dataset distillation on digits, preset made"
   assert study["format"] == 1 and study["hardware"] == ["CPU, 2 cores (33 cells)"]
+  assert study["days"] == ["2026-11-30"]
 
 
 def test_what_is_left_is_told_by_cells_that_differ_in_the_seed():

@@ -36,6 +36,8 @@ class _Runs:
       raise self.fail[folder.name]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "distilled.txt").write_text(f"{config.distilled}|{config.data.data_dir}")
+    (folder / "config.json").write_text("{}")
+    (folder / "report.json").write_text('{"run": {}, "reports": {}}')
 
   def as_runs(self):
     return Runs(self.run, lambda task, config: self.seconds.get("all"), (ValueError,))
@@ -81,6 +83,17 @@ def test_a_failed_cell_stops_no_other_and_is_run_again_on_request(tmp_path):
   states = _work(cells, tmp_path, runs, Limits(retries_failed=True))
   assert [states[name]["state"] for name in "abcd"] == ["done"] * 4
   assert runs.calls == ["a", "b", "d", "a", "c"]
+
+
+def test_a_cell_whose_report_was_lost_is_run_again_on_request(tmp_path):
+  cells, runs = [_cell("a"), _cell("b"), _cell("e", role="experts")], _Runs()
+  _work(cells, tmp_path, runs)
+  (tmp_path / "cells" / "a" / "report.json").write_text("{")
+  (tmp_path / "cells" / "e" / "report.json").unlink()
+  _work(cells, tmp_path, runs)
+  assert runs.calls == ["a", "b", "e"]  # nobody asked
+  _work(cells, tmp_path, runs, Limits(retries_failed=True))
+  assert runs.calls == ["a", "b", "e", "a"]
 
 
 def test_the_error_of_a_cells_folder_never_advises_to_delete_the_study(tmp_path):
