@@ -1,8 +1,7 @@
 """A decoded data set as one plain npz, which needs neither TFDS nor a network: `NAME.npz`.
 
-Groups of a user's own set are not in it.
-
-Arrays `images` u8[N h w c], `labels` i32[N], `test_images`, `test_labels`, `class_names`, and
+Arrays `images` u8[N h w c], `labels` i32[N], `test_images`, `test_labels`, `class_names`, where a
+user's own set has them `groups` i32[N] and `test_groups`, and
 `facts`, a JSON text: format, name, version, image shape, counts, the value of a white pixel, and
 the SHA-256 of the arrays. They are deflated: MNIST 54.9 to 11.5 MB, CIFAR-10 184.6 to 169.6 MB,
 which costs 1.4 s at each start (two busy cores). Level 9 saves nothing more on CIFAR-10, bzip2
@@ -23,6 +22,8 @@ from ddjax.files import atomic, plain_arrays
 
 FORMAT = 1
 _ARRAYS = ("images", "labels", "test_images", "test_labels", "class_names")
+_OF_GROUPS = ("groups", "test_groups")
+"""Arrays that a file may have besides."""
 
 
 def packed_path(folder: Path, name: str) -> Path:
@@ -81,14 +82,19 @@ def read(path: Path, name: str, facts: Facts) -> Source:
     raise DataError(f"{path} holds the data set {stored.get('name')!r}, not {name!r}.")
   if missing := [array for array in _ARRAYS if array not in arrays]:
     raise DataError(f"{path} is damaged: it has no array {missing[0]!r}.")
-  if _hash({array: arrays[array] for array in _ARRAYS}) != stored.get("sha256"):
+  names = (*_ARRAYS, *(array for array in _OF_GROUPS if array in arrays))
+  if _hash({array: arrays[array] for array in names}) != stored.get("sha256"):
     raise DataError(f"{path} is damaged: its content does not have the hash that it records.")
   _check_split(path, arrays, "images", "labels")
   _check_split(path, arrays, "test_images", "test_labels")
+  for groups, labels in zip(_OF_GROUPS, ("labels", "test_labels")):
+    _check_groups(path, groups, arrays.get(groups), arrays[labels])
   source = Source(
     *(arrays[array] for array in _ARRAYS[:4]),
     class_names=tuple(map(str, arrays["class_names"].ravel())),
     version=str(stored.get("version")),
+    train_groups=arrays.get("groups"),
+    test_groups=arrays.get("test_groups"),
   )
   found = _facts(name, source, stored.get("max_value"))
   if wrong := [key for key in found if stored.get(key) != found[key]]:
@@ -129,11 +135,23 @@ def _check_split(path: Path, arrays: dict[str, np.ndarray], images: str, labels:
     raise DataError(f"{path}: {labels} run from {y.min()} to {y.max()} of {num_classes} classes.")
 
 
+def _check_groups(path: Path, name: str, groups: np.ndarray | None, labels: np.ndarray) -> None:
+  """Refuses groups that are none, for the same reason."""
+  if groups is None:
+    return
+  if groups.dtype != np.int32 or groups.shape != labels.shape:
+    raise DataError(
+      f"{path}: {name} is {groups.dtype}{list(groups.shape)}, not int32[{len(labels)}]."
+    )
+  if groups.size and groups.min() < 0:
+    raise DataError(f"{path}: {name} run from {groups.min()}, not from 0.")
+
+
 def _hash(arrays: dict[str, np.ndarray]) -> str:
-  """SHA-256 over names, dtypes, shapes and bytes, in the order of `_ARRAYS`."""
+  """SHA-256 over names, dtypes, shapes and bytes, in the order given."""
   digest = hashlib.sha256()
-  for name in _ARRAYS:
-    array = np.asarray(arrays[name], order="C")
+  for name, array in arrays.items():
+    array = np.asarray(array, order="C")
     digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
     digest.update(array.tobytes())
   return digest.hexdigest()
@@ -141,10 +159,14 @@ def _hash(arrays: dict[str, np.ndarray]) -> str:
 
 def _arrays(source: Source) -> dict[str, np.ndarray]:
   """The set's arrays by the names of the file."""
-  return dict(
+  groups = {"groups": source.train_groups, "test_groups": source.test_groups}
+  arrays = dict(
     images=source.train_images,
     labels=np.asarray(source.train_labels, np.int32),
     test_images=source.test_images,
     test_labels=np.asarray(source.test_labels, np.int32),
     class_names=np.array(source.class_names),
   )
+  return arrays | {
+    name: np.asarray(array, np.int32) for name, array in groups.items() if array is not None
+  }

@@ -50,6 +50,34 @@ def test_the_digits_come_back_in_every_byte(packed):
   assert facts["sha256"] == pack.content_hash(direct) and facts["num_test"] == 450
 
 
+@pytest.mark.parametrize("has_test_groups", [True, False])
+def test_groups_of_a_users_own_set_come_back(tmp_path, has_test_groups):
+  groups = (np.arange(30) % 3).astype(np.int32)
+  of_test = groups[20:] if has_test_groups else None
+  source = _coloured()._replace(train_groups=groups[:20], test_groups=of_test)
+  path = tmp_path / "cifar10.npz"
+  pack.write(path, "cifar10", source, 255)
+  _assert_equal(source, pack.read(path, "cifar10", get_facts("cifar10")))
+  assert pack.content_hash(source) != pack.content_hash(_coloured())
+
+
+@pytest.mark.parametrize(
+  "groups,problem",
+  [
+    (np.zeros(20), r"groups is float64\[20\], not int32\[20\]"),
+    (np.zeros(3, np.int32), r"groups is int32\[3\], not int32\[20\]"),
+    (np.full(20, -1, np.int32), "groups run from -1, not from 0"),
+  ],
+)
+def test_groups_that_are_none_are_refused(tmp_path, groups, problem):
+  path = tmp_path / "cifar10.npz"
+  arrays = pack._arrays(_coloured()) | {"groups": groups}
+  facts = pack._facts("cifar10", _coloured(), 255) | {"sha256": pack._hash(arrays)}
+  np.savez(path, **arrays, facts=np.array(json.dumps(facts)))
+  with pytest.raises(DataError, match=problem):
+    pack.read(path, "cifar10", get_facts("cifar10"))
+
+
 def test_neither_tfds_nor_scikit_learn_is_imported(packed, monkeypatch):
   pack.write(packed / "cifar10.npz", "cifar10", _coloured(), 255)
   for module in ("tensorflow_datasets", "tensorflow", "sklearn.datasets"):
