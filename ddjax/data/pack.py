@@ -82,8 +82,7 @@ def read(path: Path, name: str, facts: Facts) -> Source:
     raise DataError(f"{path} holds the data set {stored.get('name')!r}, not {name!r}.")
   if missing := [array for array in _ARRAYS if array not in arrays]:
     raise DataError(f"{path} is damaged: it has no array {missing[0]!r}.")
-  names = (*_ARRAYS, *(array for array in _OF_GROUPS if array in arrays))
-  if _hash({array: arrays[array] for array in names}) != stored.get("sha256"):
+  if _hash(arrays) != stored.get("sha256"):
     raise DataError(f"{path} is damaged: its content does not have the hash that it records.")
   _check_split(path, arrays, "images", "labels")
   _check_split(path, arrays, "test_images", "test_labels")
@@ -148,10 +147,10 @@ def _check_groups(path: Path, name: str, groups: np.ndarray | None, labels: np.n
 
 
 def _hash(arrays: dict[str, np.ndarray]) -> str:
-  """SHA-256 over names, dtypes, shapes and bytes, in the order given."""
+  """SHA-256 over names, dtypes, shapes and bytes of the set's arrays, always in one order."""
   digest = hashlib.sha256()
-  for name, array in arrays.items():
-    array = np.asarray(array, order="C")
+  for name in (*_ARRAYS, *(name for name in _OF_GROUPS if name in arrays)):
+    array = np.asarray(arrays[name], order="C")
     digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
     digest.update(array.tobytes())
   return digest.hexdigest()
