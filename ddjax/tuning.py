@@ -1,4 +1,4 @@
-"""Numbers that are tuned to machines, all in one place, each with how it was measured.
+"""Numbers that are tuned to machines, each with how it was measured, or that it was chosen.
 
 `ddjax.backend.traits` gives those of the backend at hand. None of them changes what a run computes,
 but for rounding: they choose forms and sizes, and estimate seconds and bytes.
@@ -17,14 +17,14 @@ PATCH_COPIES = 22
 LIVE_ROWS = 30
 """Of one image against all of the other, alive at once in the pooled engine."""
 SUPPORT_COPIES = 6
-"""Of a support set, that the gradient of one example keeps alive: DP-KIP, counted likewise."""
+"""Of a support set, that the gradient of one example keeps alive: DP-KIP. Chosen."""
 DEVICE_SHARE = 1 / 4
 """Of what JAX may take of a device's memory; data, results, the compiler need the rest. Chosen."""
 UNKNOWN_GB = 4.0
 """Where the device does not say how much it has, as CPUs. Chosen."""
 
-# Share of the speed of a matrix product that kernels reach, without and with gradient: on two CPU
-# cores, `python -m benchmarks.kernels`.
+# Share of the speed of a matrix product that kernels reach, without and with gradient. The first
+# was measured on two CPU cores; of how the other two came about there is no record.
 PIXEL_EFFICIENCY = {"pixels": (0.01, 0.01), "pixel pairs": (0.008, 0.009)}
 """Of neural-tangents, for covariances of pixels one by one, and of all pairs of pixels."""
 CLOSED_FORM_EFFICIENCY = (0.05, 0.02)
@@ -112,25 +112,25 @@ _CPU = Traits(
   patch_numbers=64,
   batched_values=1 << 15,
   means_as_products=True,
-  # `python -m benchmarks.evaluate` and `benchmarks.matching_step` by size: in pieces that stay in
-  # the cache of two cores a step takes .6 to .8 of the time (docs/guides/sharp_edges.md).
+  # In pieces that stay in the cache of two cores a step takes .6 to .8 of the time
+  # (docs/guides/sharp_edges.md). The size of a group was chosen.
   piece_bytes=6 << 20,
   group_bytes=32 << 20,
-  # `python -m benchmarks.kernels`: docs/guides/kernel_engine.md.
+  # From 8x8 pixels on the pooled engine is the fastest (docs/guides/kernel_engine.md); the sizes of
+  # blocks were chosen.
   kernel_block_bytes=16 << 20,
   pooled_from_pixels=64,
   kernel_pixels=1 << 10,
   recomputes_shifts=True,
-  # `python -m benchmarks.experts_together`: one network of width 128 fills two cores, narrow
-  # networks on digits do not. Attacks by threads beat attacks by vmap.
+  # Chosen. `python -m benchmarks.experts_together`, digits, width 32: eight vmapped experts take
+  # 1.70 of the time of one after another (docs/reproduction.md).
   vmapped_bytes=1 << 20,
   networks_at_once=8,
   attacked_at_once=1,
   is_shared_by_threads=True,
   has_bfloat16=False,
   has_float64_crash=True,
-  # Estimates held against seconds of runs on two cores (docs/results/two_cores.md): within a factor
-  # of about two, compilation apart.
+  # Estimates held against seconds of runs on two cores; there is no table of them.
   probe_size=1024,
   efficiency=(0.15, 0.5),
   forward_gain=1.0,
@@ -141,8 +141,8 @@ _CPU = Traits(
   compile_seconds=(6.0, 2.0),
 )
 _ACCELERATOR = Traits(
-  # XLA's own forms, whole batches, everything at once: an H200, 2026-11-26 and 27
-  # (docs/results/h200.md). `pooled_from_pixels` and `kernel_pixels` were reasoned, never timed.
+  # XLA's own forms and whole batches: an H200, 2026-11-26 and 27 (docs/results/h200.md). Never
+  # timed: `pooled_from_pixels`, `kernel_pixels` and how many networks go together.
   convolution="primitive",
   has_fast_gradients=True,
   patch_numbers=0,
@@ -160,7 +160,7 @@ _ACCELERATOR = Traits(
   is_shared_by_threads=False,
   has_bfloat16=True,
   has_float64_crash=False,
-  # Estimates held against the seconds of the runs in docs/results/h200-2026-11-27.json.
+  # Estimates held against seconds of runs: docs/results/h200.md, "Estimates".
   probe_size=8192,
   efficiency=(0.05, 0.35),
   forward_gain=2.5,
