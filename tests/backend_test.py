@@ -49,6 +49,19 @@ def test_hardware_that_cannot_be_named(monkeypatch):
   assert found["platform"] is None and found["device"] is None and found["num_devices"] >= 1
 
 
+def test_the_processor_is_named_with_the_cores_that_may_be_used(monkeypatch):
+  monkeypatch.setattr(backend.os, "sched_getaffinity", lambda _: {3}, raising=False)
+  assert backend.processor.__wrapped__().endswith(", 1 core")
+
+  def fail(*_, **__):
+    raise OSError("no such file")
+
+  monkeypatch.setattr(backend.pathlib.Path, "read_text", fail)
+  monkeypatch.setattr(backend.platform, "processor", lambda: "")
+  monkeypatch.setattr(backend.platform, "machine", lambda: "")
+  assert backend.processor.__wrapped__() == "CPU, 1 core"
+
+
 @pytest.mark.parametrize(
   "platforms,has_device,is_said",
   [("", True, True), ("cpu", True, False), ("cuda,cpu", True, False), ("", False, False)],

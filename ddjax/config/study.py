@@ -93,7 +93,7 @@ def make_study(
       max_cell_minutes=0.0,  # a cell estimated above this is "too dear" on this machine; 0: none
       max_minutes=0.0,  # after which a worker stops, in the middle of a cell too; 0: never
       max_attempts=3,  # workers that may die in a cell before it counts as failed
-      retry_failed=False,  # run cells again that failed before
+      retry_failed=False,  # run cells again that failed before, or whose report is lost
       any_code=False,  # go on with a study that other code began
       watch=False,  # show the cells until all have ended, and run none
       patience_seconds=120.0,  # after which a worker that is not heard of counts as dead

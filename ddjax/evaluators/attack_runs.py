@@ -228,9 +228,14 @@ def _run(params, rngs, examples, settings, *, predict_fn, form) -> Outcome:
 
 def _ascent(epsilon, step_size, num_steps, num_restarts, start_radius) -> dict[str, Any]:
   """Settings of `ascend`, each of one type, so that none of them compiles anew."""
-  sizes = np.float32(epsilon), np.float32(step_size)
-  counts = np.int32(num_steps), np.int32(num_restarts)
-  return {"ascent": Ascent(*sizes, *counts, np.float32(start_radius))}
+  ascent = Ascent(
+    epsilon=np.float32(epsilon),
+    step_size=np.float32(step_size),
+    num_steps=np.int32(num_steps),
+    num_restarts=np.int32(num_restarts),
+    start_radius=np.float32(start_radius),
+  )
+  return {"ascent": ascent}
 
 
 def _usable_objectives(logits_fn: Callable, pixels: Array) -> tuple[str, ...]:

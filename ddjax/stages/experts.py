@@ -219,12 +219,12 @@ def _train(
     duration(_cost(config, real, total * num_examples, on_device * num_examples)[1]),
   )
   recipe = _Recipe(
-    build_network(config, real.info),
-    protocol,
-    num_examples,
-    real.info.image_shape,
-    config.experts.at_once or None,
-    adversary,
+    network=build_network(config, real.info),
+    protocol=protocol,
+    num_examples=num_examples,
+    image_shape=real.info.image_shape,
+    networks_at_once=config.experts.at_once or None,
+    adversary=adversary,
   )
   train_experts(
     buffer,
@@ -378,6 +378,6 @@ def real_source(
   parts = stored[rows][None], labels[rows][None], mean, std
   source = train.Source(*map(jnp.asarray, parts))
   if with_pixels:
-    white = jnp.float32(real.max_value)
-    source = source.replace(max_value=white, whitening=data.whitening)
-  return jax.tree.map(jnp.asarray, source)
+    whitening = jax.tree.map(jnp.asarray, data.whitening)
+    source = source.replace(max_value=jnp.float32(real.max_value), whitening=whitening)
+  return source

@@ -113,7 +113,8 @@ def _rank(
     have = _alike(group, axis)
     measured = [of.measured(one, axis.report, axis.key) for one in have]
     values = [one for one in measured if one is not None]
-    if len(have) == len(values) > 1:
+    assert len(values) == len(have), "`_alike` leaves out what was not measured"
+    if len(have) > 1:
       found[axis] = have, rank_figures.ranks(values, is_higher_better=axis.is_higher_better)
   return found
 

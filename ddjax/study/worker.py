@@ -328,8 +328,8 @@ class Worker:
   def _is_stale(self, name: str, state: Mapping[str, Any]) -> bool:
     """Whether what was recorded of a cell does not bind this worker, which may run it again.
 
-    That a cell is too dear binds workers on such a device with such a limit; that it failed binds
-    all but one that was asked to try again, which tries once.
+    That a cell is too dear binds workers on such a device, CPUs by their model, with such a limit;
+    that it failed binds all but one that was asked to try again, which tries once.
     """
     if state.get("state") == "too dear":
       if state.get("device") != self._device:

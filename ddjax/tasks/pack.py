@@ -45,7 +45,7 @@ def run(config: ConfigDict, workdir: Path, *, overwrite: bool = False) -> Outcom
   source = read_source(config.data, use_packed=not is_read_from)
   if packed is not None:
     if pack.content_hash(packed) != pack.content_hash(source):
-      raise RunFolderError(f"{path} holds other images of {name!r}.", _REPLACE)
+      raise RunFolderError(f"{path} holds another content of {name!r}.", _REPLACE)
     return Outcome(workdir, None, f"{path} is there already, with the same content.")
   made = pack.write(path, name, source, facts.max_value)
   summary = (

@@ -158,8 +158,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
 def _ended(outcome: Outcome, cells: list[Cell]) -> Outcome:
   """The outcome, where no cell of this worker failed; else FailedCellsError, which holds it."""
   names = {cell.name for cell in cells}
-  made = (outcome.report or {"cells": []})["cells"]
-  failed = sum(cell["state"] == "failed" and cell["name"] in names for cell in made)
+  assert outcome.report is not None, "a study has a report from its first cell on"
+  states = {cell["name"]: cell["state"] for cell in outcome.report["cells"]}
+  failed = sum(states.get(name) == "failed" for name in names)
   if failed:
     raise FailedCellsError(
       f"{failed} of {counted(len(names), 'cell')} failed: {outcome.workdir / page.HTML_NAME} says "

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddjax.statistics.holm import adjusted
+from ddjax.statistics.holm import adjusted, adjusted_known
 
 
 def test_by_hand():
@@ -16,6 +16,13 @@ def test_never_below_the_value_and_never_above_one():
   found = adjusted(values)
   assert (found >= values).all() and (found <= 1).all()
   assert (np.diff(found[values.argsort()]) >= 0).all()
+
+
+def test_tests_without_a_value_count_for_nothing():
+  assert adjusted_known([0.01, None, 0.04, 0.03, None, 0.02]) == pytest.approx(
+    [0.04, None, 0.06, 0.06, None, 0.06]
+  )
+  assert adjusted_known([None]) == [None] and adjusted_known([]) == []
 
 
 def test_no_tests_and_one():

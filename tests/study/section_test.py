@@ -36,3 +36,4 @@ def test_words():
   assert page.joined([]) == "" and page.joined(["a"]) == "a"
   assert page.joined(["a", "b", "c"]) == "a, b and c"
   assert page.with_interval({"value": 0.5, "low": None, "high": None}) == "0.500"
+  assert page.with_interval(None) == "–"

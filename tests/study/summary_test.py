@@ -26,6 +26,18 @@ def test_counts_and_progress():
   assert study["days"] == ["2026-11-30"]
 
 
+def test_the_days_are_the_first_and_the_last():
+  one = made.record("full")
+  days = (
+    "2026-12-02T00:10:00+00:00",
+    None,
+    "2026-11-30T23:59:00+00:00",
+    "2026-12-01T08:00:00+00:00",
+  )
+  records = [one._replace(finished=day) for day in days]
+  assert summary._days(records) == ["2026-11-30", "2026-12-02"] and summary._days([]) == []
+
+
 def test_what_is_left_is_told_by_cells_that_differ_in_the_seed():
   done = made.record(reports={}, seed=0)  # took 100 s
   waiting = [
