@@ -67,12 +67,19 @@ def verdict(claim: Claim, p: float | None) -> str:
     return NOT_MEASURED
   if one.low is None or one.high is None or p is None:
     return NOT_SHOWN
-  if -claim.small < one.low and one.high < claim.small:
+  if _is_negligible(claim):
     return DOES_NOT  # also where it is surely not zero: too small to matter
   if p < over_seeds.LEVEL:
     agrees = claim.direction == 0 or np.sign(one.value) == claim.direction
     return HOLDS if agrees else DOES_NOT
   return NOT_SHOWN
+
+
+def _is_negligible(claim: Claim) -> bool:
+  """Whether the whole interval, which must be known, is nearer to zero than what matters."""
+  one = claim.estimate
+  assert one is not None and one.low is not None and one.high is not None
+  return -claim.small < one.low and one.high < claim.small
 
 
 def claims(
@@ -250,9 +257,15 @@ def _of_fairness(methods: Sequence[Condition]) -> list[Claim]:
   return _against(methods, "fairness", fairness.GAP, _LIMITS, "fair")
 
 
-def in_words(claim: Claim, word: str) -> str:
-  """A claim's verdict in a sentence, with the value, its interval, seeds and what it rests on."""
-  told = "does not hold" if word == DOES_NOT else word
+def in_words(claim: Claim, word: str, p: float | None) -> str:
+  """A claim's verdict in a sentence, with the value, its interval, seeds and what it rests on.
+
+  Args:
+    claim: any.
+    word: its verdict.
+    p: its p-value, corrected for the number of claims.
+  """
+  told = f"does not hold ({_why_not(claim, p)})" if word == DOES_NOT else word
   text = f"{claim.text.removesuffix('.')}: {told}"
   if claim.estimate is None:
     return f"{text}."
@@ -262,6 +275,14 @@ def in_words(claim: Claim, word: str) -> str:
     f"{text}; {claim.measure} {value}, {'one seed' if seeds == 1 else f'{seeds} seeds'} "
     f"({', '.join(f'[[{name}]]' for name in claim.rests_on)})."
   )
+
+
+def _why_not(claim: Claim, p: float | None) -> str:
+  """Why a claim with the verdict "does not" does not hold."""
+  if not _is_negligible(claim):
+    return "the effect goes the other way"
+  start = "there is an effect, but it" if p is not None and p < over_seeds.LEVEL else "any effect"
+  return f"{start} is smaller than {claim.small:g}, too little to matter"
 
 
 def corrected(made: Sequence[Claim]) -> list[float | None]:
@@ -305,7 +326,7 @@ def build(
     "claims",
     QUESTION,
     answer,
-    points=[in_words(one, word) for one, word in zip(made, verdicts)],
+    points=[in_words(*row) for row in zip(made, verdicts, p_values)],
     notes=[
       "A claim holds where our value differs from zero in the claimed direction, after Holm's "
       "correction for all rows. It does not where the value differs in the other direction, or "

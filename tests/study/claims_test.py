@@ -37,6 +37,30 @@ def test_verdicts(claim, p, expected):
   assert claims.verdict(claim, p) == expected
 
 
+@pytest.mark.parametrize(
+  "claim, p, told",
+  [
+    (_claim(-0.1, -0.15, -0.05), 0.01, "does not hold (the effect goes the other way); "),
+    (
+      _claim(0.003, 0.002, 0.005),
+      0.046,
+      "does not hold (there is an effect, but it is smaller than 0.02, too little to matter); ",
+    ),
+    (
+      _claim(-0.006, -0.009, -0.003),
+      0.098,  # not shown after Holm
+      "does not hold (any effect is smaller than 0.02, too little to matter); ",
+    ),
+    (_claim(0.1, 0.05, 0.15), 0.01, "holds; "),
+    (_claim(0.1, 0.05, 0.15), 0.2, "not shown; "),
+    (_claim(None, None, None), None, "not measured."),
+  ],
+)
+def test_why_a_claim_does_not_hold_is_said(claim, p, told):
+  claim = claim._replace(text="It is so.")
+  assert claims.in_words(claim, claims.verdict(claim, p), p).startswith(f"It is so: {told}")
+
+
 def _verdicts(records):
   made_claims = claims.claims(records, made.CONFIG)
   p_values = claims.corrected(made_claims)
