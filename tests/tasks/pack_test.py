@@ -47,7 +47,9 @@ def test_another_set_or_a_damaged_one_goes_only_with_overwrite(tmp_path, monkeyp
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path if is_read_from else tmp_path / "absent"))
   path = tmp_path / "digits.npz"
   pack.write(path, "digits", _grey(1), 16)
-  with pytest.raises(RunFolderError, match="holds another content of 'digits'. --overwrite replaces it."):
+  with pytest.raises(
+    RunFolderError, match="holds another content of 'digits'. --overwrite replaces it."
+  ):
     _pack(tmp_path)
   path.write_bytes(path.read_bytes()[:-100])
   with pytest.raises(RunFolderError, match="npz is damaged.*[^.]. --overwrite replaces it."):
