@@ -1,4 +1,4 @@
-"""Figures of a study made of lines: what a set is worth, attacks, all axes at once."""
+"""Figures of a study made of lines: cost, what a set is worth, attacks, all axes at once."""
 
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _REFERENCES = {"random subset": (figures.GREY, "--"), "full set": (figures.BLACK, ":")}
 _COLUMNS = 2
+_UNITS = {"flops": "operations to make the set", "seconds": "seconds to make the set"}
 
 
 def worth(data: Mapping[str, Any]) -> "Figure":
@@ -48,6 +49,47 @@ def worth(data: Mapping[str, Any]) -> "Figure":
   axes.set_ylabel("test accuracy", fontsize=9)
   figures.tidy(axes)
   axes.legend(fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4)
+  return figure
+
+
+def pareto(data: Mapping[str, Any]) -> "Figure":
+  """Accuracy against cost; sets that none beats in both are joined, larger marks have more images.
+
+  Args:
+    data: {"panels": {title: [{"label", "ipc", "own", "cost" > 0, "on_front"}]}, "unit": flops or
+      seconds}; the title of a single panel is not shown.
+  """
+  panels = data["panels"]
+  every = [point for points in panels.values() for point in points]
+  labels = list(dict.fromkeys(point["label"] for point in every))
+  ipcs = sorted({point["ipc"] for point in every}, key=lambda ipc: ipc or 0)
+  sizes = {ipc: 4.5 + 2.5 * place for place, ipc in enumerate(ipcs)}
+  figure, grid = _panels(len(panels), width=6.5 if len(panels) == 1 else 3.9)
+  for axes, (title, points) in zip(grid, panels.items()):
+    front = sorted((point["cost"], point["own"]["value"]) for point in points if point["on_front"])
+    axes.step(*zip(*front), where="post", color=figures.GREY, linewidth=1, linestyle="--")
+    for point in points:
+      look, own = style(labels.index(point["label"])), point["own"]
+      if None not in (own["low"], own["high"]):
+        axes.vlines(
+          point["cost"], own["low"], own["high"], color=look["color"], linewidth=1, alpha=0.6
+        )
+      axes.plot(
+        point["cost"], own["value"], **look, markersize=sizes[point["ipc"]],
+        markeredgecolor="white", markeredgewidth=0.4, linestyle="none",
+      )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlabel(_UNITS[data["unit"]], fontsize=9)
+    axes.set_title(title if len(panels) > 1 else "", fontsize=9)
+    figures.tidy(axes)
+  for place, label in enumerate(labels):
+    grid[0].plot([], [], **style(place), markersize=5.5, linestyle="none", label=label)
+  for ipc, size in sizes.items() if len(sizes) > 1 else ():
+    grid[0].plot(
+      [], [], "o", color=figures.GREY, markersize=size, linestyle="none", label=f"{ipc} a class"
+    )
+  grid[0].set_ylabel("test accuracy", fontsize=9)
+  _legend(figure, grid)
   return figure
 
 
@@ -127,11 +169,11 @@ def _broken(text: str) -> str:
   return f"{head}\n{tail}" if len(text) > 13 and head else text
 
 
-def _panels(count: int, height: float = 3.3):
-  """A figure with so many panels, two a row; those beyond the last are hidden."""
+def _panels(count: int, height: float = 3.3, width: float = 3.9):
+  """A figure with so many panels, two a row, sizes in inches; those beyond the last are hidden."""
   columns = min(_COLUMNS, max(count, 1))
   rows = -(-max(count, 1) // columns)
-  figure = figures.new_figure(3.9 * columns + 0.3, height * rows + 0.5)
+  figure = figures.new_figure(width * columns + 0.3, height * rows + 0.5)
   grid = list(figure.subplots(rows, columns, squeeze=False).flat)
   for axes in grid[count:]:
     axes.set_visible(False)

@@ -15,7 +15,6 @@ _BESIDE = {
   "k-means": (figures.PURPLE, "D"),
   "full set": (figures.BLACK, "|"),
 }
-_UNITS = {"flops": "operations to make the set", "seconds": "seconds to make the set"}
 
 
 def style(place: int) -> dict[str, Any]:
@@ -84,49 +83,6 @@ def _bars(axes, cells: Sequence[Mapping[str, Any]], places: Sequence[float], wor
     [cell["value"] for cell in cells], places, "o", color=figures.BLUE, markersize=4.5,
     label=word,
   )  # fmt: skip
-
-
-def pareto(data: Mapping[str, Any]) -> "Figure":
-  """Accuracy against cost; sets that none beats in both are joined, larger marks have more images.
-
-  Args:
-    data: {"points": [{"label", "ipc", "own", "cost" > 0, "on_front"}], "unit": flops or seconds}.
-  """
-  points = data["points"]
-  figure = figures.new_figure(6.8, 4.2)
-  axes = figure.subplots()
-  front = sorted((point["cost"], point["own"]["value"]) for point in points if point["on_front"])
-  axes.step(*zip(*front), where="post", color=figures.GREY, linewidth=1, linestyle="--")
-  labels = list(dict.fromkeys(point["label"] for point in points))
-  ipcs = sorted({point["ipc"] for point in points}, key=lambda ipc: ipc or 0)
-  sizes = {ipc: 4.5 + 2.5 * place for place, ipc in enumerate(ipcs)}
-  for place, label in enumerate(labels):
-    own = [point for point in points if point["label"] == label]
-    costs, cells = [point["cost"] for point in own], [point["own"] for point in own]
-    known = [
-      (cost, cell) for cost, cell in zip(costs, cells) if None not in (cell["low"], cell["high"])
-    ]
-    look = style(place)
-    axes.vlines(
-      [cost for cost, _ in known], [cell["low"] for _, cell in known],
-      [cell["high"] for _, cell in known], color=look["color"], linewidth=1, alpha=0.6,
-    )  # fmt: skip
-    axes.plot([], [], **look, markersize=5.5, linestyle="none", label=label)
-    for point in own:
-      axes.plot(
-        point["cost"], point["own"]["value"], **look, markersize=sizes[point["ipc"]],
-        markeredgecolor="white", markeredgewidth=0.4, linestyle="none",
-      )  # fmt: skip
-  for ipc, size in sizes.items() if len(sizes) > 1 else ():
-    axes.plot(
-      [], [], "o", color=figures.GREY, markersize=size, linestyle="none", label=f"{ipc} a class"
-    )
-  axes.set_xscale("log")
-  axes.set_xlabel(_UNITS[data["unit"]], fontsize=9)
-  axes.set_ylabel("test accuracy", fontsize=9)
-  figures.tidy(axes)
-  axes.legend(fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5)
-  return figure
 
 
 def matrix(data: Mapping[str, Any]) -> "Figure":

@@ -26,7 +26,7 @@ from ddjax.wording import duration
 JSON_NAME, CSV_NAME, HTML_NAME = "study.json", "study.csv", "study.html"
 DRAWINGS = {
   "dots": study_marks.dots,
-  "pareto": study_marks.pareto,
+  "pareto": study_curves.pareto,
   "matrix": study_marks.matrix,
   "transfer": study_marks.transfer,
   "worth": study_curves.worth,

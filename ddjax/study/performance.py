@@ -25,6 +25,9 @@ _MEMORY_IS_COUNTED = ("kip", "label_solve", "mtt")
 """Methods whose estimate holds the peak of a step; that of the others is the data alone."""
 
 
+_MOST_TOLD = 6  # sets of the Pareto front in its sentence
+
+
 def build(
   records: Sequence[Record], config: Mapping[str, Any], is_kernel: bool = False
 ) -> dict[str, Any]:
@@ -317,39 +320,43 @@ def _dots(methods, baselines, full) -> dict[str, Any]:
 
 
 def _pareto(methods: Sequence[Condition], records: Sequence[Record]) -> dict[str, Any] | None:
-  """Accuracy against cost, and which sets no other beats in both."""
-  points = []
-  comparable = of.of_one_problem(methods)
-  for one in methods:
-    cost = _mean_cost(one, records)
-    points.append(
-      {
-        "label": one.method,
-        "text": of.describe(one.factors, of.varying(methods)),
-        "ipc": one.factors.get("ipc"),
-        "is_alike": one in comparable,
-        "own": of.estimated(one, "accuracy", ""),
-        "flops": cost["flops"],
-        "seconds": cost["seconds"],
-      }
-    )
-  unit = "flops" if all(point["flops"] for point in points) else "seconds"
-  points = [point | {"cost": point[unit]} for point in points if point[unit]]
-  if not points:
+  """Accuracy against cost, and which sets no other beats in both; one panel a problem."""
+  costs = [_mean_cost(one, records) for one in methods]
+  unit = "flops" if all(cost["flops"] for cost in costs) else "seconds"
+  varying = of.varying(methods)
+  shared = [name for name in of.shared_names(methods) if name != "ipc"]
+  panels: dict[str, list[dict[str, Any]]] = {}
+  for one, cost in zip(methods, costs):
+    if cost[unit]:
+      title = of.describe({name: one.factors.get(name) for name in shared}, shared)
+      panels.setdefault(title, []).append(
+        {
+          "label": one.method,
+          "text": of.describe(one.factors, varying),
+          "ipc": one.factors.get("ipc"),
+          "own": of.estimated(one, "accuracy", ""),
+          "cost": cost[unit],
+        }
+      )
+  if not panels:
     return None
-  alike = [i for i, point in enumerate(points) if point.pop("is_alike")]
-  best = pareto_front([(points[i]["cost"], points[i]["own"]["value"]) for i in alike])
-  front = [alike[i] for i in best]
-  for i, point in enumerate(points):
-    point["on_front"] = i in front
-  told = page.joined([points[i]["text"] for i in front][:6])
+  best = {}
+  for title, points in panels.items():
+    front = pareto_front([(point["cost"], point["own"]["value"]) for point in points])
+    best[title] = [points[i]["text"] for i in front]
+    for i, point in enumerate(points):
+      point["on_front"] = i in front
+  largest = max(panels, key=lambda title: len(panels[title]))
+  told, left = best[largest][:_MOST_TOLD], len(best[largest][_MOST_TOLD:])
+  told += [f"{left} others"] if left > 1 else best[largest][_MOST_TOLD:]
+  start = f"{largest[0].upper()}{largest[1:]}, no" if len(panels) > 1 else "No"
   return page.figure(
     "pareto",
     "pareto",
-    f"No set is both cheaper and more accurate than {told}.",
+    f"{start} set is both cheaper and more accurate than {page.joined(told)}.",
     "Test accuracy of each distilled set against the cost of making it, on a logarithmic axis; a "
     "line joins the sets that none beats in both.",
-    {"points": points, "unit": unit},
+    {"panels": panels, "unit": unit},
   )
 
 

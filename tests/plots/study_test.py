@@ -29,12 +29,24 @@ def test_pareto_joins_the_front():
     {"label": "KIP", "ipc": 1, "own": _cell(0.4), "cost": 1e10, "on_front": False},
     {"label": "KIP", "ipc": 10, "own": _cell(0.9), "cost": 1e11, "on_front": True},
   ]
-  (axes,) = study_marks.pareto({"points": points, "unit": "flops"}).axes
+  (axes,) = study_curves.pareto({"panels": {"on digits": points}, "unit": "flops"}).axes
   assert axes.get_xscale() == "log"
   assert axes.lines[0].get_xdata().tolist() == [1e9, 1e11]
   assert not axes.texts  # labels at the marks would overprint each other
+  assert axes.get_title() == ""
   labels = axes.get_legend_handles_labels()[1]
   assert labels == ["DM", "KIP", "1 a class", "10 a class"]
+
+
+def test_pareto_has_a_panel_and_a_front_for_each_problem():
+  many = {"label": "DM", "ipc": 1, "own": _cell(0.5), "cost": 1e9, "on_front": True}
+  few = {"label": "KIP", "ipc": 1, "own": _cell(0.9), "cost": 1e8, "on_front": True}
+  data = {"panels": {"on digits": [many], "on digits, 5 classes": [few]}, "unit": "seconds"}
+  figure = study_curves.pareto(data)
+  assert [axes.get_title() for axes in figure.axes] == ["on digits", "on digits, 5 classes"]
+  assert [axes.lines[0].get_xdata().tolist() for axes in figure.axes] == [[1e9], [1e8]]
+  (legend,) = figure.legends
+  assert [text.get_text() for text in legend.get_texts()] == ["DM", "KIP"]
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,9 @@ def test_experts_are_shared_over_the_cells_that_follow_them():
   assert [one["flops"] for one in found] == [5e12, 5e12, 9e12, 1e12]
   assert [one["seconds"] for one in found] == [50.5, 50.5, 70.5, 30.0]
   pareto = next(o for o in performance.build(records, {})["figures"] if o["kind"] == "pareto")
-  costs = {(p["label"], p["text"]): p["flops"] for p in pareto["data"]["points"]}
+  (points,) = pareto["data"]["panels"].values()
+  assert pareto["data"]["unit"] == "flops"
+  costs = {(point["label"], point["text"]): point["cost"] for point in points}
   assert costs["MTT", "MTT (1 image a class, from real images)"] == pytest.approx(7e12)
 
 
@@ -149,6 +151,19 @@ def test_the_front_in_words():
     "No set is both cheaper and more accurate than KIP (1 image a class)."
   )
   assert figure["data"]["unit"] == "flops"
+
+
+def test_the_front_is_of_sets_of_one_problem():
+  few = made.record(
+    reports={"accuracy": made.accuracy(0.99)}, method="kip", num_classes=5, ipc=1, seed=0
+  )
+  (figure,) = [
+    one for one in performance.build([*_records(), few], {})["figures"] if one["kind"] == "pareto"
+  ]
+  assert "5 classes" not in figure["caption"] and figure["caption"].startswith("On digits, no set")
+  panels = figure["data"]["panels"]
+  assert list(panels) == ["on digits", "on digits, 5 classes"]
+  assert [point["on_front"] for point in panels["on digits, 5 classes"]] == [True]
 
 
 def test_published_figures_stand_beside_ours():
