@@ -93,12 +93,33 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> Correlation | No
   Returns:
     None for fewer than five things, or where one of the two never varies.
   """
-  x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
-  if len(x) < 5 or not np.ptp(x) or not np.ptp(y):
+  return rank_correlation_within([(a, b)])
+
+
+def rank_correlation_within(
+  groups: Sequence[tuple[Sequence[float], Sequence[float]]],
+) -> Correlation | None:
+  """Spearman's correlation within groups: what differs between the groups does not count.
+
+  The mean of the groups' own correlations, each with the weight of its size n less three, with the
+  error of `rank_correlation` for the sum of these weights.
+
+  Args:
+    groups: figures (a, b) of the things of each group.
+  Returns:
+    the correlation over the groups that have one; None where none has five things that vary.
+  """
+  found = []
+  for a, b in groups:
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if len(x) >= 5 and np.ptp(x) and np.ptp(y):
+      found.append((float(scipy.stats.spearmanr(x, y).statistic), len(x)))
+  if not found:
     return None
-  value = float(scipy.stats.spearmanr(x, y).statistic)
+  weight = sum(num - 3 for _, num in found)
+  value = sum((num - 3) * one for one, num in found) / weight
   bounded = np.clip(value, -0.9999, 0.9999)
-  error = np.sqrt((1 + value**2 / 2) / (len(a) - 3))
+  error = np.sqrt((1 + value**2 / 2) / weight)
   low, high = np.tanh(np.arctanh(bounded) + _NORMAL * error * np.array([-1, 1]))
   p = float(2 * scipy.special.ndtr(-abs(np.arctanh(bounded)) / error))
-  return Correlation(value, float(low), float(high), p, len(a))
+  return Correlation(value, float(low), float(high), p, sum(num for _, num in found))

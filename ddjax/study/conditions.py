@@ -348,6 +348,17 @@ def of_one_problem(conditions: Sequence[Condition]) -> list[Condition]:
   return [one for one, problem in zip(conditions, problems) if problem == most]
 
 
+def problem_in_words(conditions: Sequence[Condition]) -> str:
+  """`, of the 24 sets on digits, all classes`: what `of_one_problem` keeps; nothing for all."""
+  kept = of_one_problem(conditions)
+  if len(kept) == len(conditions):
+    return ""
+  factors = {name: kept[0].factors.get(name) for name in DATA}
+  if factors["num_classes"] is None:
+    factors["num_classes"] = "all"
+  return f", of the {len(kept)} sets {describe(factors, DATA)}"
+
+
 def seeds_in_words(conditions: Iterable[Condition], report: str, key: str) -> str:
   """How many seeds have a report's figure: `3 seeds`, `1 to 3 seeds`, or `one seed`."""
   counts = sorted({len(by_seed(one, report, key)) for one in conditions}) or [0]

@@ -47,7 +47,7 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
       *of.different_networks(methods, "fairness"),
     ],
     tables=[_table(methods, names, columns), _groups(methods, names)],
-    figures=[_dots(methods, names)],
+    figures=[_dots(methods, names, columns)],
   )
 
 
@@ -115,7 +115,7 @@ def _answer(methods, columns) -> str:
     f"The gap between the best and the worst class is smallest with "
     f"{of.describe(fair.factors, names)}, {page.with_interval(least)}, and largest with "
     f"{of.describe(unfair.factors, names)}, {page.with_interval(most)} "
-    f"({of.seeds_in_words([fair, unfair], 'fairness', GAP)})"
+    f"({of.seeds_in_words([fair, unfair], 'fairness', GAP)}){of.problem_in_words(methods)}"
   )
   if fair is unfair:
     text = (
@@ -158,17 +158,27 @@ def _groups(methods: Sequence[Condition], names: Sequence[str]) -> dict[str, Any
   )
 
 
-def _dots(methods: Sequence[Condition], names: Sequence[str]) -> dict[str, Any]:
+def _dots(methods: Sequence[Condition], names: Sequence[str], columns) -> dict[str, Any]:
   marks = page.marks(methods, names, "fairness", GAP)
+  p_values = _corrected(columns)
+  of_full = columns["the full set"]
+  shown = sum(
+    one is not None and one.value > 0 and p_values.get(("the full set", i), 1.0) < over_seeds.LEVEL
+    for i, one in enumerate(of_full)
+  )
   wider = sum(
     mark["own"]["value"] > mark["beside"]["full set"]["value"]
     for mark in marks
     if "full set" in mark["beside"]
   )
   known = sum("full set" in mark["beside"] for mark in marks)
-  told = f"{wider} of {known} gaps are wider than that of the full set" if known else (
-    f"The smallest of {len(marks)} gaps is {min(mark['own']['value'] for mark in marks):.3f}"
-  )  # fmt: skip
+  if known:
+    told = (
+      f"{wider} of {known} gaps are wider than that of the full set, {shown} are shown to be (Holm)"
+    )
+  else:
+    least = min(mark["own"]["value"] for mark in marks)
+    told = f"The smallest of {len(marks)} gaps is {least:.3f}"
   return page.figure(
     "fairness-figure",
     "dots",

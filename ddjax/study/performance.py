@@ -141,10 +141,13 @@ def _answer(methods: Sequence[Condition], rows, gains) -> str:
     f"{of.describe(one.factors, of.varying(methods))} reaches the highest accuracy, "
     f"{page.with_interval(row[first])} "
     f"({of.seeds_in_words([one], 'accuracy', '')})"
+    f"{of.problem_in_words([m for m, r in zip(methods, rows) if r[first] is not None])}"
   )
   if (found := gains[best]) is not None:
     gain = of.as_cell(found[0])
     text += f", {page.with_interval(gain, is_signed=True)} against random subsets of equal size"
+    if found[1] is not None and found[1] >= over_seeds.LEVEL:
+      text += " (a gain that is not shown after Holm's correction)"
   if row[first + 8] is not None:
     text += f"; the full set gives {page.with_interval(row[first + 8])}"
   tested = [found for found in gains if found is not None and found[1] is not None]
@@ -154,8 +157,23 @@ def _answer(methods: Sequence[Condition], rows, gains) -> str:
     text += (
       f". Of {len(tested)} distilled sets, {above} {page.are(above)} shown to be better than a "
       f"random subset of equal size and {below} worse, after Holm's correction"
+      f"{_by_ipc(methods, gains)}"
     )
   return f"{text} ([[accuracy]], [[accuracy-figure]])."
+
+
+def _by_ipc(methods: Sequence[Condition], gains) -> str:
+  """`; of 12 with 1 image a class 10 are better, of 12 with 10 none`: nothing for a single ipc."""
+  counts: dict[Any, list[int]] = {}
+  for one, found in zip(methods, gains):
+    if found is not None and found[1] is not None:
+      row = counts.setdefault(one.factors.get("ipc"), [0, 0])
+      row[0] += 1
+      row[1] += found[1] < over_seeds.LEVEL and found[0].value > 0
+  if len(counts) < 2:
+    return ""
+  told = [f"{better} of the {num} with {ipc} a class" for ipc, (num, better) in counts.items()]
+  return f" (better are {page.joined(told)})"
 
 
 def cost_of(record: Record, records: Sequence[Record] = ()) -> dict[str, float | None]:

@@ -25,14 +25,24 @@ _CHANGES = {
 }
 
 
+def attacks_of(conditions: Sequence[Condition], config: Mapping[str, Any]) -> list[str]:
+  """Those of the config's `claims_attacks` that most conditions have, the strongest first.
+
+  The strongest has the largest AUC in mean over the conditions: a set is as private as the best
+  attack on it leaves it. P-values that ask whether there is a leak are corrected for this choice.
+  """
+  means = {}
+  for attack in config.get("claims_attacks") or ATTACKS:
+    cells = [of.estimated(one, "privacy", f"{attack}_auc") for one in conditions]
+    means[attack] = [cell["value"] for cell in cells if cell is not None]
+  most = max(map(len, means.values()), default=0)
+  known = [attack for attack, values in means.items() if len(values) == most > 0]
+  return sorted(known, key=lambda attack: -sum(means[attack]))
+
+
 def attack_of(conditions: Sequence[Condition], config: Mapping[str, Any]) -> str | None:
-  """The first of the config's `claims_attacks` whose AUC most conditions have."""
-  counts = {
-    attack: sum(bool(of.by_seed(one, "privacy", f"{attack}_auc")) for one in conditions)
-    for attack in config.get("claims_attacks") or ATTACKS
-  }
-  most = max(counts.values(), default=0)
-  return next((attack for attack, count in counts.items() if count == most > 0), None)
+  """The strongest attack, see `attacks_of`; None where there is none."""
+  return next(iter(attacks_of(conditions, config)), None)
 
 
 def build(
@@ -48,19 +58,23 @@ def build(
     found: from `ddjax.study.pairs.differences`, where they are known.
   """
   methods = sorted(of.conditions(records, "method"), key=page.sort_key)
-  attack = attack_of(methods, config)
-  if attack is None:
+  attacks = attacks_of(methods, config)
+  if not attacks:
     return page.section("privacy", QUESTION, page.NOTHING)
+  attack, num_attacks = attacks[0], len(attacks)
   methods = [one for one in methods if of.by_seed(one, "privacy", f"{attack}_auc")]
   found = differences(methods, attack) if found is None else found
   names = of.varying(methods)
   return page.section(
     "privacy",
     QUESTION,
-    _answer(methods, attack, found),
+    _answer(methods, attack, num_attacks, found),
     notes=[
-      f"The attack is {words(attack)}; an AUC of one half is guessing. The bound on epsilon is at "
-      "95 %; 0 says that this attack shows nothing, not that there is privacy.",
+      _of_choice(attacks),
+      "An AUC of one half is guessing. The bound on epsilon is the lower end of an interval of "
+      "95 %, over several seeds the mean of these ends; 0 says that this attack shows nothing, not "
+      "that there is privacy.",
+      *_of_shadows(methods),
       "The true positive rate stands at the lowest false positive rate at which it can be "
       "estimated; the report of each cell holds all attacks.",
       "Differences between conditions: of one seed a bootstrap over splits and examples, paired by "
@@ -69,10 +83,10 @@ def build(
       *of.different_networks(methods, "privacy"),
     ],
     tables=[
-      _levels(methods, attack, names),
+      _levels(methods, attack, num_attacks, names),
       _factors(found, names),
     ],
-    figures=[_dots(methods, attack, names), _factor_figure(found)],
+    figures=[_dots(methods, attack, num_attacks, names), _factor_figure(found)],
   )
 
 
@@ -81,25 +95,48 @@ def above_guessing(row: Mapping[int, Figure]) -> dict[int, Figure]:
   return {seed: one.moved(-0.5) for seed, one in row.items()}
 
 
-def leak_p_values(methods: Sequence[Condition], attack: str) -> list[float | None]:
-  """By Holm, that the AUC of each condition is one half; None without an interval."""
+def _of_choice(attacks: Sequence[str]) -> str:
+  """Which attack the section speaks of, and why."""
+  if len(attacks) == 1:
+    return f"The attack is {words(attacks[0])}."
+  others = page.joined([words(name) for name in attacks[1:]])
+  return (
+    f"The attack is {words(attacks[0])}: in mean over these sets it tells members better than "
+    f"{others}. P-values of an AUC are multiplied by {len(attacks)}, the number of attacks to "
+    "choose from, before they are corrected by Holm. The report of each cell holds all attacks."
+  )
+
+
+def leak_p_values(
+  methods: Sequence[Condition], attack: str, num_attacks: int = 1
+) -> list[float | None]:
+  """By Holm, that the AUC of each condition is one half; None without an interval.
+
+  Args:
+    methods: conditions.
+    attack: whose AUC.
+    num_attacks: out of how many it was chosen.
+  """
   found = [
     of.estimate(above_guessing(of.by_seed(one, "privacy", f"{attack}_auc"))) for one in methods
   ]
-  return adjusted_known([one and one.p for one in found])
+  p_values = [one and one.p for one in found]
+  return adjusted_known([None if p is None else min(1.0, num_attacks * p) for p in p_values])
 
 
-def num_leaking(methods: Sequence[Condition], attack: str) -> int:
-  """How many conditions are shown to have an AUC above one half, after Holm's correction."""
+def num_leaking(methods: Sequence[Condition], attack: str, num_attacks: int = 1) -> int:
+  """How many conditions are shown to have an AUC above one half; arguments as `leak_p_values`."""
   count = 0
-  for one, p in zip(methods, leak_p_values(methods, attack)):
+  for one, p in zip(methods, leak_p_values(methods, attack, num_attacks)):
     auc = of.estimated(one, "privacy", f"{attack}_auc")
     if p is not None and auc is not None:
       count += p < over_seeds.LEVEL and auc["value"] > 0.5
   return count
 
 
-def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> dict[str, Any]:
+def _levels(
+  methods: Sequence[Condition], attack: str, num_attacks: int, names: Sequence[str]
+) -> dict[str, Any]:
   """AUC, rate at low FPR and bound on epsilon of every condition."""
 
   def key_of(one: Condition, keys: Sequence[str]) -> dict[str, Any] | None:
@@ -107,7 +144,7 @@ def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> 
 
   rates = [f"{attack}_{name}" for name in _LOW_FPR]
   low = next((rate for rate in rates if any(of.by_seed(x, "privacy", rate) for x in methods)), "")
-  bound = f"{attack}_epsilon_lower_bound"
+  bounds = (f"{attack}_epsilon_lower_bound", "loss_epsilon_lower_bound")
   rows = [
     [
       *page.factor_cells(one, names),
@@ -118,12 +155,11 @@ def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> 
       of.estimated(one, "privacy", f"{attack}_auc", "random_subset_"),
       of.estimated(one, "privacy", f"{attack}_auc", "full_"),
       key_of(one, [low]),
-      of.estimated(one, "privacy", bound, is_fraction=False)
-      or of.estimated(one, "privacy", "loss_epsilon_lower_bound", is_fraction=False),
+      next((cell for bound in bounds if (cell := _mean_bound(one, bound))), None),
       of.estimated(one, "privacy", "loss_auc") if attack != "loss" else None,
       of.estimated(one, "privacy", "nearest_is_train_pixels"),
     ]
-    for one, p in zip(methods, leak_p_values(methods, attack))
+    for one, p in zip(methods, leak_p_values(methods, attack, num_attacks))
   ]
   rate = words(low.removeprefix(f"{attack}_")) if low else "TPR at low FPR"
   return page.table(
@@ -146,6 +182,41 @@ def _levels(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> 
     ],
     rows,
   )
+
+
+def _mean_bound(one: Condition, key: str) -> dict[str, Any] | None:
+  """The mean over seeds of a bound; without an interval, for a bound is the end of one itself."""
+  cell = of.estimated(one, "privacy", key, is_fraction=False)
+  return cell and {**cell, "low": None, "high": None}
+
+
+def _of_shadows(methods: Sequence[Condition]) -> list[str]:
+  """A sentence where attacks saw sets that were made in fewer steps than the one in question."""
+  shorter: dict[str, set[tuple[int, int]]] = {}
+  for one in methods:
+    for record in one.records.values():
+      report = record.report
+      if report is None or (content := report["reports"].get("privacy")) is None:
+        continue
+      own, steps = report["run"].get("num_steps"), content["settings"].get("num_steps")
+      if own and steps and steps < own:
+        shorter.setdefault(one.method, set()).add((steps, own))
+  if not shorter:
+    return []
+  told = []
+  for method, pairs_of in shorter.items():
+    few, many = (sorted({pair[i] for pair in pairs_of}) for i in (0, 1))
+    told.append(f"{method} {_range(few)} instead of {_range(many)}")
+  return [
+    "Attacks are on sets that were made again from random halves of the data. To spare time these "
+    f"took fewer steps than the sets of the other questions: {page.joined(told)}. More steps may "
+    "leak more, or less."
+  ]
+
+
+def _range(values: Sequence[int]) -> str:
+  """`50`, `50 to 300`."""
+  return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
 
 def _factors(found: Sequence[Difference], names: Sequence[str]) -> dict[str, Any] | None:
@@ -186,11 +257,13 @@ def _factors(found: Sequence[Difference], names: Sequence[str]) -> dict[str, Any
   )
 
 
-def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Difference]) -> str:
+def _answer(
+  methods: Sequence[Condition], attack: str, num_attacks: int, found: Sequence[Difference]
+) -> str:
   """The leak, and what each factor does to it."""
   cells = [(of.estimated(one, "privacy", f"{attack}_auc"), one) for one in methods]
   values = [(cell, one) for cell, one in cells if cell is not None]
-  leaking = num_leaking(methods, attack)
+  leaking = num_leaking(methods, attack, num_attacks)
   worst, condition = max(values, key=lambda pair: pair[0]["value"])
   through = f" through {of.KERNEL}" * (of.predictor_of(condition, "privacy") == of.KERNEL)
   text = (
@@ -219,10 +292,12 @@ def _answer(methods: Sequence[Condition], attack: str, found: Sequence[Differenc
   return text
 
 
-def _dots(methods: Sequence[Condition], attack: str, names: Sequence[str]) -> dict[str, Any]:
+def _dots(
+  methods: Sequence[Condition], attack: str, num_attacks: int, names: Sequence[str]
+) -> dict[str, Any]:
   key = f"{attack}_auc"
   marks = page.marks(methods, names, "privacy", key)
-  above = num_leaking(methods, attack)
+  above = num_leaking(methods, attack, num_attacks)
   return page.figure(
     "leaks-figure",
     "dots",

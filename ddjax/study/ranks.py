@@ -5,7 +5,7 @@ from typing import Any, Mapping, NamedTuple, Sequence
 
 from ddjax.io.comparisons import words
 from ddjax.statistics import over_seeds, rank_figures
-from ddjax.statistics.holm import adjusted
+from ddjax.statistics.holm import adjusted_known
 from ddjax.study import conditions as of
 from ddjax.study import fairness, privacy, robustness
 from ddjax.study import section as page
@@ -13,6 +13,7 @@ from ddjax.study.conditions import Condition
 from ddjax.study.records import Record
 
 QUESTION = "All four at once: which method comes first, and what is traded for what?"
+_CONTEST = 3  # ways to make a set, from which on a first place says something
 _BASELINES = ("random", "herding", "k_center", "k_means")
 
 
@@ -80,7 +81,8 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
       "so that a positive one says that what is good on one axis is good on the other. One start "
       "a method and number of images a class counts, for two starts often give nearly the same "
       "figures; only conditions of the same data and classes count. They are taken as independent, "
-      "which those of one method are not quite.",
+      "which those of one method are not. What more images a class change on two axes at once "
+      "counts over all conditions, and not at equal images a class.",
     ],
     tables=[*(_table(name, groups[name], one) for name, one in rankings.items()), _trades(trades)],
     figures=[_parallel(groups, rankings, known)],
@@ -156,12 +158,23 @@ def _table(name: str, group: Sequence[Condition], ranking) -> dict[str, Any]:
 
 
 class TradeOff(NamedTuple):
-  """The rank correlation of two axes, with its p-value by Holm."""
+  """The rank correlation of two axes, with p-values by Holm.
+
+  Attributes:
+    a: an axis.
+    b: another.
+    correlation: over all conditions.
+    p: of it.
+    within: over conditions of equal images a class, None where too few have that.
+    p_within: of it.
+  """
 
   a: Axis
   b: Axis
   correlation: rank_figures.Correlation
   p: float
+  within: rank_figures.Correlation | None
+  p_within: float | None
 
 
 def trade_offs(methods: Sequence[Condition], known: Sequence[Axis]) -> list[TradeOff]:
@@ -169,7 +182,7 @@ def trade_offs(methods: Sequence[Condition], known: Sequence[Axis]) -> list[Trad
   found = []
   methods = of.of_one_problem(robustness.reference(methods))
   for a, b in itertools.combinations(known, 2):
-    columns = []
+    groups: dict[Any, list[list[float]]] = {}
     both = [_alike(methods, axis) for axis in (a, b)]
     for one in both[0]:
       if one not in both[1]:
@@ -178,42 +191,60 @@ def trade_offs(methods: Sequence[Condition], known: Sequence[Axis]) -> list[Trad
       signs = [1 if x.is_higher_better else -1 for x in (a, b)]
       values = [cell["value"] * sign for cell, sign in zip(cells, signs) if cell is not None]
       if len(values) == 2:
-        columns.append(values)
+        groups.setdefault(one.factors.get("ipc"), []).append(values)
+    columns = [values for group in groups.values() for values in group]
     if columns and (one := rank_figures.rank_correlation(*zip(*columns))) is not None:
-      found.append((a, b, one))
-  p_values = adjusted([one.p for *_, one in found])
-  return [TradeOff(a, b, one, float(p)) for (a, b, one), p in zip(found, p_values)]
+      parts = [tuple(zip(*group)) for group in groups.values()]
+      found.append((a, b, one, rank_figures.rank_correlation_within(parts)))
+  p_values = adjusted_known([one.p for _, _, one, _ in found])
+  within = adjusted_known([one and one.p for *_, one in found])
+  return [
+    TradeOff(a, b, one, p or 0.0, other, p_other)
+    for (a, b, one, other), p, p_other in zip(found, p_values, within)
+  ]
 
 
 def _trades(trades: Sequence[TradeOff]) -> dict[str, Any] | None:
+  def cell(one: rank_figures.Correlation | None) -> dict[str, Any] | None:
+    return one and {key: getattr(one, key) for key in ("value", "low", "high")}
+
   return page.table(
     "trade-offs",
-    f"Rank correlations between axes over conditions, {len(trades)} tests corrected by Holm: "
-    "negative where one is bought with the other.",
+    "Rank correlations between axes, over all conditions and over those of equal images a class; "
+    f"{len(trades)} tests of each kind corrected by Holm. Negative where one is bought with the "
+    "other.",
     [
       ("axes", "text"),
-      ("correlation", "signed"),
+      ("all conditions", "signed"),
       ("conditions", "count"),
+      ("p, Holm", "p"),
+      ("in words", "text"),
+      ("at equal images a class", "signed"),
       ("p, Holm", "p"),
       ("in words", "text"),
     ],
     [
       [
         f"{one.a.name} and {one.b.name}",
-        {key: getattr(one.correlation, key) for key in ("value", "low", "high")},
+        cell(one.correlation),
         one.correlation.num,
         one.p,
-        _in_words(one),
+        _in_words(one.correlation, one.p),
+        cell(one.within),
+        one.p_within,
+        _in_words(one.within, one.p_within),
       ]
       for one in trades
     ],
   )
 
 
-def _in_words(one: TradeOff) -> str:
-  if one.p >= over_seeds.LEVEL:
+def _in_words(one: rank_figures.Correlation | None, p: float | None) -> str | None:
+  if one is None or p is None:
+    return None
+  if p >= over_seeds.LEVEL:
     return "not shown"
-  return "they go together" if one.correlation.value > 0 else "one is bought with the other"
+  return "they go together" if one.value > 0 else "one is bought with the other"
 
 
 def _in_digits(one: rank_figures.Correlation) -> str:
@@ -223,19 +254,9 @@ def _in_digits(one: rank_figures.Correlation) -> str:
 
 
 def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
-  """Who is first on each axis in the largest group, and which trade-offs are shown."""
-  name = max(rankings, key=lambda key: len(groups[key]))
-  slug = "".join(c if c.isalnum() else "-" for c in name)
-  firsts = []
-  for axis, (chosen, ranks) in rankings[name].items():
-    i = int(ranks.rank.argmin())
-    of_all = "" if len(chosen) == len(groups[name]) else f"of {len(chosen)} measured, "
-    probability = f"{of_all}probability {ranks.of_own_rank()[i]:.2f}"
-    firsts.append(f"{chosen[i].method} in {axis.name} ({probability})")
-  text = (
-    f"{_at(name)}, of {len(groups[name])} ways to make a set, the first are {page.joined(firsts)}"
-  )
-  text += f" ([[ranks-{slug}]], [[parallel]])."
+  """Who is first on each axis in every group that has a contest, and which trade-offs are shown."""
+  names = [name for name in rankings if len(groups[name]) >= _CONTEST] or list(rankings)[:1]
+  text = " ".join(_firsts(name, groups[name], rankings[name]) for name in names)
   if trades:
     shown = [one for one in trades if one.p < over_seeds.LEVEL]
     told = [
@@ -245,10 +266,29 @@ def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
     ]
     text += (
       f" Of {len(trades)} pairs of axes, {len(shown)} {page.are(len(shown))} shown to be "
-      f"correlated over conditions (Holm){': ' if told else ''}{page.joined(told)} "
-      "([[trade-offs]])."
+      f"correlated over all conditions (Holm){': ' if told else ''}{page.joined(told)}"
     )
+    within = [one for one in trades if one.p_within is not None]
+    if within:
+      num = sum(one.p_within < over_seeds.LEVEL for one in within)
+      text += f"; at equal images a class, {num} of {len(within)} {page.are(num)} shown"
+    text += " ([[trade-offs]])."
   return text
+
+
+def _firsts(name: str, group: Sequence[Condition], ranking) -> str:
+  """Who is first on each axis in one group."""
+  slug = "".join(c if c.isalnum() else "-" for c in name)
+  firsts = []
+  for axis, (chosen, ranks) in ranking.items():
+    i = int(ranks.rank.argmin())
+    of_all = "" if len(chosen) == len(group) else f"of {len(chosen)} measured, "
+    probability = f"{of_all}probability {ranks.of_own_rank()[i]:.2f}"
+    firsts.append(f"{chosen[i].method} in {axis.name} ({probability})")
+  return (
+    f"{_at(name)}, of {len(group)} ways to make a set, the first are {page.joined(firsts)} "
+    f"([[ranks-{slug}]], [[parallel]])."
+  )
 
 
 def _at(name: str, is_start: bool = True) -> str:
@@ -282,12 +322,14 @@ def _parallel(groups, rankings, known: Sequence[Axis]) -> dict[str, Any]:
   alike = [
     name
     for name, firsts in winners.items()
-    if len(set(firsts)) == 1 and len(firsts) == len(known) and len(groups[name]) > 2
+    if len(set(firsts)) == 1 and len(firsts) == len(known) and len(groups[name]) >= _CONTEST
   ]
+  is_few = any(len(groups[name]) < _CONTEST for name in winners)
+  few = f" where {_CONTEST} or more were measured" if is_few else ""
   told = (
     f"{_at(page.joined(alike))} one method is the best on every axis"
     if alike
-    else "No method is the best on every axis"
+    else f"No method is the best on every axis{few}"
   )
   return page.figure(
     "parallel",

@@ -2,6 +2,8 @@
 
 from typing import Any, Mapping, Sequence
 
+import numpy as np
+
 from ddjax.io.comparisons import words
 from ddjax.statistics import over_seeds
 from ddjax.statistics.holm import adjusted
@@ -13,6 +15,7 @@ from ddjax.study.records import Record
 QUESTION = "Robustness: how much do networks trained on a distilled set withstand?"
 PERTURBATION = "deepfool_relative_perturbation"
 _MOST_KINDS = 24
+_RANDOM, _FULL = "random subsets", "the full set"
 
 
 def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,20 +59,16 @@ def _table(methods, names, gains, of_full) -> dict[str, Any]:
   found = [key for key in found if key and _is_measured(methods, key)]
   # The worst case of all attacks stands in where AutoAttack was not run.
   keys = ["clean", *found[:3], *(["corruption_mean"] * _is_measured(methods, "corruption_mean"))]
-  tested = [(i, kind, one) for kind, column in (("random", gains), ("full", of_full))
-            for i, one in enumerate(column) if one is not None and one.p is not None]  # fmt: skip
-  p_values = {
-    (i, kind): float(p) for (i, kind, _), p in zip(tested, adjusted([one.p for *_, one in tested]))
-  }
+  p_values = _corrected(gains, of_full)
   rows = [
     [
       *page.factor_cells(one, names),
       *(of.estimated(one, "robustness", key) for key in keys),
       of.estimated(one, "robustness", PERTURBATION, is_fraction=False),
       of.as_cell(gains[i]),
-      p_values.get((i, "random")),
+      p_values.get((_RANDOM, i)),
       of.as_cell(of_full[i]),
-      p_values.get((i, "full")),
+      p_values.get((_FULL, i)),
       len(of.by_seed(one, "robustness", "clean")),
     ]
     for i, one in enumerate(methods)
@@ -77,7 +76,7 @@ def _table(methods, names, gains, of_full) -> dict[str, Any]:
   return page.table(
     "robustness-table",
     "Accuracy under attack and corruption, and the relative perturbation that fools, with its "
-    f"difference from random subsets and the full set; {len(tested)} tests corrected by Holm.",
+    f"difference from random subsets and the full set; {len(p_values)} tests corrected by Holm.",
     [
       *page.factor_columns(names),
       *((words(key), "number") for key in keys),
@@ -90,6 +89,18 @@ def _table(methods, names, gains, of_full) -> dict[str, Any]:
     ],
     rows,
   )
+
+
+def _corrected(gains, of_full) -> dict[tuple[str, int], float]:
+  """{(baseline, row): p-value by Holm} of all tests of the table."""
+  tested = [
+    (name, i, one.p)
+    for name, column in ((_RANDOM, gains), (_FULL, of_full))
+    for i, one in enumerate(column)
+    if one is not None and one.p is not None
+  ]
+  p_values = adjusted([p for *_, p in tested])
+  return {(name, i): float(p) for (name, i, _), p in zip(tested, p_values)}
 
 
 def _is_measured(methods: Sequence[Condition], key: str) -> bool:
@@ -116,20 +127,21 @@ def _answer(methods, gains, of_full) -> str:
   best, most = max(
     (pair for pair in measured if pair[1] in alike), key=lambda pair: pair[0]["value"]
   )
+  alike_text = of.problem_in_words([one for _, one in measured])
   text = (
-    f"Networks trained on {of.describe(most.factors, names)} withstand the most: fooling them "
-    f"takes {page.with_interval(best)} of the size of an image "
+    f"Networks trained on {of.describe(most.factors, names)} withstand the most{alike_text}: "
+    f"fooling them takes {page.with_interval(best)} of the size of an image "
     f"({of.seeds_in_words([most], 'robustness', PERTURBATION)})"
   )
-  for label, column in (("random subsets", gains), ("the full set", of_full)):
-    known = [one for one in column if one is not None and one.p is not None]
-    if known:
-      p_values = adjusted([one.p for one in known])
-      less = sum(p < over_seeds.LEVEL and one.value < 0 for one, p in zip(known, p_values))
-      more = sum(p < over_seeds.LEVEL and one.value > 0 for one, p in zip(known, p_values))
+  p_values = _corrected(gains, of_full)
+  for name, column in ((_RANDOM, gains), (_FULL, of_full)):
+    tested = [i for i in range(len(column)) if (name, i) in p_values]
+    if tested:
+      shown = [i for i in tested if p_values[name, i] < over_seeds.LEVEL]
+      less = sum(column[i].value < 0 for i in shown)
       text += (
-        f"; against {label}, {less} of {len(known)} kinds of set {page.are(less)} shown to "
-        f"withstand less and {more} more (Holm)"
+        f"; against {name}, {less} of {len(tested)} kinds of set {page.are(less)} shown to "
+        f"withstand less and {len(shown) - less} more (Holm)"
       )
   return f"{text} ([[robustness-table]], [[robustness-figure]])."
 
@@ -165,6 +177,54 @@ def reference(methods: Sequence[Condition]) -> list[Condition]:
   return list(kept.values())
 
 
+def largest_between_methods(
+  methods: Sequence[Condition],
+) -> tuple[over_seeds.Estimate | None, tuple[float, ...]]:
+  """The largest difference of relative perturbation between methods, on settings that all have.
+
+  Of networks alone, and of the preprocessing that most methods have.
+
+  Args:
+    methods: conditions.
+  Returns:
+    the estimate over seeds, None for fewer than two methods or seeds; and the mean of each method,
+    nothing without the estimate.
+  """
+  networks = [
+    one
+    for one in of.by_kernel(methods, "robustness")[0]
+    if of.by_seed(one, "robustness", PERTURBATION)
+  ]
+  kinds: dict[Any, set[str]] = {}
+  for one in networks:
+    kinds.setdefault(one.factors.get("preprocessing"), set()).add(one.method)
+  most = max(kinds, key=lambda kind: len(kinds[kind]), default=None)
+  table: dict[str, dict[tuple, dict[int, float]]] = {}
+  for one in reference(networks):
+    if one.factors.get("preprocessing") != most:
+      continue
+    row = {
+      seed: figure.value for seed, figure in of.by_seed(one, "robustness", PERTURBATION).items()
+    }
+    if row:
+      setting = tuple(repr(one.factors.get(n)) for n in ("dataset", "num_classes", "ipc"))
+      table.setdefault(one.method, {})[setting] = row
+  if len(table) < 2:
+    return None, ()
+  settings = set.intersection(*(set(rows) for rows in table.values()))
+  if not settings:
+    return None, ()
+  seeds = sorted(set.intersection(*(set(rows[s]) for rows in table.values() for s in settings)))
+  if len(seeds) < 2:
+    return None, ()
+  values = [
+    [np.mean([rows[setting][seed] for setting in sorted(settings)]) for seed in seeds]
+    for rows in table.values()
+  ]
+  means = tuple(float(np.mean(row)) for row in values)
+  return over_seeds.largest_difference(np.array(values)), means
+
+
 def _curves(methods: Sequence[Condition]) -> dict[str, Any] | None:
   """Accuracy against epsilon, one panel for each number of images a class."""
   panels: dict[str, dict[str, Any]] = {}
@@ -195,7 +255,8 @@ def _curves(methods: Sequence[Condition]) -> dict[str, Any] | None:
     "robustness-figure",
     "epsilon",
     f"At the largest perturbation, {epsilon:.0f}/255, networks of {name} ({panel}) keep the most "
-    f"accuracy of all distilled sets, {value:.3f}. Bands hold 95 % intervals.",
+    f"accuracy{of.problem_in_words(methods) or ' of all distilled sets'}, {value:.3f}. Bands hold "
+    "95 % intervals.",
     "Accuracy under PGD against epsilon, one curve a method, one panel for each number of images a "
     "class, with random subsets and the full set.",
     {"panels": panels},

@@ -200,13 +200,20 @@ def sentence(found: Sequence[Worth]) -> str:
       f"both ends; {told}"
     )
   best, images = max(shown, key=ratio)
+  fewer = sum(
+    size.value < one.own_size and (math.isfinite(size.value) or size.smallest <= one.own_size)
+    for one, size in known
+  )
+  most = f"At the most of {len(known)} sets, the" if len(known) > 1 else "The"
   text = (
-    f"Does it pay? The {best.own_size} images of {best.condition.method} "
+    f"Does it pay? {most} {best.own_size} images of {best.condition.method} "
     f"({best.condition.factors.get('ipc')} a class) are worth {in_words(images)} random real "
     "images"
   )
   if best.steps is not None and is_shown(best.steps):
     text += f", or {in_words(best.steps)} training steps on the full train set"
+  if fewer:
+    text += f"; by their means {fewer} {page.are(fewer)} worth fewer images than they have"
   return f"{text}; {told}"
 
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ddjax.statistics.rank_figures import Measured, rank_correlation, ranks
+from ddjax.statistics.rank_figures import (
+  Measured,
+  rank_correlation,
+  rank_correlation_within,
+  ranks,
+)
 
 
 def test_clear_orders_are_sure():
@@ -95,3 +100,23 @@ def test_equal_figures_share_the_better_rank():
   found = ranks([same, best, same, worst], is_higher_better=True)
   assert found.rank.tolist() == [2, 1, 2, 4]
   assert found.of_own_rank().min() > 0.97  # of the two, either of their places is right
+
+
+def test_what_differs_between_groups_does_not_count_within_them():
+  """Traded over all, for the groups lie apart; together within each."""
+  up = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+  groups = [(up, [x + 10 for x in up]), ([x + 10 for x in up], up)]
+  a, b = ([x for group in groups for x in group[i]] for i in (0, 1))
+  assert rank_correlation(a, b).value < 0
+  within = rank_correlation_within(groups)
+  assert within.value == pytest.approx(1.0) and within.num == 12
+
+
+def test_groups_count_by_their_size_and_small_ones_not():
+  rng = np.random.default_rng(1)
+  large, small = rng.normal(size=(2, 30)), rng.normal(size=(2, 8))
+  values = [scipy.stats.spearmanr(*group).statistic for group in (large, small)]
+  found = rank_correlation_within([large, small, ([1.0, 2.0], [2.0, 1.0])])
+  assert found.value == pytest.approx((27 * values[0] + 5 * values[1]) / 32)
+  assert found.num == 38 and found.low < found.value < found.high
+  assert rank_correlation_within([([1.0, 2.0], [2.0, 1.0])]) is None

@@ -8,14 +8,13 @@ import pytest
 
 from ddjax.statistics import over_seeds
 from ddjax.study import claims
-from ddjax.study import conditions as of
 from ddjax.study import section as page
 from tests.study import made
 
 
 def _claim(value, low, high, direction=1, small=0.02):
   estimate = None if value is None else over_seeds.from_interval(value, low, high)
-  return claims.Claim("", "", "", direction, small, estimate, 1, ())
+  return claims.Claim("", "", "", direction, small, estimate, (value,), ())
 
 
 @pytest.mark.parametrize(
@@ -120,8 +119,9 @@ def test_each_claim_has_a_sentence_with_interval_and_seeds():
   points = claims.build(made.study(), made.CONFIG)["points"]
   assert re.fullmatch(
     r"Networks trained on distilled data give away which real examples were distilled: holds; AUC "
-    r"of LiRA minus one half \+0\.\d{3} \[\+0\.\d{3}, \+0\.\d{3}\], 3 seeds \(\[\[leaks\]\], "
-    r"\[\[leaks-figure\]\]\)\.",
+    r"of LiRA, the strongest of 2 attacks \(corrected for the choice\), minus one half "
+    r"\+0\.\d{3} \[\+0\.\d{3}, \+0\.\d{3}\], 3 seeds, mean of \d+, from \+0\.\d{3} to "
+    r"\+0\.\d{3} \(\[\[leaks\]\], \[\[leaks-figure\]\]\)\.",
     points[0],
   )
   assert points[3] == "The leak of networks depends on the number of classes: not measured."
@@ -159,24 +159,34 @@ def test_robustness_of_kernels_has_rows_of_its_own():
       report["settings"]["architectures"] = [predictor]
       records.append(made.record(reports={"robustness": report}, method=method, seed=seed))
   found = {one.name: one for one in claims.claims(records, made.CONFIG)}
-  assert found["robust against the full set"].num_conditions == 2
-  assert found["robust against the full set, kernel regression"].num_conditions == 1
-  assert found["robust by method"].num_conditions == 2
+  assert len(found["robust against the full set"].parts) == 2
+  assert len(found["robust against the full set, kernel regression"].parts) == 1
+  assert len(found["robust by method"].parts) == 2
 
 
-def test_methods_are_held_against_each_other_at_one_preprocessing():
-  records = [
-    one._replace(
-      factors=one.factors
-      | {"preprocessing": "zca" if one.factors["method"] == "kip" else "standardise"}
-    )
-    for one in made.study()
-  ]
-  methods = of.conditions(records, "method")
-  found, count = claims.largest_between_methods(
-    methods, "robustness", "deepfool_relative_perturbation"
+def test_a_leak_that_the_first_attack_misses_is_found():
+  """By LiRA next to nothing, by the loss clearly more: the set is as private as that leaves it."""
+  records = []
+  for method, seed in itertools.product(("dm", "dc"), range(3)):
+    report = made.privacy(0.502 + 0.0001 * seed)
+    report["scalars"]["loss_auc"] = 0.52 + 0.001 * seed + 0.01 * (method == "dc")
+    records.append(made.record(reports={"privacy": report}, method=method, seed=seed))
+  claim = claims.claims(records, made.CONFIG)[0]
+  assert claims.verdict(claim, claims.corrected([claim])[0]) == "holds"
+  assert claim.measure == (
+    "AUC of loss, the strongest of 2 attacks (corrected for the choice), minus one half"
   )
-  assert count == 3 and found.value == pytest.approx(0.06, abs=0.01)
+  assert claim.estimate.value == pytest.approx(0.026)
+  assert claim.parts == pytest.approx((0.021, 0.031))
+  alone = over_seeds.mean([0.025, 0.026, 0.027])
+  assert claim.estimate.p == pytest.approx(2 * alone.p)
+  assert claim.estimate.high - 0.026 > alone.high - 0.026
+
+
+def test_a_sentence_says_what_the_mean_is_of():
+  claim = _claim(-0.045, -0.049, -0.04)._replace(text="It is so.", parts=(-0.001, -0.089))
+  told = claims.in_words(claim, "holds", 0.001)
+  assert "one seed, mean of 2, from −0.089 to −0.001 (" in told
 
 
 def test_p_values_are_corrected_over_all_claims():

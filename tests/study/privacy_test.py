@@ -1,5 +1,7 @@
 """Leaks and factors: planted ones are found, a null is not shown."""
 
+import pytest
+
 from ddjax.study import conditions as of
 from ddjax.study import privacy
 from ddjax.study import section as page
@@ -10,13 +12,47 @@ def _record(auc, **factors):
   return made.record(reports={"privacy": made.privacy(auc)}, **factors)
 
 
-def test_the_attack_is_the_first_that_most_cells_have():
+def test_the_attack_is_one_that_most_cells_have():
   reports = made.privacy(0.6)
   reports["scalars"]["lira_auc"] = None
   records = [made.record(reports={"privacy": reports}, ipc=ipc) for ipc in (1, 10)]
   methods = of.conditions(records, "method")
   assert privacy.attack_of(methods, {"claims_attacks": ["lira", "loss"]}) == "loss"
   assert privacy.attack_of([], {}) is None
+
+
+def test_of_attacks_that_all_cells_have_it_is_the_strongest():
+  methods = of.conditions([_record(0.6, ipc=ipc) for ipc in (1, 10)], "method")
+  config = {"claims_attacks": ["loss", "lira"]}
+  assert privacy.attacks_of(methods, config) == ["lira", "loss"]  # .60 and .59
+  notes = privacy.build([_record(0.6)], config)["notes"]
+  assert notes[0].startswith("The attack is LiRA: in mean over these sets it tells members better")
+  assert "multiplied by 2" in notes[0]
+  once, twice = (privacy.leak_p_values(methods, "lira", num) for num in (1, 2))
+  assert twice == [min(1.0, 2 * p) for p in once]
+
+
+def test_shadow_runs_of_fewer_steps_are_said():
+  records = [_record(0.6, method="dc", ipc=ipc) for ipc in (1, 10)] + [_record(0.6)]
+  for one, own, steps in zip(records, (300, 1000, 500), (50, 50, 500)):
+    one.report["run"] = {**one.report.get("run", {}), "num_steps": own}
+    one.report["reports"]["privacy"]["settings"]["num_steps"] = steps
+  notes = privacy.build(records, {})["notes"]
+  told = [note for note in notes if "fewer steps" in note]
+  assert len(told) == 1 and "other questions: DC 50 instead of 300 to 1000. More" in told[0]
+  assert not [note for note in privacy.build(records[2:], {})["notes"] if "fewer steps" in note]
+
+
+def test_a_mean_of_bounds_has_no_interval():
+  records = [_record(0.6 + 0.01 * seed, seed=seed) for seed in range(3)]
+  for one in records:
+    scalars = one.report["reports"]["privacy"]["scalars"]
+    scalars["lira_epsilon_lower_bound"] = 0.1 * one.factors["seed"]
+  table = privacy.build(records, made.CONFIG)["tables"][0]
+  place = [column["name"] for column in table["columns"]].index("epsilon at least")
+  assert table["rows"][0][place] == pytest.approx(
+    {"value": 0.1, "low": None, "high": None, "seeds": 3}
+  )
 
 
 def test_the_answer_in_words():

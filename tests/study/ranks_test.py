@@ -37,6 +37,33 @@ def test_planted_trade_offs():
   assert together.correlation.low > 0 and together.p < 0.05
 
 
+def test_trade_offs_at_equal_images_a_class_stand_beside():
+  """More images bring accuracy and robustness; at equal images one is bought with the other."""
+  records = [
+    made.record(
+      reports={
+        "accuracy": made.accuracy(0.4 + 0.01 * place + 0.3 * (ipc == 10)),
+        "robustness": made.robustness(0.2 - 0.01 * place + 0.3 * (ipc == 10)),
+      },
+      method=f"method {place}",
+      ipc=ipc,
+    )
+    for place in range(6)
+    for ipc in (1, 10)
+  ]
+  methods = of.conditions(records, "method")
+  (found,) = ranks.trade_offs(methods, ranks.axes(None)[:2])
+  assert found.correlation.value > 0 and found.correlation.num == 12
+  assert found.within.value == pytest.approx(-1.0) and found.p_within < 0.05
+  section = ranks.build(records, made.CONFIG)
+  table = section["tables"][-1]
+  assert [column["name"] for column in table["columns"]][-3:] == [
+    "at equal images a class", "p, Holm", "in words",
+  ]  # fmt: skip
+  assert table["rows"][0][-1] == "one is bought with the other"
+  assert "; at equal images a class, 1 of 1 is shown ([[trade-offs]])." in section["answer"]
+
+
 def test_the_answer_names_the_first_of_each_axis():
   answer = page.numbered([ranks.build(RECORDS, made.CONFIG)])[0]["answer"]
   assert answer.startswith(

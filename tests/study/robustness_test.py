@@ -2,6 +2,7 @@
 
 import pytest
 
+from ddjax.statistics import over_seeds
 from ddjax.study import conditions as of
 from ddjax.study import robustness
 from ddjax.study import section as page
@@ -87,3 +88,40 @@ def test_without_deepfool_it_says_so():
       del report["scalars"][key]
   answer = robustness.build([made.record(reports={"robustness": report})], {})["answer"]
   assert "what fools networks is not measured" in answer
+
+
+def test_methods_are_held_against_each_other_at_one_preprocessing():
+  records = [
+    one._replace(
+      factors=one.factors
+      | {"preprocessing": "zca" if one.factors["method"] == "kip" else "standardise"}
+    )
+    for one in made.study()
+  ]
+  methods = of.conditions(records, "method")
+  found, means = robustness.largest_between_methods(methods)
+  assert len(means) == 3 and max(means) - min(means) == pytest.approx(found.value)
+  assert found.value == pytest.approx(0.06, abs=0.01)
+
+
+def test_the_sentence_counts_by_the_p_values_of_the_table():
+  """Ten tests by themselves would all be shown; the table has as many against random subsets."""
+  records = []
+  for ipc in range(1, 11):
+    for seed in range(3):
+      own = made.robustness(0.28 + 0.004 * seed, random=0.28, full=0.3228)
+      records.append(made.record(reports={"robustness": own}, ipc=ipc, seed=seed))
+  alone = over_seeds.mean([0.004 * seed - 0.0428 for seed in range(3)]).p
+  assert 10 * alone < 0.05 < 20 * alone
+  section = robustness.build(records, made.CONFIG)
+  table = section["tables"][0]
+  places = [i for i, column in enumerate(table["columns"]) if column["name"] == "p, Holm"]
+  assert table["rows"][0][places[1]] == pytest.approx(20 * alone)
+  assert "against the full set, 0 of 10 kinds of set" in section["answer"]
+
+
+def test_the_most_robust_of_sets_of_one_problem_says_so():
+  few = made.record(reports={"robustness": made.robustness(0.9)}, num_classes=5)
+  answer = robustness.build([*made.study(), few], made.CONFIG)["answer"]
+  assert "withstand the most, of the 16 sets on digits, all classes" in answer
+  assert "of the" not in robustness.build(made.study(), made.CONFIG)["answer"].split(":")[0]

@@ -76,6 +76,13 @@ def test_the_sentence():
   assert "1 of 1 sets is shown to be worth more real images than they have (Holm)" in text
 
 
+def test_the_sentence_says_that_it_is_the_most_of_several():
+  found = _worth(0.3 + 0.2 * math.log10(5)) + _worth(0.2)
+  text = worth.sentence(found)
+  assert text.startswith("Does it pay? At the most of 2 sets, the 10 images of DM")
+  assert "by their means 1 is worth fewer images than they have" in text
+
+
 def test_a_set_no_better_than_random_is_not_worth_more():
   found = _worth(0.3)
   assert "0 of 1 sets are shown to be worth more" in worth.sentence(found)
