@@ -129,6 +129,36 @@ def get_config(arg=None):
 '''
 
 
+_EVALUATOR_TEST = '''"""Brightness of images that are known."""
+
+import types
+
+import numpy as np
+
+from ddjax.evaluators.brightness import make_brightness_evaluator
+
+
+def test_a_half_of_the_pixels_is_bright():
+  images = np.zeros((1, 2, 1, 2, 1), np.float32)
+  images[..., 0, :] = 1.0
+  dataset = types.SimpleNamespace(preprocessing=types.SimpleNamespace(inverse=lambda x: x))
+  context = types.SimpleNamespace(sets={"distilled": types.SimpleNamespace(images=images)})
+  measure = make_brightness_evaluator(types.SimpleNamespace(threshold=0.5), None)
+  assert measure(None, dataset, None, context).scalars == {"bright_pixels": 0.5}
+'''
+
+_TASK_TEST = '''"""Counts of the digits."""
+
+from ddjax.api import get_config
+from ddjax.tasks import count
+
+
+def test_every_class_is_counted(tmp_path):
+  outcome = count.run(get_config("configs/count.py:digits"), tmp_path)
+  assert outcome.summary.startswith("digits: [")
+'''
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
   """The project as git would have it, in another folder."""
@@ -181,6 +211,13 @@ def _run(folder, *arguments):
   return result.stdout
 
 
+def _test(folder, *arguments):
+  """Tests of the copy pass, those of the house among them: no file without a test."""
+  command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *arguments]
+  result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+  assert result.returncode == 0, result.stdout[-3000:]
+
+
 def test_a_new_method_and_a_new_evaluator(copy, tmp_path):
   hand = _Hand(copy)
   hand.file("ddjax/distillers/shrink.py", _METHOD)
@@ -215,7 +252,9 @@ def test_a_new_method_and_a_new_evaluator(copy, tmp_path):
     '    "privacy": privacy(is_full),\n',
     '    "brightness": ConfigDict(dict(threshold=0.5)),\n',
   )
+  hand.file("tests/evaluators/brightness_test.py", _EVALUATOR_TEST)
   _check_touched(hand, "A new evaluator", AXIS="brightness")
+  _test(copy, "tests/evaluators/brightness_test.py", "tests/house_test.py")
 
   _run(
     copy, "--config=configs/shrink.py:fake", f"--workdir={tmp_path}",
@@ -243,15 +282,12 @@ def test_a_new_task(copy):
     "from ddjax.tasks import count\n",
   )
   hand.file("configs/count.py", _TASK_CONFIG)
+  hand.file("tests/tasks/count_test.py", _TASK_TEST)
   _check_touched(hand, "A new task", TASK="count")
+  _test(copy, "tests/tasks/count_test.py", "tests/house_test.py")
   assert re.search(r"digits: \[\d+(, \d+){9}\]", _run(copy, "--config=configs/count.py:digits"))
 
 
 @pytest.mark.slow
 def test_the_row_of_a_new_method_runs_through_every_protocol_test(copy):
-  result = subprocess.run(
-    [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider",
-     "tests/distillers/protocol_test.py", "-k", "shrink"],
-    cwd=copy, capture_output=True, text=True,
-  )  # fmt: skip
-  assert result.returncode == 0, result.stdout[-3000:]
+  _test(copy, "tests/distillers/protocol_test.py", "-k", "shrink")

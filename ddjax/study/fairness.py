@@ -31,6 +31,7 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
   methods = [one for one in methods if of.by_seed(one, "fairness", GAP)]
   if not methods:
     return page.section("fairness", QUESTION, page.NOTHING)
+  beside = page.baselines(records, "fairness", GAP)
   names = of.varying(methods)
   columns = {
     "the full set": [against(one, "full_", "gain_over_full_") for one in methods],
@@ -46,7 +47,7 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
       "that a less accurate network does not look less fair for that alone.",
       *of.different_networks(methods, "fairness"),
     ],
-    tables=[_table(methods, names, columns), _groups(methods, names)],
+    tables=[_table(methods, beside, names, columns), _groups([*methods, *beside], names)],
     figures=[_dots(methods, names, columns)],
   )
 
@@ -69,20 +70,21 @@ def _corrected(columns) -> dict[tuple[str, int], float]:
   return {(name, i): float(p) for (name, i, _), p in zip(tested, p_values)}
 
 
-def _table(methods, names, columns) -> dict[str, Any]:
+def _table(methods, beside, names, columns) -> dict[str, Any]:
   p_values = _corrected(columns)
   rows = []
-  for i, one in enumerate(methods):
+  for i, one in enumerate([*methods, *beside]):
     row = [*page.factor_cells(one, names)]
     row += [of.estimated(one, "fairness", key) for key in _FIGURES]
     row += [of.estimated(one, "fairness", GAP, prefix) for prefix in ("random_subset_", "full_")]
     for name, column in columns.items():
-      row += [of.as_cell(column[i]), p_values.get((name, i))]
+      row += [of.as_cell(column[i]) if i < len(column) else None, p_values.get((name, i))]
     rows.append([*row, len(of.by_seed(one, "fairness", GAP))])
   return page.table(
     "fairness-table",
     "How accuracies differ between classes, and the difference of the gap from the full set and "
-    f"from random subsets; {len(p_values)} tests corrected by Holm.",
+    f"from random subsets; {len(p_values)} tests corrected by Holm."
+    f"{page.BESIDE if beside else ''}",
     [
       *page.factor_columns(names),
       ("worst class", "number"),

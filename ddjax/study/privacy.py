@@ -64,6 +64,7 @@ def build(
   attack, num_attacks = attacks[0], len(attacks)
   methods = [one for one in methods if of.by_seed(one, "privacy", f"{attack}_auc")]
   found = differences(methods, attack) if found is None else found
+  beside = page.baselines(records, "privacy", f"{attack}_auc")
   names = of.varying(methods)
   return page.section(
     "privacy",
@@ -83,7 +84,7 @@ def build(
       *of.different_networks(methods, "privacy"),
     ],
     tables=[
-      _levels(methods, attack, num_attacks, names),
+      _levels(methods, beside, attack, num_attacks),
       _factors(found, names),
     ],
     figures=[_dots(methods, attack, num_attacks, names), _factor_figure(found)],
@@ -135,7 +136,7 @@ def num_leaking(methods: Sequence[Condition], attack: str, num_attacks: int = 1)
 
 
 def _levels(
-  methods: Sequence[Condition], attack: str, num_attacks: int, names: Sequence[str]
+  methods: Sequence[Condition], beside: Sequence[Condition], attack: str, num_attacks: int
 ) -> dict[str, Any]:
   """AUC, rate at low FPR and bound on epsilon of every condition."""
 
@@ -145,6 +146,7 @@ def _levels(
   rates = [f"{attack}_{name}" for name in _LOW_FPR]
   low = next((rate for rate in rates if any(of.by_seed(x, "privacy", rate) for x in methods)), "")
   bounds = (f"{attack}_epsilon_lower_bound", "loss_epsilon_lower_bound")
+  names, p_values = of.varying(methods), leak_p_values(methods, attack, num_attacks)
   rows = [
     [
       *page.factor_cells(one, names),
@@ -159,14 +161,14 @@ def _levels(
       of.estimated(one, "privacy", "loss_auc") if attack != "loss" else None,
       of.estimated(one, "privacy", "nearest_is_train_pixels"),
     ]
-    for one, p in zip(methods, leak_p_values(methods, attack, num_attacks))
+    for one, p in zip([*methods, *beside], [*p_values, *(None for _ in beside)])
   ]
   rate = words(low.removeprefix(f"{attack}_")) if low else "TPR at low FPR"
   return page.table(
     "leaks",
     f"What membership inference ({words(attack)}) finds out of the predictor that each set "
     "trained, beside random subsets of the same members and all of them, and how many synthetic "
-    "images lie nearest to a train image.",
+    f"images lie nearest to a train image.{page.BESIDE if beside else ''}",
     [
       *page.factor_columns(names),
       ("predictor", "text"),

@@ -30,6 +30,7 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
   methods = [one for one in methods if of.by_seed(one, "robustness", "clean")]
   if not methods:
     return page.section("robustness", QUESTION, page.NOTHING)
+  beside = page.baselines(records, "robustness", "clean")
   names = of.varying(methods)
   gains = [_gain(one, "random_subset_", "gain_over_random_") for one in methods]
   of_full = [_gain(one, "full_", "gain_over_full_") for one in methods]
@@ -44,7 +45,10 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
       "random subsets paired by image.",
       *of.different_networks(methods, "robustness"),
     ],
-    tables=[_table(methods, names, gains, of_full), _corruptions_table(methods, names)],
+    tables=[
+      _table(methods, beside, names, gains, of_full),
+      _corruptions_table([*methods, *beside], names),
+    ],
     figures=[_curves(methods), _corruptions(methods)],
   )
 
@@ -53,7 +57,7 @@ def _gain(one: Condition, prefix: str, gain_prefix: str) -> over_seeds.Estimate 
   return of.estimate(of.difference(one, "robustness", PERTURBATION, None, prefix, gain_prefix))
 
 
-def _table(methods, names, gains, of_full) -> dict[str, Any]:
+def _table(methods, beside, names, gains, of_full) -> dict[str, Any]:
   starts = ("pgd_linf_", "pgd_l2_", "autoattack_linf_", "worst_case_linf_")
   found = [of.key_like(methods, "robustness", start) for start in starts]
   found = [key for key in found if key and _is_measured(methods, key)]
@@ -65,18 +69,19 @@ def _table(methods, names, gains, of_full) -> dict[str, Any]:
       *page.factor_cells(one, names),
       *(of.estimated(one, "robustness", key) for key in keys),
       of.estimated(one, "robustness", PERTURBATION, is_fraction=False),
-      of.as_cell(gains[i]),
+      of.as_cell(gains[i]) if i < len(gains) else None,
       p_values.get((_RANDOM, i)),
-      of.as_cell(of_full[i]),
+      of.as_cell(of_full[i]) if i < len(of_full) else None,
       p_values.get((_FULL, i)),
       len(of.by_seed(one, "robustness", "clean")),
     ]
-    for i, one in enumerate(methods)
+    for i, one in enumerate([*methods, *beside])
   ]
   return page.table(
     "robustness-table",
     "Accuracy under attack and corruption, and the relative perturbation that fools, with its "
-    f"difference from random subsets and the full set; {len(p_values)} tests corrected by Holm.",
+    f"difference from random subsets and the full set; {len(p_values)} tests corrected by Holm."
+    f"{page.BESIDE if beside else ''}",
     [
       *page.factor_columns(names),
       *((words(key), "number") for key in keys),

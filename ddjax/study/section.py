@@ -1,15 +1,18 @@
 """The parts of a study's page as plain data: sections, tables, figures, and how they refer."""
 
 import re
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from ddjax.io.comparisons import format_number, format_signed
 from ddjax.study import conditions as of
 from ddjax.study.conditions import NAMES, Condition
 from ddjax.study.published import Published
+from ddjax.study.records import Record
 
 NOTHING = "Nothing of this is measured yet."
 NOT_ASKED = "This study does not measure it."
+BESIDE = " Ways to choose real images stand below, without a test."
+"""What a table says of its rows of baselines."""
 REFERENCE = re.compile(r"\[\[([\w-]+)\]\]")
 
 
@@ -195,3 +198,15 @@ def sort_key(condition: Condition) -> tuple:
 def published_text(found: Published | None) -> str | None:
   """`0.489 (Zhao, Bilen 2023)`."""
   return f"{format_number(found.accuracy)} ({found.source})" if found else None
+
+
+def baselines(records: Iterable[Record], report: str, key: str) -> list[Condition]:
+  """The ways to choose real images that measured a figure, in the order of rows.
+
+  Args:
+    records: of the whole study.
+    report: the evaluator's name.
+    key: of the figure.
+  """
+  found = [one for one in of.conditions(records, "baseline") if of.by_seed(one, report, key)]
+  return sorted(found, key=sort_key)

@@ -21,7 +21,7 @@ def text(path: pathlib.Path = h200.FOLDER / "study-digits" / "study.json") -> st
   }
   parts = [
     f"{study['title']}. {study['progress']}{_where(study)}",
-    "[The page](study-digits/study.html), [every figure](study-digits/study.csv).",
+    "[The page](study-digits/study.html), [the figures of every cell](study-digits/study.csv).",
   ]
   for section in study["sections"]:
     parts += [f"## {section['question']}", section["answer"], *_list(section["points"])]

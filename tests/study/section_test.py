@@ -1,6 +1,8 @@
 """Numbers of tables and figures, and references to them."""
 
+from ddjax.study import fairness, privacy, robustness
 from ddjax.study import section as page
+from tests.study import made
 
 
 def _section(answer, *names):
@@ -37,3 +39,22 @@ def test_words():
   assert page.joined(["a", "b", "c"]) == "a, b and c"
   assert page.with_interval({"value": 0.5, "low": None, "high": None}) == "0.500"
   assert page.with_interval(None) == "–"
+
+
+def test_baselines_stand_below_the_sets_without_a_test():
+  reports = {
+    "privacy": made.privacy(0.6),
+    "robustness": made.robustness(0.2),
+    "fairness": made.fairness(0.3),
+  }
+  records = [made.record(reports=reports, seed=seed) for seed in range(2)]
+  records += [made.record("baseline", reports, method=name) for name in ("k_means", "herding")]
+  for module, place in ((privacy, 0), (robustness, 0), (robustness, 1), (fairness, 0)):
+    section = module.build(records, made.CONFIG)
+    table = section["tables"][place]
+    assert [row[0] for row in table["rows"]] == ["DM", "herding", "k-means"], table["name"]
+    names = [column["name"] for column in table["columns"]]
+    for column in (i for i, name in enumerate(names) if name == "p, Holm"):
+      assert [row[column] is None for row in table["rows"]] == [False, True, True]
+    assert (page.BESIDE in table["caption"]) == (table["name"] != "corruptions-table")
+    assert "of 1 kinds" in section["answer"] or "the best and the worst class" in section["answer"]
