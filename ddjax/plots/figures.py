@@ -57,10 +57,14 @@ def tidy(axes) -> None:
 
 
 def as_png(figure: "Figure") -> bytes:
-  """A figure as PNG at 150 dots an inch."""
-  buffer = io.BytesIO()
+  """A figure as PNG at 150 dots an inch, opaque: without its alpha channel a tenth is saved."""
+  from PIL import Image
+
+  buffer, opaque = io.BytesIO(), io.BytesIO()
   figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.08)
-  return buffer.getvalue()
+  with Image.open(buffer) as image:
+    image.convert("RGB").save(opaque, "PNG", optimize=True)
+  return opaque.getvalue()
 
 
 def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
