@@ -12,7 +12,7 @@ ROOT = pages.ROOT
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _PATH = re.compile(r"(?:ddjax|configs|tests|docs|launch|benchmarks)/[\w./-]*\w")
 _NOT_YET = ("docs/_build", "ddjax/x")
-_CAPITALS = re.compile(r"\b(?:METHOD|AXIS|TASK|NAME|TASKS|OUT)\b")
+_CAPITALS = re.compile(r"(?<![A-Za-z])(?:METHOD|AXIS|TASK|NAME|TASKS|OUT)(?![A-Za-z])")
 
 
 def _prose(text: str) -> str:
