@@ -54,8 +54,8 @@ def make_dm(
   if num_networks < 1:
     raise ValueError(f"outer.num_networks={num_networks} must be at least 1.")
   shares = make_move is None  # replicas that draw alike differ in their masks alone
-  ways = settings.Ways(ipc, num_networks, shares_embeddings=shares)
-  common = settings.read_settings(config, info, axis_name, ways)
+  traits = settings.MethodTraits(ipc, num_networks, shares_embeddings=shares)
+  common = settings.read_settings(config, info, axis_name, traits)
   matcher = Matcher(
     network=common.network,
     augmentation=common.augmentation,

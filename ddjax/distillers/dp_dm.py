@@ -46,7 +46,9 @@ def make_dp_dm(config: ConfigDict, info: DatasetInfo, axis_name: str | None = No
   num_members = int(config.member_fraction * info.num_train)
   expected = min(config.outer.real_batch_size * num_classes, num_members)
   guarantee = read_guarantee(config, info, expected, "outer.real_batch_size times the classes")
-  common = settings.read_settings(config, info, axis_name, settings.Ways(ipc, inits=(INIT,)))
+  common = settings.read_settings(
+    config, info, axis_name, settings.MethodTraits(ipc, inits=(INIT,))
+  )
   network, augmentation = common.network, common.augmentation
   if settings.has_statistics(network, info):
     raise ValueError(

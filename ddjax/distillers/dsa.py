@@ -44,7 +44,7 @@ def make_dsa(
     ValueError: for impossible settings.
   """
   outer, ipc, num_classes = config.outer, config.synthetic.ipc, info.num_classes
-  common = settings.read_settings(config, info, axis_name, settings.Ways(ipc))
+  common = settings.read_settings(config, info, axis_name, settings.MethodTraits(ipc))
   network, augmentation = common.network, common.augmentation
   settings.check_matched(config, network, info)
   settings.check_positive(outer, "network_learning_rate", "network_batch_size")

@@ -96,8 +96,10 @@ def make_idc(
   num_decoded = factor**2 * ipc
   num_seen = min(num_decoded, outer.synthetic_batch_size)
   rate_scale = info.image_shape[0] * info.image_shape[1] / outer.base_side**2
-  ways = settings.Ways(num_seen, rate_scale=rate_scale, augmentation_mode="idc", inits=INITS)
-  common = settings.read_settings(config, info, axis_name, ways)
+  traits = settings.MethodTraits(
+    num_seen, rate_scale=rate_scale, augmentation_mode="idc", inits=INITS
+  )
+  common = settings.read_settings(config, info, axis_name, traits)
   network, augmentation = common.network, common.augmentation
   settings.check_matched(config, network, info)
   num_real = min(outer.network_examples, info.num_train)

@@ -52,8 +52,8 @@ class Settings(NamedTuple):
     return self.network.init(rng, jnp.zeros((1, *self.image_shape), jnp.float32))
 
 
-class Ways(NamedTuple):
-  """How a method does what the matching methods share.
+class MethodTraits(NamedTuple):
+  """In what a method differs from the others that match networks.
 
   Attributes:
     images_per_class: synthetic images of a class as the network sees them.
@@ -74,7 +74,7 @@ class Ways(NamedTuple):
 
 
 def read_settings(
-  config: ConfigDict, info: DatasetInfo, axis_name: str | None, ways: Ways
+  config: ConfigDict, info: DatasetInfo, axis_name: str | None, traits: MethodTraits
 ) -> Settings:
   """Reads and checks `synthetic`, `network`, `augmentation`, `outer` and `classes_at_once`.
 
@@ -82,15 +82,15 @@ def read_settings(
     config: the whole config; its fields stand in `ddjax.config.groups.matching`.
     info: of the data set.
     axis_name: over which real rows are split; None where each device has all of them.
-    ways: of the method.
+    traits: of the method.
   Raises:
     ValueError: for an impossible setting, naming it.
   """
   outer, chosen = config.outer, config.synthetic
-  check_init(chosen, ways.inits)
+  check_init(chosen, traits.inits)
   check_positive(outer, "real_batch_size")
   network = build_network(config, info)
-  is_shared = ways.shares_embeddings and config.shares_draws and not has_statistics(network, info)
+  is_shared = traits.shares_embeddings and config.shares_draws and not has_statistics(network, info)
   row_devices, replica_devices = _shares(config, axis_name)
   replicas = config.num_replicas // replica_devices
   real_rows = -(-outer.real_batch_size // row_devices) * (1 if is_shared else replicas)
@@ -98,14 +98,14 @@ def read_settings(
   at_once = pieces.choose_classes_at_once(
     config.classes_at_once,
     info.num_classes,
-    real_rows + ways.images_per_class * replicas,
-    image_bytes * ways.num_networks,
+    real_rows + traits.images_per_class * replicas,
+    image_bytes * traits.num_networks,
     budget_bytes(config),
   )
   return Settings(
     network=network,
-    augmentation=siamese.parse(config.augmentation, ways.augmentation_mode),
-    optimisers=make_optimisers(config, ways.rate_scale),
+    augmentation=siamese.parse(config.augmentation, traits.augmentation_mode),
+    optimisers=make_optimisers(config, traits.rate_scale),
     real_batch_size=outer.real_batch_size,
     classes_at_once=at_once,
     images_at_once=pieces.best_images_at_once(network, info.image_shape),
@@ -114,7 +114,7 @@ def read_settings(
     / (config.num_replicas if is_shared else 1),
     remarks=(
       f"{at_once} of {info.num_classes} classes at once.",
-      *_of_rate(outer, ways.rate_scale),
+      *_of_rate(outer, traits.rate_scale),
     ),
   )
 
