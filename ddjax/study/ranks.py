@@ -194,7 +194,7 @@ def trade_offs(methods: Sequence[Condition], known: Sequence[Axis]) -> list[Trad
         groups.setdefault(one.factors.get("ipc"), []).append(values)
     columns = [values for group in groups.values() for values in group]
     if columns and (one := rank_figures.rank_correlation(*zip(*columns))) is not None:
-      parts = [tuple(zip(*group)) for group in groups.values()]
+      parts = [([a for a, _ in group], [b for _, b in group]) for group in groups.values()]
       found.append((a, b, one, rank_figures.rank_correlation_within(parts)))
   p_values = adjusted_known([one.p for _, _, one, _ in found])
   within = adjusted_known([one and one.p for *_, one in found])
@@ -268,9 +268,9 @@ def _answer(groups, rankings, trades: Sequence[TradeOff]) -> str:
       f" Of {len(trades)} pairs of axes, {len(shown)} {page.are(len(shown))} shown to be "
       f"correlated over all conditions (Holm){': ' if told else ''}{page.joined(told)}"
     )
-    within = [one for one in trades if one.p_within is not None]
+    within = [one.p_within for one in trades if one.p_within is not None]
     if within:
-      num = sum(one.p_within < over_seeds.LEVEL for one in within)
+      num = sum(p < over_seeds.LEVEL for p in within)
       text += f"; at equal images a class, {num} of {len(within)} {page.are(num)} shown"
     text += " ([[trade-offs]])."
   return text
