@@ -39,7 +39,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   words = [args["dataset"], f"splits{args['splits']}", *["smoke"] * args["smoke"]]
   config.variant = "-".join(["privacy", *words, f"seed{args['seed']}"])
   config.full_set = False
-  config.exclude = ("ipc=10,num_classes=5", "init=noise,num_classes=5")
+  config.preset_exclude = ("ipc=10,num_classes=5", "init=noise,num_classes=5")
   for plan in config.plans.values():
     if "outer" in plan:
       plan.outer.num_steps = min(plan.outer.num_steps, args["steps"])

@@ -63,7 +63,7 @@ PRESETS = {
     ),
     num_classes=(0, 5),
     fields=dict(
-      exclude=_NOT_OF_FEWER_CLASSES,
+      preset_exclude=_NOT_OF_FEWER_CLASSES,
       first_seed_only=(),
       subset_ipcs=(2, 5, 20, 50),
       real_steps=(5, 10, 20, 50, 100, 200, 500),
@@ -96,7 +96,7 @@ PRESETS = {
     evaluation=dict(networks=("convnet",), width=128, protocol="dc", full_epochs=50, num_seeds=5),
     is_full_audit=True,
     fields=dict(
-      exclude=("method=mtt,init=noise", "method=idc,init=noise", "method=dc,init=noise"),
+      preset_exclude=("method=mtt,init=noise", "method=idc,init=noise", "method=dc,init=noise"),
       subset_ipcs=(2, 5, 20, 100, 200, 500),
       real_steps=(50, 100, 200, 500, 1000, 2000, 5000),
       pack_data=True,
@@ -126,7 +126,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     further = [method for method in chosen["methods"] if method not in _METHODS]
     if "num_classes" in chosen:
       own = tuple(f"method={method},num_classes=5" for method in further)
-      fields = fields | dict(exclude=(*fields["exclude"], *own))
+      fields = fields | dict(preset_exclude=(*fields["preset_exclude"], *own))
   if args["data"]:
     chosen["dataset"] = args["data"]
   if args["ipc"]:

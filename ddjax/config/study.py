@@ -74,8 +74,9 @@ def make_study(
       variants=ConfigDict(),  # {name: fields of a config that are set together}
       vary=(),  # further axes, such as "outer.learning_rate=(0.1, 1.0)"
       exclude=(),  # combinations that are left out, such as "method=mtt,init=noise"
+      preset_exclude=(),  # the preset's own, left out besides where the grid has them
       only="",  # such as "method=dm,ipc=1": these cells, and what they need
-      plans={name: plan.to_dict() for name, plan in plans.items()},  # configs/METHOD.py of each
+      plans=plans,  # configs/METHOD.py of each
       full_set=True,  # networks on the full train set, beside which cells are judged
       subset_ipcs=(),  # further sizes of random subsets: what a set is worth
       real_steps=(),  # lengths of trainings on the full set, in steps: likewise

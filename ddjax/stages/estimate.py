@@ -96,9 +96,27 @@ def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
   return of_stages(job, stages, audit_cost.bounds(job), by_kernels)
 
 
-@_only_informs
 def estimate_full(job: Job) -> Estimate:
-  """Estimates training networks on the full set, and testing them."""
+  """Estimates training networks on the full set, and testing them.
+
+  Raises:
+    ValueError: for settings with which they cannot be trained; all else is "not known".
+  """
+  evaluation = job.config.accuracy_evaluation
+  protocol = protocols.configure(evaluation)
+  if evaluation.full_epochs is not None and evaluation.full_epochs < 1:
+    raise ValueError(
+      f"accuracy_evaluation.full_epochs={evaluation.full_epochs} must be at least 1."
+    )
+  if evaluation.get("full_steps") is not None:
+    protocols.of_steps(protocol, evaluation.full_steps)
+  for name in evaluation.networks:
+    stage_cost.network_of(job, name)
+  return _estimate_full(job)
+
+
+@_only_informs
+def _estimate_full(job: Job) -> Estimate:
   return of_stages(job, {"train": stage_cost.full_set(job)})
 
 

@@ -18,7 +18,12 @@ def parse(text: str) -> dict[str, str]:
 
 def matches(factors: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
   """Whether all the factors that are named have these values, as text."""
-  return all(str(factors.get(name)) == value for name, value in wanted.items())
+  return all(text_of(factors, name) == value for name, value in wanted.items())
+
+
+def text_of(factors: Mapping[str, Any], name: str) -> str:
+  """The value of a factor as a filter names it; "None" where the cell has none."""
+  return str(factors.get(name))
 
 
 def matches_any(factors: Mapping[str, Any], texts: Iterable[str]) -> bool:

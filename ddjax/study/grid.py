@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from ddjax.config import compare
 from ddjax.stages.shadows import DRAW_TARGETS, TRAINED_ON_KERNELS
-from ddjax.study import filters
+from ddjax.study import check, filters
 from ddjax.study.cell import AXES, FULL_SET, Cell, name_of
 from ddjax.wording import nearest
 
@@ -31,19 +31,24 @@ def cells_of(config: ConfigDict) -> list[Cell]:
   Args:
     config: see `configs/study.py`.
   Raises:
-    ValueError: for a grid without cells, an unknown axis, field or method, or two cells that are
-      the same run.
+    ValueError: for a setting that cannot be meant, see `ddjax.study.check`, a grid without cells,
+      an unknown method or variant, or two cells that are the same run.
   """
-  _check_axes(config)
+  check.check(config)
+  varied = _varied(config)
+  check.check_varied(config, varied)
+  combinations = list(_combinations(config))
+  check.check_filters(config, combinations, dict(varied))
   made: dict[str, Cell] = {}
-  for factors in _combinations(config):
-    if filters.matches_any(factors, config.exclude):
+  for factors in combinations:
+    if filters.matches_any(factors, (*config.preset_exclude, *config.exclude)):
       continue
     for cell in _with_needs(config, factors):
       _add(made, cell)
   for cell in [*_real_curves(config, made), *_transfers(config, made)]:
     _add(made, cell)
-  if config.only:
+  if made and config.only:
+    check.check_only(config.only, made.values())
     made = _chosen(made, config.only)
   if not made:
     raise ValueError(
@@ -51,33 +56,6 @@ def cells_of(config: ConfigDict) -> list[Cell]:
       f"only={config.only!r}."
     )
   return list(made.values())
-
-
-def _check_axes(config: ConfigDict) -> None:
-  """Refuses axes that there are not, and filters that name none."""
-  for name in config.axes:
-    if name not in AXES:
-      raise ValueError(f"Unknown axis {name!r}. {nearest(name, AXES)}")
-    if not isinstance(config.axes[name], (tuple, list)):
-      raise ValueError(f"axes.{name}={config.axes[name]!r} must be a tuple, such as (1, 10).")
-    if name in ("method", "dataset", "ipc", "seed") and not config.axes[name]:
-      raise ValueError(f"The grid has no cells: axes.{name} is empty.")
-  _check_fields(config, dict(_varied(config)))
-  known = (*AXES, *dict(_varied(config)))
-  for text in (*config.exclude, config.only):
-    for name in filters.parse(text):
-      if name not in known and name != "steps":
-        raise ValueError(f"Unknown axis {name!r} in {text!r}. {nearest(name, known)}")
-
-
-def _check_fields(config: ConfigDict, varied: Iterable[str]) -> None:
-  """Refuses a further axis that no method of the study has."""
-  known = set()
-  for plan in config.plans.values():
-    known |= compare.flatten(plan.to_dict()).keys()
-  for name in varied:
-    if name not in known:
-      raise ValueError(f"No method here has a field {name!r} to vary. {nearest(name, known)}")
 
 
 def _varied(config: ConfigDict) -> list[tuple[str, tuple]]:

@@ -9,6 +9,7 @@ from typing import Any, Callable
 from ml_collections import ConfigDict
 
 from ddjax.training.processes import StopAskedError
+from ddjax.training.trainer import StopRequest
 from ddjax.wording import counted, nearest
 
 LAUNCHERS = ("none", "slurm", "local")
@@ -44,7 +45,8 @@ class WorkerJob:
     queue_again = signal.getsignal(number)  # submitit's, which ends the process
     signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     try:
-      return self.work(self.config, pathlib.Path(self.workdir)).summary
+      with StopRequest():  # asked before there is a cell, it stops at the first
+        return self.work(self.config, pathlib.Path(self.workdir)).summary
     except StopAskedError:
       if callable(queue_again):
         queue_again(number, None)
@@ -76,18 +78,24 @@ def submit(work: Work, config: ConfigDict, workdir: pathlib.Path) -> str:
   )
 
 
-def submitted(work: Work, config: ConfigDict, workdir: pathlib.Path) -> list[Any]:
-  """The submitit jobs of `submit`."""
+def check(config: ConfigDict) -> None:
+  """Raises ValueError for workers that cannot be started, as `submit` does; starts nothing."""
   if config.launcher not in LAUNCHERS:
     raise ValueError(f"Unknown launcher {config.launcher!r}. {nearest(config.launcher, LAUNCHERS)}")
   options = config.slurm
   for name, least in (("workers", 1), ("minutes", 1), ("cpus", 1), ("gpus", 0), ("memory_gb", 1)):
     if options[name] < least:
       raise ValueError(f"slurm.{name}={options[name]} must be at least {least}.")
-  if importlib.util.find_spec("submitit") is None:
+  if config.launcher != "none" and importlib.util.find_spec("submitit") is None:
     raise ValueError(f"launcher={config.launcher!r} needs submitit: pip install submitit")
+
+
+def submitted(work: Work, config: ConfigDict, workdir: pathlib.Path) -> list[Any]:
+  """The submitit jobs of `submit`."""
+  check(config)
   import submitit
 
+  options = config.slurm
   folder = workdir.absolute() / "slurm"
   executor = submitit.AutoExecutor(folder=str(folder), cluster=config.launcher)
   executor.update_parameters(

@@ -80,7 +80,7 @@ class Lease:
       self._thread.join()
 
   def _beat(self) -> None:
-    while not self._ended.wait(self._seconds):
+    while not self._ended.wait(min(self._seconds, threading.TIMEOUT_MAX)):
       if self._path.with_name(f"{self.generation + 1:06d}.json").exists():
         self.is_lost = True
         self._on_loss()
@@ -191,14 +191,45 @@ class Ledger:
     lease.begin_anew()
     self._state_path(lease.name).unlink(missing_ok=True)
 
+  def begin(self, lease: Lease) -> None:
+    """Writes down, before anything lies in a cell's folder, that the lease's holder begins it.
+
+    Raises:
+      OutputError: where it cannot be written: what is made then would be taken for another's.
+    """
+    try:
+      self._append("began", lease.name, generation=lease.generation)
+    except OSError as error:
+      raise atomic.OutputError(
+        f"Cannot write {self._log_path()}: {error.strerror or error}."
+      ) from error
+
+  def has_begun(self, name: str) -> bool:
+    """Whether any worker of the study has begun the cell, now or earlier."""
+    for path in (self.folder / "workers").glob("*.jsonl"):
+      for line in path.read_text(errors="replace").splitlines():
+        with contextlib.suppress(ValueError):  # the last line of a killed worker
+          event = json.loads(line)
+          if isinstance(event, dict) and (event.get("event"), event.get("cell")) == ("began", name):
+            return True
+    return False
+
   def note(self, event: str, name: str, **facts: Any) -> None:
     """Appends a line to this worker's own log, `workers/WORKER.jsonl`."""
-    line = json.dumps({"event": event, "cell": name, "time": time.time(), **facts})
-    path = self.folder / "workers" / f"{self.worker}.jsonl"
     with contextlib.suppress(OSError):  # a full disk: only the log suffers
-      path.parent.mkdir(parents=True, exist_ok=True)
-      with path.open("a") as file:
-        file.write(line + "\n")
+      self._append(event, name, **facts)
+
+  def _append(self, event: str, name: str, **facts: Any) -> None:
+    line = json.dumps({"event": event, "cell": name, "time": time.time(), **facts})
+    path = self._log_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+      file.write(line + "\n")
+      file.flush()
+      os.fsync(file.fileno())
+
+  def _log_path(self) -> pathlib.Path:
+    return self.folder / "workers" / f"{self.worker}.jsonl"
 
   def _is_dead(self, name: str, generation: int, content: dict[str, Any]) -> bool:
     """Whether the holder is a process of this machine that is gone, or has not been heard of."""

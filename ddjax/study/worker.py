@@ -7,12 +7,11 @@ one of them leaves behind, killed or preempted, the others go on with.
 import datetime
 import errno
 import gc
-import os
 import pathlib
-import signal
 import threading
 import time
 import traceback
+from types import MappingProxyType
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from absl import logging
@@ -24,7 +23,7 @@ from ddjax.data.pack import packed_path
 from ddjax.files import atomic
 from ddjax.stages.run_folder import CONFIG_NAME, RunFolderError, steps_done
 from ddjax.study.cell import Cell
-from ddjax.study.ledger import FINISHED, Lease, Ledger, StudyError
+from ddjax.study.ledger import FINISHED, Lease, Ledger
 from ddjax.study.records import read_report
 from ddjax.training.processes import StopAskedError
 from ddjax.training.trainer import StoppedError, StopRequest
@@ -66,14 +65,6 @@ class Limits(NamedTuple):
   retries_failed: bool = False
 
 
-def impossible(cell: Cell, reason: str) -> str:
-  """Why a study does not start: one of its cells could not either."""
-  return (
-    f"Cell {cell.name} cannot be run: {reason} Nothing was started. Change the setting, or leave "
-    "such cells out by `exclude`."
-  )
-
-
 class Worker:
   """One process at work in a study's folder."""
 
@@ -85,6 +76,7 @@ class Worker:
     limits: Limits = Limits(),
     *,
     code: str = "",
+    estimates: Mapping[str, float | None] = MappingProxyType({}),
     on_change: Callable[[Mapping[str, Mapping[str, Any]]], None] = lambda states: None,
   ):
     """Args:
@@ -93,15 +85,15 @@ class Worker:
     runs: how cells are run.
     limits: when to leave cells alone.
     code: version of the code, for the record.
+    estimates: seconds by the `cost_key` of cells, as far as they were asked for before.
     on_change: called with the states of all cells when one of them has ended here.
     """
     self._cells = {cell.name: cell for cell in cells}
     self._ledger, self._runs, self._limits = ledger, runs, limits
     self._code, self._on_change = code, on_change
     self._device = backend.device()
-    self._estimates: dict[str, float | None] = {}
-    self._impossible: dict[str, str] = {}
-    self._is_timed_out = self._is_overtaken = False
+    self._estimates = dict(estimates)
+    self._is_timed_out = False
     states = {name: ledger.state(name) or {} for name in self._cells}
     self._failed_before = {
       name: state for name, state in states.items() if self._has_failed(name, state)
@@ -114,29 +106,33 @@ class Worker:
       StopAskedError: where the process was asked to stop; the cell is given back.
       OutputError: where the disk is full; likewise.
     """
-    timer = None
-    if self._limits.max_minutes:
-      timer = threading.Timer(60 * self._limits.max_minutes, self._time_is_up)
-      timer.daemon = True
-      timer.start()
-    try:
-      while not self._is_timed_out:
-        with StopRequest() as stop:
-          self._is_overtaken = False
-          found = self._next()
-          if found is None:
-            return
-          if isinstance(found, str):
-            time.sleep(_POLL_SECONDS)
-          else:
-            self._run(*found, stop)
-            self._on_change(self._ledger.states(self._cells))
-          if stop and not self._is_overtaken and not self._is_timed_out:
-            raise StoppedError("Stopped on request; the same command goes on with what is left.")
-      logging.info("max_minutes=%g are over.", self._limits.max_minutes)
-    finally:
-      if timer is not None:
-        timer.cancel()
+    with StopRequest() as asked:  # the worker as a whole; what a cell gets lies inside
+      timer = None
+      if self._limits.max_minutes:
+        seconds = min(60 * self._limits.max_minutes, threading.TIMEOUT_MAX)
+        timer = threading.Timer(seconds, self._time_is_up, (asked,))
+        timer.daemon = True
+        timer.start()
+      try:
+        self._work(asked)
+      finally:
+        if timer is not None:
+          timer.cancel()
+
+  def _work(self, asked: StopRequest) -> None:
+    while not self._is_timed_out:
+      with StopRequest() as stop:
+        found = self._next()
+        if found is None:
+          return
+        if isinstance(found, str):
+          time.sleep(_POLL_SECONDS)
+        else:
+          self._run(*found, stop)
+          self._on_change(self._ledger.states(self._cells))
+      if asked and not self._is_timed_out:
+        raise StoppedError("Stopped on request; the same command goes on with what is left.")
+    logging.info("max_minutes=%g are over.", self._limits.max_minutes)
 
   def _next(self) -> tuple[Cell, Lease] | str | None:
     """A cell to run, with its lease; "wait" where others run cells; None where none is left."""
@@ -183,7 +179,7 @@ class Worker:
 
   def _run(self, cell: Cell, lease: Lease, stop: StopRequest) -> None:
     """Runs a cell and records what came of it."""
-    lease.when_lost(lambda: self._overtaken(stop))
+    lease.when_lost(stop.ask)
     seconds = self.estimate(cell)
     limit = 60 * self._limits.max_cell_minutes
     facts = {"estimate_seconds": seconds, "device": self._device, "code": self._code}
@@ -199,9 +195,10 @@ class Worker:
       lease.release()
       return
     logging.info("Cell %s.", cell.name)
-    self._ledger.note("began", cell.name, generation=lease.generation)
     started = time.monotonic()
     try:
+      self._check_folder(cell)
+      self._ledger.begin(lease)
       self._call(cell)
     except StopAskedError:
       lease.release()
@@ -234,7 +231,6 @@ class Worker:
 
   def _call(self, cell: Cell) -> None:
     folder, config, overwrite = self._folder(cell.name), cell.config, False
-    _check_folder(cell, folder)
     if cell.sets:
       made = [name for name in cell.sets if self._current(name)["state"] == "done"]
       config = config.copy_and_resolve_references().unlock()
@@ -245,6 +241,28 @@ class Worker:
       config = config.copy_and_resolve_references().unlock()
       config.data.data_dir = str(self._folder(packed[0]).absolute())
     self._runs.run(cell.task, config, folder, overwrite)
+
+  def _check_folder(self, cell: Cell) -> None:
+    """Refuses a folder that holds something, but no run that a worker of this study began.
+
+    Packed data may be anybody's: they are held against what they were made of.
+    """
+    folder = self._folder(cell.name)
+    first = folder / CONFIG_NAME
+    if cell.role == "data":
+      first = packed_path(folder, cell.config.data.name)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    names = sorted(name for name in names if not name.startswith("."))  # a lock, unfinished files
+    if names and not first.exists():
+      raise RunFolderError(
+        f"{folder} holds {', '.join(names[:3])} but no {first.name}, so it is not that of a run.",
+        _advice(folder),
+      )
+    if names and cell.role != "data" and not self._ledger.has_begun(cell.name):
+      raise RunFolderError(
+        f"{folder} holds a run that no worker of this study began: nobody knows by which code.",
+        _advice(folder),
+      )
 
   def _folder(self, name: str) -> pathlib.Path:
     return self._ledger.folder / "cells" / name
@@ -288,23 +306,8 @@ class Worker:
       except Exception as error:  # an estimate only informs
         logging.warning("The cost of %s is not known (%s).", cell.name, error)
         known = None
-        if isinstance(error, self._runs.expected):
-          self._impossible[key] = str(error)
       self._estimates[key] = known
     return self._estimates[key]
-
-  def plan(self, cells: Sequence[Cell]) -> dict[str, float | None]:
-    """Seconds that cells take here, by name, before any of them is run.
-
-    Raises:
-      StudyError: for a cell whose settings cannot be run, naming it.
-    """
-    planned = {}
-    for cell in cells:
-      planned[cell.name] = self.estimate(cell)
-      if cell.cost_key in self._impossible:
-        raise StudyError(impossible(cell, self._impossible[cell.cost_key]))
-    return planned
 
   def _has_failed(self, name: str, state: Mapping[str, Any]) -> bool:
     """Whether a cell is to be run again on request: one whose report was lost counts as well."""
@@ -343,37 +346,15 @@ class Worker:
       return not 0 < limit < seconds
     return self._limits.retries_failed and self._failed_before.get(name) == state
 
-  def _time_is_up(self) -> None:
+  def _time_is_up(self, asked: StopRequest) -> None:
+    """What the timer calls, from its thread: no signal, which could come when nobody awaits it."""
     self._is_timed_out = True
-    _ask_to_stop()
-
-  def _overtaken(self, stop: StopRequest) -> None:
-    self._is_overtaken = True
-    stop.ask()
-
-
-def _check_folder(cell: Cell, folder: pathlib.Path) -> None:
-  """Refuses a folder that holds something, but not what every run writes before all else."""
-  first = folder / CONFIG_NAME
-  if cell.role == "data":
-    first = packed_path(folder, cell.config.data.name)
-  names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-  names = sorted(name for name in names if not name.startswith("."))  # a lock, unfinished files
-  if names and not first.exists():
-    raise RunFolderError(
-      f"{folder} holds {', '.join(names[:3])} but no {first.name}, so it is not that of a run.",
-      _advice(folder),
-    )
+    asked.ask()
 
 
 def _advice(folder: pathlib.Path) -> str:
   """What to do about a cell's folder that cannot be used; --overwrite is of the whole study."""
   return f"Delete or move away {folder}, then start a worker with --config.retry_failed=True."
-
-
-def _ask_to_stop() -> None:
-  """What a scheduler does: the cell saves at its next step and gives control back."""
-  os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is_disk_full(error: Exception) -> bool:

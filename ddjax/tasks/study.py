@@ -17,7 +17,7 @@ import pathlib
 import secrets
 import shutil
 import time
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from absl import logging
 from ml_collections import ConfigDict
@@ -32,7 +32,7 @@ from ddjax.study import grid, launchers, live, page, records, summary
 from ddjax.study.cell import Cell
 from ddjax.study.code import code_digest
 from ddjax.study.ledger import FINISHED, FailedCellsError, Ledger, StudyError
-from ddjax.study.worker import Limits, Runs, Worker, impossible
+from ddjax.study.worker import Limits, Runs, Worker
 from ddjax.tasks.registry import RUNS
 from ddjax.tasks.task import Outcome
 from ddjax.wording import counted, duration
@@ -42,56 +42,78 @@ _MOST_DIFFERING = 5  # fields that an error names
 
 
 def estimate(config: ConfigDict) -> Estimate:
-  """What all cells cost on this machine, a line each, and their sum.
+  """What all cells cost, a line each, and their sum: here, or on `estimate_for`.
+
+  Raises:
+    StudyError: for a cell whose settings cannot be run, naming it.
+    ValueError: for an impossible grid, or a launcher that cannot be used.
+  """
+  check_numbers(config)
+  cells = grid.cells_of(config)
+  launchers.check(config)
+  machine = _other_machine(config)
+  found = _estimates(cells, machine)
+  lines = [
+    f"  {name}: {duration(one.total_seconds) if one.seconds else one.text}"
+    for name, one in found.items()
+  ]
+  return joined(found)._replace(text="\n".join([_sums(found, machine), *lines]))
+
+
+def _other_machine(config: ConfigDict) -> str:
+  """The machine whose time a study says; "" for the one at hand."""
+  return config.estimate_for if backend.name() == "cpu" else ""
+
+
+def _estimates(cells: Sequence[Cell], machine: str = "") -> dict[str, Estimate]:
+  """What cells cost, by name; what cannot be estimated is "not known", and stops nothing.
 
   Raises:
     StudyError: for a cell whose settings cannot be run, naming it.
   """
-  check_numbers(config)
-  machine = config.estimate_for if backend.name() == "cpu" else ""
-  with backend.estimated_for(machine) if machine else contextlib.nullcontext():
-    return _estimate_cells(config, grid.cells_of(config), machine)
-
-
-def _estimate_cells(config: ConfigDict, cells: list[Cell], machine: str) -> Estimate:
   found, known = {}, {}
-  for cell in cells:
-    if cell.sets:
-      found[cell.name] = Estimate({}, {}, None, "not estimated before its sets are made")
-      continue
-    if cell.cost_key not in known:
-      try:
-        known[cell.cost_key] = RUNS[cell.task].estimate(cell.estimated_config)
-      except errors.EXPECTED as error:
-        raise StudyError(impossible(cell, str(error))) from error
-    found[cell.name] = known[cell.cost_key]
-  seconds = {name: one.total_seconds if one.seconds else None for name, one in found.items()}
-  lines = [
-    f"  {name}: {duration(value) if value is not None else found[name].text}"
-    for name, value in seconds.items()
-  ]
-  most = collections.Counter()
-  for one in found.values():
-    most.update(one.most_seconds)
-  text = _total_text(seconds, machine)
-  text += "".join(
-    f" {name.capitalize()}: up to {duration(one)} more." for name, one in most.items()
-  )
-  return joined(found)._replace(text="\n".join([text, *lines]))
+  with backend.estimated_for(machine) if machine else contextlib.nullcontext():
+    for cell in cells:
+      if cell.cost_key not in known:
+        known[cell.cost_key] = _estimate_of(cell)
+      found[cell.name] = known[cell.cost_key]
+  return found
 
 
-def _total_text(seconds: Mapping[str, float | None], machine: str = "") -> str:
-  """The sum of what is known, in words."""
-  known = [value for value in seconds.values() if value is not None]
-  left = len(seconds) - len(known)
+def _estimate_of(cell: Cell) -> Estimate:
+  if cell.sets:
+    return Estimate({}, {}, None, "not estimated before its sets are made")
+  try:
+    return RUNS[cell.task].estimate(cell.estimated_config)
+  except errors.EXPECTED as error:
+    raise StudyError(
+      f"Cell {cell.name} cannot be run: {error} Nothing was started. Change the setting, or leave "
+      "such cells out by `exclude`."
+    ) from error
+  except Exception as error:  # it only informs
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    logging.warning("The cost of %s is not known (%s).", cell.name, reason)
+    return Estimate({}, {}, None, f"not known ({reason}).")
+
+
+def _sums(found: Mapping[str, Estimate], machine: str = "") -> str:
+  """The sum of what is known, in words, and that of the bounds of what ends early."""
+  known = [one.total_seconds for one in found.values() if one.seconds]
+  left = len(found) - len(known)
   where = "one such machine"
   if machine:
     other = tuning.MACHINES[machine]
     where = f"one {other.title} (by {other.source}; this machine computes on the CPU)"
-  return (
-    f"{counted(len(seconds), 'cell')}, about {duration(sum(known))} in all on {where}; "
+  text = (
+    f"{counted(len(found), 'cell')}, about {duration(sum(known))} in all on {where}; "
     "compilation not counted"
     + (f"; {counted(left, 'cell is', 'cells are')} not estimated." if left else ".")
+  )
+  most = collections.Counter()
+  for one in found.values():
+    most.update(one.most_seconds)
+  return text + "".join(
+    f" {name.capitalize()}: up to {duration(one)} more." for name, one in most.items()
   )
 
 
@@ -113,6 +135,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   """
   check_numbers(config)
   cells = grid.cells_of(config)
+  launchers.check(config)
   everything = config.copy_and_resolve_references().unlock()
   everything.only = ""
   everything = grid.cells_of(everything)  # whatever this worker is asked, the page is of all
@@ -129,27 +152,29 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     _check_clear(workdir, ledger, names)
   elif (workdir / CONFIG_NAME).exists() or _holds_something_else(workdir):
     claim(config, workdir)
+  states = ledger.states([cell.name for cell in cells])
+  left = [cell for cell in cells if overwrite or states[cell.name]["state"] not in FINISHED]
+  # Before anything is written or deleted; of launched workers this machine says the sum alone.
+  machine, is_worker = _other_machine(config), config.launcher == "none"
+  said = _estimates(left, machine) if machine or not is_worker else None
+  here = _estimates(left) if is_worker else {}
+  if overwrite:
+    _clear(workdir, ledger, names)
+  claim(config, workdir)
+  if left:
+    logging.info("Estimate: %s", _sums(here if said is None else said, machine))
+  if not is_worker:
+    return Outcome(workdir, None, launchers.submit(run, config, workdir))
+  writer.planned = {name: _seconds(one) for name, one in here.items()}
   worker = Worker(
     cells,
     ledger,
     Runs(_run, _estimated_seconds, errors.EXPECTED, (FolderInUseError,)),
     Limits(config.max_minutes, config.max_cell_minutes, config.max_attempts, config.retry_failed),
     code=code_digest(),
+    estimates={cell.cost_key: writer.planned[cell.name] for cell in left},
     on_change=writer.on_change,
   )
-  states = ledger.states([cell.name for cell in cells])
-  left = [cell for cell in cells if overwrite or states[cell.name]["state"] not in FINISHED]
-  if config.launcher == "none":  # elsewhere the machine is another one
-    writer.planned = worker.plan(left)  # before anything is written or deleted
-  if overwrite:
-    _clear(workdir, ledger, names)
-  claim(config, workdir)
-  if config.launcher != "none":
-    return Outcome(workdir, None, launchers.submit(run, config, workdir))
-  if left:
-    others = "Attacks and distillations of splits come besides; --dry_run says their bounds."
-    has_others = {"privacy", "robustness"} & set(config.evaluators)
-    logging.info("Estimate: %s%s", _total_text(writer.planned), f" {others}" if has_others else "")
   with live.shown(cells, ledger):
     worker.work()
   return _ended(writer.outcome(ledger), cells)
@@ -273,7 +298,10 @@ def _run(task: str, config: ConfigDict, folder: pathlib.Path, overwrite: bool) -
 
 
 def _estimated_seconds(task: str, config: ConfigDict) -> float | None:
-  found = RUNS[task].estimate(config)
+  return _seconds(RUNS[task].estimate(config))
+
+
+def _seconds(found: Estimate) -> float | None:
   return found.total_seconds if found.seconds else None
 
 

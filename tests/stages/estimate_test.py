@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from ddjax import backend, costs
+from ddjax.api import get_config
 from ddjax.models.build import build
 from ddjax.stages import estimate, stage_cost
+from ddjax.tasks.registry import RUNS
 from tests.stages.jobs import job_of
 
 _JOB = SimpleNamespace(data={"images": np.zeros((2**10, 2**10), np.float32)})
@@ -52,6 +54,22 @@ def test_what_cannot_be_counted_stops_nothing(monkeypatch):
   found = estimate.of_stages(_JOB, {"train": np.array([1e12, 30, 0])})
   assert found.text == "not known (TypeError: 'NoneType' object is not subscriptable)."
   assert found.seconds == {} and found.memory_bytes is None and found.total_seconds == 0
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "words"),
+  [
+    ("full_epochs", -3, "full_epochs=-3 must be at least 1"),
+    ("full_steps", 0, "full_steps=0 must be at least 1"),
+    ("networks", ("vggg",), "Unknown network 'vggg'"),
+    ("protocol", "quik", "Unknown protocol 'quik'"),
+  ],
+)
+def test_an_estimate_of_the_full_set_refuses_what_cannot_be_trained(field, value, words):
+  config = get_config("configs/full_set.py:fake")
+  config.accuracy_evaluation[field] = value
+  with pytest.raises(ValueError, match=words):
+    RUNS["full_set"].estimate(config)
 
 
 _H200 = json.loads(pathlib.Path("docs/results/h200-2026-11-27.json").read_text())

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from ddjax.files import atomic
 from ddjax.study import ledger as ledger_lib
 from ddjax.study.ledger import Ledger
 
@@ -134,3 +135,25 @@ def test_a_damaged_lease_or_state_stops_nobody(tmp_path):
   (tmp_path / "states" / "a.json").write_text("")
   assert ledger.state("a") is None
   assert ledger.states(["a"])["a"]["state"] == "running"  # until the patience is over
+
+
+def test_who_began_a_cell_is_known_to_all_whatever_a_killed_worker_left(tmp_path):
+  first, second = Ledger(tmp_path), Ledger(tmp_path)
+  assert not second.has_begun("a")
+  lease = first.take("a")
+  first.note("failed", "b")
+  assert not second.has_begun("a")
+  first.begin(lease)
+  (tmp_path / "workers" / "killed.jsonl").write_text('7\n{"event": "began", "cel')
+  assert second.has_begun("a") and not second.has_begun("b")
+  lease.release()
+
+
+def test_a_cell_whose_beginning_cannot_be_written_down_is_not_begun(tmp_path):
+  ledger = Ledger(tmp_path)
+  lease = ledger.take("a")
+  (tmp_path / "workers").write_text("no folder")
+  with pytest.raises(atomic.OutputError, match="Cannot write .*workers"):
+    ledger.begin(lease)
+  ledger.note("left", "a")  # of which only the log suffers
+  lease.release()

@@ -13,7 +13,7 @@ from ddjax.files import atomic
 from ddjax.stages.run_folder import RunFolder, RunFolderError
 from ddjax.study import worker as worker_lib
 from ddjax.study.cell import Cell
-from ddjax.study.ledger import Ledger, StudyError
+from ddjax.study.ledger import Ledger
 from ddjax.study.worker import Limits, Runs, Worker
 from ddjax.training.trainer import PreemptedError, StopRequest
 
@@ -105,6 +105,7 @@ def test_the_error_of_a_cells_folder_never_advises_to_delete_the_study(tmp_path)
   with RunFolder(folder) as opened:
     opened.claim({"task": "distill", "ridge": 1.0}, "data")
   ledger = Ledger(tmp_path)
+  _begin(tmp_path, "a")
   Worker([_cell("a")], ledger, Runs(run, lambda *_: None, (RunFolderError,))).work()
   assert ledger.state("a")["error"] == (
     f"{folder} holds a run with another config; differing: ridge: 1.0 -> 2.0. Delete or move away "
@@ -112,32 +113,66 @@ def test_the_error_of_a_cells_folder_never_advises_to_delete_the_study(tmp_path)
   )
 
 
+def _begin(folder, name):
+  """What a worker leaves that was killed in a cell."""
+  ledger = Ledger(folder)
+  lease = ledger.take(name)
+  ledger.begin(lease)
+  lease.release()
+
+
 @pytest.mark.parametrize(
-  ("role", "names", "is_run"),
+  ("role", "names", "is_begun", "is_run"),
   [
-    ("method", [], True),
-    ("method", [".lock", ".config.json.1f.tmp"], True),  # a worker was killed before its first file
-    ("method", ["config.json", "notes.txt"], True),
-    ("method", ["notes.txt"], False),
-    ("method", ["checkpoints", "digits.npz"], False),
-    ("data", [], True),
-    ("data", ["digits.npz", "notes.txt"], True),
-    ("data", [".digits.npz.1f.tmp", "notes.txt"], False),
+    ("method", [], False, True),
+    # A worker was killed before its first file.
+    ("method", [".lock", ".config.json.1f.tmp"], False, True),
+    ("method", ["config.json", "notes.txt"], True, True),
+    ("method", ["config.json", "report.json"], True, True),
+    ("method", ["config.json", "report.json"], False, False),  # another study's, or by hand
+    ("method", ["checkpoints", "config.json"], False, False),
+    ("method", ["notes.txt"], True, False),
+    ("method", ["checkpoints", "digits.npz"], True, False),
+    ("experts", ["config.json", "report.json"], False, False),
+    ("data", [], False, True),
+    ("data", ["digits.npz", "notes.txt"], False, True),  # held against what it was made of
+    ("data", [".digits.npz.1f.tmp", "notes.txt"], True, False),
   ],
 )
-def test_a_cells_folder_is_one_that_a_run_made(tmp_path, role, names, is_run):
+def test_a_cells_folder_is_one_that_a_worker_of_the_study_made(
+  tmp_path, role, names, is_begun, is_run
+):
   folder, runs = tmp_path / "cells" / "a", _Runs()
   folder.mkdir(parents=True)
   for name in names:
     (folder / name).write_text("mine")
-  runs = runs.as_runs()._replace(expected=(RunFolderError,))
-  ledger = Ledger(tmp_path)
-  Worker([_cell("a", role=role)], ledger, runs).work()
+  _begin(tmp_path, "b")  # which says nothing of a
+  if is_begun:
+    _begin(tmp_path, "a")
+  expected, ledger = runs.as_runs()._replace(expected=(RunFolderError,)), Ledger(tmp_path)
+  Worker([_cell("a", role=role)], ledger, expected).work()
   state = ledger.state("a")
-  assert state["state"] == ("done" if is_run else "failed")
+  assert state["state"] == ("done" if is_run else "failed") and len(runs.calls) == is_run
   if not is_run:
     assert f"{folder} holds " in state["error"] and "Delete or move away" in state["error"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    again = Limits(retries_failed=True)
+    Worker([_cell("a", role=role)], Ledger(tmp_path), expected, again).work()
+    assert ledger.state("a")["state"] == "failed"  # to have refused it is not to have begun it
+    folder.rename(tmp_path / "away")
+    Worker([_cell("a", role=role)], Ledger(tmp_path), expected, again).work()
+    assert ledger.state("a")["state"] == "done"
+
+
+def test_a_run_that_no_worker_of_the_study_began_is_said_to_be_one(tmp_path):
+  folder = tmp_path / "cells" / "a"
+  _Runs().run("distill", _cell("a").config, folder, False)
+  ledger = Ledger(tmp_path)
+  Worker([_cell("a")], ledger, _Runs().as_runs()._replace(expected=(RunFolderError,))).work()
+  assert ledger.state("a")["error"] == (
+    f"{folder} holds a run that no worker of this study began: nobody knows by which code. Delete "
+    f"or move away {folder}, then start a worker with --config.retry_failed=True."
+  )
 
 
 def test_what_nobody_foresaw_leaves_its_traceback(tmp_path):
@@ -157,22 +192,23 @@ def test_a_cell_above_the_limit_is_too_dear_until_the_limit_is_higher(tmp_path):
   assert states["a"]["state"] == "done"
 
 
-def test_a_plan_refuses_a_cell_that_cannot_be_run_by_name(tmp_path):
-  def estimate(task, config):
-    raise ValueError("ipc=0 must be at least 1.")
-
-  runs = _Runs().as_runs()._replace(estimate=estimate)
-  worker = Worker([_cell("a")], Ledger(tmp_path), runs)
-  with pytest.raises(StudyError, match="Cell a cannot be run: ipc=0 must be at least 1. Nothing"):
-    worker.plan([_cell("a")])
-
-
-def test_a_cost_that_is_not_known_stops_no_plan(tmp_path):
+def test_a_cost_that_is_not_known_stops_no_cell(tmp_path):
   def estimate(task, config):
     raise KeyError("flops")
 
   runs = _Runs().as_runs()._replace(estimate=estimate)
-  assert Worker([_cell("a")], Ledger(tmp_path), runs).plan([_cell("a")]) == {"a": None}
+  worker = Worker([_cell("a")], Ledger(tmp_path), runs, Limits(max_cell_minutes=1.0))
+  assert worker.estimate(_cell("a")) is None
+  worker.work()
+  assert Ledger(tmp_path).state("a")["state"] == "done"
+
+
+def test_a_cost_that_is_known_is_not_asked_for_again(tmp_path):
+  cell, runs = _cell("a"), _Runs(seconds={"all": 120.0}).as_runs()
+  worker = Worker([cell], Ledger(tmp_path), runs, estimates={cell.cost_key: 7.0})
+  assert worker.estimate(cell) == 7.0
+  worker.work()
+  assert Ledger(tmp_path).state("a")["estimate_seconds"] == 7.0
 
 
 def test_a_cell_in_which_workers_die_fails_at_last(tmp_path):
@@ -284,6 +320,39 @@ def test_after_max_minutes_a_worker_stops_in_the_middle_of_a_cell_without_an_err
   ledger = Ledger(tmp_path)
   Worker([_cell("a")], ledger, Runs(run, lambda *_: None, ()), Limits(max_minutes=0.003)).work()
   assert ledger.states(["a"])["a"]["state"] == "waiting"
+
+
+def test_a_time_that_is_over_at_once_never_ends_the_process(tmp_path, monkeypatch):
+  """No signal goes to the process: it could come when nobody awaits it, and end it."""
+
+  class _Timer:  # as fast as a timer can be
+    def __init__(self, seconds, call, args=()):
+      self.start, self.cancel = lambda: call(*args), lambda: None
+
+  monkeypatch.setattr(threading, "Timer", _Timer)
+  signals = []
+  before = signal.signal(signal.SIGTERM, lambda *_: signals.append(True))
+  try:
+    runs = _Runs()
+    states = _work([_cell("a")], tmp_path, runs, Limits(max_minutes=1e-9))
+  finally:
+    signal.signal(signal.SIGTERM, before)
+  assert not signals and not runs.calls and states["a"]["state"] == "waiting"
+
+
+def test_a_time_without_end_is_no_error(tmp_path):
+  assert _work([_cell("a")], tmp_path, _Runs(), Limits(max_minutes=1e300))["a"]["state"] == "done"
+
+
+def test_a_request_between_two_cells_stops_the_worker(tmp_path):
+  cells, runs = [_cell("a"), _cell("b")], _Runs()
+
+  def stop(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  with pytest.raises(PreemptedError, match="the same command goes on with what is left"):
+    _work(cells, tmp_path, runs, on_change=stop)
+  assert runs.calls == ["a"] and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_worker_waits_for_what_another_runs(tmp_path):
