@@ -6,7 +6,7 @@ import pytest
 
 from ddjax import errors
 from ddjax.api import get_config
-from ddjax.config import groups
+from ddjax.config import groups as groups_of
 from ddjax.data import load, pack
 from ddjax.data.facts import get_facts
 from ddjax.data.source import Source
@@ -68,13 +68,34 @@ def test_images_of_ones_own_become_what_npz_reads(tmp_path, capsys):
   _pack(tmp_path / "packed", "folder", path=str(tmp_path / "mine"))
   path = tmp_path / "packed" / "folder.npz"
   assert f"--config.data.name=npz --config.data.path={path}" in capsys.readouterr().out
-  one, other = groups.data("folder"), groups.data("npz")
+  one, other = groups_of.data("folder"), groups_of.data("npz")
   one.path, other.path = str(tmp_path / "mine"), str(path)
   of_folder, of_file = load.read_source(one), load.read_source(other)
   assert pack.content_hash(of_folder) == pack.content_hash(of_file)
   _pack(tmp_path / "again", "npz", path=str(path))
   found = pack.read(tmp_path / "again" / "npz.npz", "npz", get_facts("npz"))
   assert pack.content_hash(found) == pack.content_hash(of_file)
+
+
+@pytest.mark.parametrize("has_test", [False, True])
+def test_groups_of_ones_own_are_those_that_a_run_sees(tmp_path, has_test):
+  """Given by name, packed, and read again as a run reads them."""
+  images = np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8)
+  labels, groups = np.arange(40) % 2, np.array(["old", "young"])[np.arange(40) % 4 // 2]
+  test = dict(test_images=images[:8], test_labels=labels[:8], test_groups=groups[:8])
+  mine = tmp_path / "mine.npz"
+  np.savez(mine, images=images, labels=labels, groups=groups, **(test if has_test else {}))
+  _pack(tmp_path / "packed", "npz", path=str(mine))
+  one, other = groups_of.data("npz"), groups_of.data("npz")
+  one.path, other.path = str(mine), str(tmp_path / "packed" / "npz.npz")
+  of_mine, of_packed = load.load_real_data(one), load.load_real_data(other)
+  assert of_packed.train_groups is not None and of_packed.test_groups is not None
+  for name in ("train_images", "train_groups", "test_images", "test_groups"):
+    np.testing.assert_array_equal(getattr(of_packed, name), getattr(of_mine, name))
+  # Each image is another one, and brings its group along.
+  group = {image.tobytes(): int(name == "young") for image, name in zip(images, groups)}
+  seen = zip(of_packed.test_images, of_packed.test_groups)
+  assert all(group[image.tobytes()] == of_image for image, of_image in seen)
 
 
 def test_a_users_own_file_is_never_replaced(tmp_path):
