@@ -176,7 +176,8 @@ def _dots(methods: Sequence[Condition], names: Sequence[str], columns) -> dict[s
   known = sum("full set" in mark["beside"] for mark in marks)
   if known:
     told = (
-      f"{wider} of {known} gaps are wider than that of the full set, {shown} are shown to be (Holm)"
+      f"{wider} of {known} gaps {page.are(wider)} wider than that of the full set, {shown} "
+      f"{page.are(shown)} shown to be (Holm)"
     )
   else:
     least = min(mark["own"]["value"] for mark in marks)

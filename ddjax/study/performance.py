@@ -157,7 +157,7 @@ def _answer(methods: Sequence[Condition], rows, gains) -> str:
     text += (
       f". Of {len(tested)} distilled sets, {above} {page.are(above)} shown to be better than a "
       f"random subset of equal size and {below} worse, after Holm's correction"
-      f"{_by_ipc(methods, gains)}"
+      f"{_by_ipc(methods, gains) if above else ''}"
     )
   return f"{text} ([[accuracy]], [[accuracy-figure]])."
 
