@@ -79,6 +79,8 @@ def of_largest(
 ) -> tuple[int, Estimate]:
   """The largest of several figures, with p and interval corrected for its choice (Bonferroni).
 
+  Those without an interval count only where none has one.
+
   Args:
     estimates: of as many tests of one thing; how they depend on each other does not matter.
     limits: the least and the largest possible value, to which the interval is cut.
@@ -87,14 +89,21 @@ def of_largest(
     of them at once, and p times that number.
   """
   count = len(estimates)
-  place = max(range(count), key=lambda i: estimates[i].value)
-  one = estimates[place]
+  known = [i for i, one in enumerate(estimates) if one.p is not None] or range(count)
+  place = max(known, key=lambda i: estimates[i].value)
+  return place, corrected(estimates[place], count, limits)
+
+
+def corrected(
+  one: Estimate, count: int, limits: tuple[float, float] = (-np.inf, np.inf)
+) -> Estimate:
+  """One of `count` tests, with p and interval by Bonferroni; without an interval as it is."""
   if one.low is None or one.high is None or one.p is None:
-    return place, one
+    return one
   wanted, known = (_quantile(1 - level / 2, one.num_seeds) for level in (LEVEL / count, LEVEL))
   half = max(one.high - one.value, one.value - one.low) * wanted / known
   low, high = np.clip([one.value - half, one.value + half], *limits)
-  return place, one._replace(low=float(low), high=float(high), p=min(1.0, one.p * count))
+  return one._replace(low=float(low), high=float(high), p=min(1.0, one.p * count))
 
 
 def _quantile(level: float, num_seeds: int) -> float:
@@ -111,20 +120,26 @@ def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Estimate | Non
 
 
 def balanced(table: Mapping[str, Mapping[int, float]]) -> tuple[list[str], list[int]]:
-  """Rows and seeds of a full rectangle in a table that may have holes.
+  """Rows and seeds of a large full rectangle in a table that may have holes.
+
+  Seeds come in by how many rows have them, the most first; of the rectangles that arise the one
+  with the most figures is taken, of equal ones that with more seeds. So neither a row that lacks
+  seeds nor a seed that few rows have yet decides alone.
 
   Args:
     table: {row: {seed: figure}}.
   Returns:
-    the rows that have every seed of the table, with those seeds; where no row has them all, the
-    rows of the seed that most have, with that one.
+    the rows, in order, that have all of the seeds; and these seeds, sorted.
   """
   seeds = sorted({seed for row in table.values() for seed in row})
-  full = [name for name, row in table.items() if len(row) == len(seeds)]
-  if full or not seeds:
-    return full, seeds
-  most = max(seeds, key=lambda seed: sum(seed in row for row in table.values()))
-  return [name for name, row in table.items() if most in row], [most]
+  by_rows = sorted(seeds, key=lambda seed: (-sum(seed in row for row in table.values()), seed))
+  best: tuple[list[str], list[int]] = ([], [])
+  for num in range(1, len(by_rows) + 1):
+    chosen = sorted(by_rows[:num])
+    rows = [name for name, row in table.items() if all(seed in row for seed in chosen)]
+    if len(rows) * num >= len(best[0]) * len(best[1]) and rows:
+      best = rows, chosen
+  return best
 
 
 def largest_difference(table: Float[np.ndarray, "k n"]) -> Estimate | None:

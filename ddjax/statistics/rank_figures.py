@@ -118,8 +118,12 @@ def rank_correlation_within(
     return None
   weight = sum(num - 3 for _, num in found)
   value = sum((num - 3) * one for one, num in found) / weight
-  bounded = np.clip(value, -0.9999, 0.9999)
+  # Between a perfect order and the next possible correlation lie 12 / (n^3 - n). Half of that keeps
+  # a perfect order of a few things, which comes by chance, from an error of nothing.
+  most = 1 - sum((num - 3) * 6 / (num**3 - num) for _, num in found) / weight
+  bounded = np.clip(value, -most, most)
   error = np.sqrt((1 + value**2 / 2) / weight)
   low, high = np.tanh(np.arctanh(bounded) + _NORMAL * error * np.array([-1, 1]))
+  low, high = min(low, value), max(high, value)
   p = float(2 * scipy.special.ndtr(-abs(np.arctanh(bounded)) / error))
   return Correlation(value, float(low), float(high), p, sum(num for _, num in found))

@@ -215,6 +215,8 @@ def _check_value(config: ConfigDict, name: str, value: Any, where: str) -> None:
   for group in _groups(config, name):
     last = name.rpartition(".")[2]
     kind = group.get_type(last)
+    if value is None and kind is not type(None):
+      raise ValueError(f"{where}: None cannot be varied, it says that a method has no such field.")
     if not _suits(value, kind):
       article = "an" if kind.__name__[0] in "aeiou" else "a"
       raise ValueError(f"{where}: {value!r} must be {article} {kind.__name__}.")
@@ -255,7 +257,7 @@ def check_filters(
     combinations: the factors of every method cell, before exclusions.
     varied: dotted fields of `config.vary`.
   """
-  known = (*AXES, *varied)
+  known = (*AXES, "preprocessing", *varied)
   for text in (*config.preset_exclude, *config.exclude, *([config.only] if config.only else [])):
     wanted = filters.parse(text)
     if not wanted:
@@ -264,6 +266,8 @@ def check_filters(
       if name not in known and name != "steps":
         raise ValueError(f"Unknown axis {name!r} in {text!r}. {nearest(name, known)}")
   for text in config.exclude:
+    if "steps" in filters.parse(text):
+      raise ValueError(f"exclude={text!r}: lengths of trainings are left out by real_steps.")
     _check_found(f"exclude={text!r}", text, combinations)
 
 

@@ -40,6 +40,8 @@ class Claim(NamedTuple):
     estimate: the value with interval and p, None where it is not measured.
     parts: the value of each condition or pair, of which it is the mean.
     rests_on: names of the table and the figure.
+    num_known: of how many something is known; what lacks a seed that most have is not in the mean.
+    reach: what must be negligible if not the interval: up to the highest end of all attacks.
   """
 
   name: str
@@ -50,6 +52,8 @@ class Claim(NamedTuple):
   estimate: over_seeds.Estimate | None
   parts: tuple[float, ...]
   rests_on: tuple[str, ...]
+  num_known: int = 0
+  reach: tuple[float, float] | None = None
 
 
 def verdict(claim: Claim, p: float | None) -> str:
@@ -80,7 +84,8 @@ def _is_negligible(claim: Claim) -> bool:
   """Whether the whole interval, which must be known, is nearer to zero than what matters."""
   one = claim.estimate
   assert one is not None and one.low is not None and one.high is not None
-  return -claim.small < one.low and one.high < claim.small
+  low, high = claim.reach or (one.low, one.high)
+  return -claim.small < low and high < claim.small
 
 
 def claims(
@@ -108,19 +113,26 @@ def claims(
 
 
 class _Mean(NamedTuple):
-  """The mean over conditions with an interval over seeds, and the value of each of them."""
+  """The mean over conditions, the value of each, and how many there are."""
 
   estimate: over_seeds.Estimate
   parts: tuple[float, ...]
+  num_known: int
+
+
+_NOTHING: dict[str, Any] = {"estimate": None, "parts": ()}
 
 
 def _mean(table: Sequence[Mapping[int, Figure]], limits: tuple[float, float]) -> _Mean | None:
   """Over conditions, each {seed: figure}; None without any."""
-  found = of.mean_over([row for row in table if row], limits)
+  known = [row for row in table if row]
+  found = of.mean_over(known, limits)
   if found is None:
     return None
-  parts = tuple(float(np.mean([one.value for one in row.values()])) for row in table if row)
-  return _Mean(found[0], parts)
+  named = {str(i): {seed: one.value for seed, one in row.items()} for i, row in enumerate(known)}
+  rows, seeds = over_seeds.balanced(named)
+  parts = tuple(float(np.mean([named[name][seed] for seed in seeds])) for name in rows)
+  return _Mean(found[0], parts, len(known))
 
 
 def _by_predictor(methods, report: str) -> list[tuple[str, str, list[Condition]]]:
@@ -142,11 +154,18 @@ def _of_leaks(methods, attacks: Sequence[str]) -> list[Claim]:
       rows = [of.by_seed(one, "privacy", f"{attack}_auc") for one in conditions]
       means[attack] = _mean([privacy.above_guessing(row) for row in rows], _LIMITS)
     known = {attack: mean for attack, mean in means.items() if mean is not None}
-    name, estimate, parts = "an attack", None, ()
+    name, fields = "an attack", _NOTHING
     if known:
-      place, estimate = over_seeds.of_largest([one.estimate for one in known.values()], _LIMITS)
+      estimates = [one.estimate for one in known.values()]
+      place, estimate = over_seeds.of_largest(estimates, _LIMITS)
       attack = list(known)[place]
-      name, parts = words(attack), known[attack].parts
+      every = [over_seeds.corrected(one, len(known), _LIMITS) for one in estimates]
+      highs = [1.0 if one.high is None else one.high for one in every]
+      name = words(attack)
+      fields = known[attack]._asdict() | {
+        "estimate": estimate,
+        "reach": (estimate.low or 0.0, max(highs)),
+      }
     if len(known) > 1:
       name += f", the strongest of {len(known)} attacks (corrected for the choice),"
     made.append(
@@ -157,9 +176,8 @@ def _of_leaks(methods, attacks: Sequence[str]) -> list[Claim]:
         f"AUC of {name} minus one half",
         1,
         _SMALL_AUC,
-        estimate,
-        parts,
-        ("leaks", "leaks-figure"),
+        rests_on=("leaks", "leaks-figure"),
+        **fields,
       )
     )
   return made
@@ -192,8 +210,8 @@ def _of_factors(attacks: Sequence[str], found: Sequence[pairs.Difference]) -> li
           f"change of the AUC of {name} with {change}",
           0,
           _SMALL_AUC,
-          *(mean or (None, ())),
-          ("factors", "factors-figure"),
+          rests_on=("factors", "factors-figure"),
+          **(mean._asdict() if mean else _NOTHING),
         )
       )
   return made
@@ -204,7 +222,7 @@ def _against(methods, report: str, key: str, limits, claim: str) -> list[Claim]:
 
   Args:
     methods: conditions.
-    report: name of the report.
+    report: its name.
     key: of the figure.
     limits: its least and largest difference.
     claim: "robust" or "fair".
@@ -227,8 +245,8 @@ def _against(methods, report: str, key: str, limits, claim: str) -> list[Claim]:
           f"{figure} minus that of {label}",
           1 if is_fair else -1,
           _SMALL_GAP if is_fair else _SMALL_PERTURBATION,
-          *(mean or (None, ())),
-          (f"{report}-table", f"{report}-figure"),
+          rests_on=(f"{report}-table", f"{report}-figure"),
+          **(mean._asdict() if mean else _NOTHING),
         )
       )
   return made
@@ -281,7 +299,8 @@ def _over(claim: Claim) -> str:
   """`, mean of 10, from −0.002 to +0.031`; nothing for a single one."""
   if len(claim.parts) < 2 or claim.name == _BETWEEN:
     return ""
-  return f", mean of {len(claim.parts)}, {_range(claim)}"
+  known = f" of {claim.num_known}" if claim.num_known > len(claim.parts) else ""
+  return f", mean of {len(claim.parts)}{known}, {_range(claim)}"
 
 
 def _range(claim: Claim) -> str:
@@ -346,11 +365,10 @@ def build(
       "correction for all rows. It does not where the value differs in the other direction, or "
       "where the whole interval lies nearer to zero than what is negligible (last column). Else it "
       "is not shown: this study is too small to tell.",
-      "Values are means over all conditions (or pairs, or methods) of this study with equal "
-      "weight; intervals run over its seeds, or are those of the single seed, and hold for these "
-      "methods, settings and data. An effect that goes up for some methods and down for others "
-      "may vanish in the mean: the range says so, and the table that a row rests on has them one "
-      "by one.",
+      "Values are means with equal weight over the conditions (or pairs, or methods) that have the "
+      "seeds which most have; intervals run over these seeds, or are those of a single one, and "
+      "hold for these methods, settings and data. An effect that goes up for some methods and down "
+      "for others may vanish in the mean: the range says so.",
       *(
         note
         for axis in ("privacy", "robustness", "fairness")

@@ -18,6 +18,7 @@ NAMES = {
 _CORE = ("method", "dataset", "ipc", "init", "num_classes", "preprocessing")
 DATA = ("dataset", "num_classes", "preprocessing")
 """Factors that conditions must share to be held against each other."""
+PROBLEM = ("dataset", "num_classes")  # likewise for accuracies, whatever the preprocessing
 KERNEL = "kernel regression"
 _FRACTIONS = (0.0, 1.0)
 _HALF_NORMAL = 1.959963984540054
@@ -341,22 +342,22 @@ def minus(a: Figure, b: Figure) -> Figure:
   return Figure(value, value - half, value + half)
 
 
-def of_one_problem(conditions: Sequence[Condition]) -> list[Condition]:
+def of_one_problem(conditions: Sequence[Condition], names=DATA) -> list[Condition]:
   """Those of the data and classes that most have: five classes are easier to tell than ten."""
-  problems = [tuple(one.factors.get(name) for name in DATA) for one in conditions]
+  problems = [tuple(one.factors.get(name) for name in names) for one in conditions]
   most = max(problems, key=problems.count, default=None)
   return [one for one, problem in zip(conditions, problems) if problem == most]
 
 
-def problem_in_words(conditions: Sequence[Condition]) -> str:
+def problem_in_words(conditions: Sequence[Condition], names=DATA) -> str:
   """`, of the 24 sets on digits, all classes`: what `of_one_problem` keeps; nothing for all."""
-  kept = of_one_problem(conditions)
+  kept = of_one_problem(conditions, names)
   if len(kept) == len(conditions):
     return ""
-  factors = {name: kept[0].factors.get(name) for name in DATA}
+  factors = {name: kept[0].factors.get(name) for name in names}
   if factors["num_classes"] is None:
     factors["num_classes"] = "all"
-  return f", of the {len(kept)} sets {describe(factors, DATA)}"
+  return f", of the {len(kept)} sets {describe(factors, names)}"
 
 
 def seeds_in_words(conditions: Iterable[Condition], report: str, key: str) -> str:

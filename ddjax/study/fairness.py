@@ -106,7 +106,7 @@ def _table(methods, beside, names, columns) -> dict[str, Any]:
 def _answer(methods, columns) -> str:
   cells = [
     (cell, one)
-    for one in of.of_one_problem(methods)
+    for one in of.of_one_problem(methods, of.PROBLEM)
     if (cell := of.estimated(one, "fairness", GAP)) is not None
   ]
   (least, fair), (most, unfair) = (
@@ -117,7 +117,8 @@ def _answer(methods, columns) -> str:
     f"The gap between the best and the worst class is smallest with "
     f"{of.describe(fair.factors, names)}, {page.with_interval(least)}, and largest with "
     f"{of.describe(unfair.factors, names)}, {page.with_interval(most)} "
-    f"({of.seeds_in_words([fair, unfair], 'fairness', GAP)}){of.problem_in_words(methods)}"
+    f"({of.seeds_in_words([fair, unfair], 'fairness', GAP)})"
+    f"{of.problem_in_words(methods, of.PROBLEM)}"
   )
   if fair is unfair:
     text = (

@@ -12,7 +12,7 @@ def parse(text: str) -> dict[str, str]:
       raise ValueError(f"{word!r} in {text!r} is not of the form AXIS=VALUE.")
     if name in wanted:
       raise ValueError(f"{name!r} stands twice in {text!r}.")
-    wanted[name] = value
+    wanted[name] = "0" if (name, value) == ("num_classes", "None") else value
   return wanted
 
 
@@ -22,8 +22,12 @@ def matches(factors: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
 
 
 def text_of(factors: Mapping[str, Any], name: str) -> str:
-  """The value of a factor as a filter names it; "None" where the cell has none."""
-  return str(factors.get(name))
+  """The value of a factor as a filter names it; "None" where the cell has none.
+
+  All classes are 0, as in the axis.
+  """
+  value = factors.get(name)
+  return "0" if name == "num_classes" and value is None else str(value)
 
 
 def matches_any(factors: Mapping[str, Any], texts: Iterable[str]) -> bool:

@@ -133,7 +133,9 @@ def _rows(methods, baselines, full, is_kernel: bool):
 def _answer(methods: Sequence[Condition], rows, gains) -> str:
   """The best set, its gain, and how many comparisons stand."""
   first = len(of.varying(methods)) + 1
-  alike = of.of_one_problem([one for one, row in zip(methods, rows) if row[first] is not None])
+  alike = of.of_one_problem(
+    [one for one, row in zip(methods, rows) if row[first] is not None], of.PROBLEM
+  )
   accurate = [i for i, one in enumerate(methods) if one in alike]
   best = max(accurate, key=lambda i: rows[i][first]["value"])
   one, row = methods[best], rows[best]
@@ -141,7 +143,7 @@ def _answer(methods: Sequence[Condition], rows, gains) -> str:
     f"{of.describe(one.factors, of.varying(methods))} reaches the highest accuracy, "
     f"{page.with_interval(row[first])} "
     f"({of.seeds_in_words([one], 'accuracy', '')})"
-    f"{of.problem_in_words([m for m, r in zip(methods, rows) if r[first] is not None])}"
+    f"{of.problem_in_words([m for m, r in zip(methods, rows) if r[first] is not None], of.PROBLEM)}"
   )
   if (found := gains[best]) is not None:
     gain = of.as_cell(found[0])
@@ -320,7 +322,7 @@ def _dots(methods, baselines, full) -> dict[str, Any]:
         "beside": {name: cell for name, cell in beside.items() if cell},
       }
     )
-  alike = of.of_one_problem(methods)
+  alike = of.of_one_problem(methods, of.PROBLEM)
   best, _ = max(
     (pair for pair in zip(marks, methods) if pair[1] in alike),
     key=lambda pair: pair[0]["own"]["value"],
@@ -342,7 +344,7 @@ def _pareto(methods: Sequence[Condition], records: Sequence[Record]) -> dict[str
   costs = [_mean_cost(one, records) for one in methods]
   unit = "flops" if all(cost["flops"] for cost in costs) else "seconds"
   varying = of.varying(methods)
-  shared = [name for name in of.shared_names(methods) if name != "ipc"]
+  shared = [name for name in of.shared_names(methods) if name in of.PROBLEM]
   panels: dict[str, list[dict[str, Any]]] = {}
   for one, cost in zip(methods, costs):
     if cost[unit]:

@@ -85,7 +85,7 @@ def build(records: Sequence[Record], config: Mapping[str, Any]) -> dict[str, Any
       "counts over all conditions, and not at equal images a class.",
     ],
     tables=[*(_table(name, groups[name], one) for name, one in rankings.items()), _trades(trades)],
-    figures=[_parallel(groups, rankings, known)],
+    figures=[_parallel(groups, rankings)],
   )
 
 
@@ -195,7 +195,8 @@ def trade_offs(methods: Sequence[Condition], known: Sequence[Axis]) -> list[Trad
     columns = [values for group in groups.values() for values in group]
     if columns and (one := rank_figures.rank_correlation(*zip(*columns))) is not None:
       parts = [([a for a, _ in group], [b for _, b in group]) for group in groups.values()]
-      found.append((a, b, one, rank_figures.rank_correlation_within(parts)))
+      within = rank_figures.rank_correlation_within(parts) if len(parts) > 1 else None
+      found.append((a, b, one, within))
   p_values = adjusted_known([one.p for _, _, one, _ in found])
   within = adjusted_known([one and one.p for *_, one in found])
   return [
@@ -297,7 +298,7 @@ def _at(name: str, is_start: bool = True) -> str:
   return text[0].upper() + text[1:] if is_start else text
 
 
-def _parallel(groups, rankings, known: Sequence[Axis]) -> dict[str, Any]:
+def _parallel(groups, rankings) -> dict[str, Any]:
   """Every method's figures on all axes."""
   panels = {}
   for name, ranking in rankings.items():
@@ -315,6 +316,7 @@ def _parallel(groups, rankings, known: Sequence[Axis]) -> dict[str, Any]:
       ],
       "lines": lines,
     }
+  num_axes = len({axis for ranking in rankings.values() for axis in ranking})
   winners = {
     name: [chosen[int(ranks.rank.argmin())].method for chosen, ranks in ranking.values()]
     for name, ranking in rankings.items()
@@ -322,19 +324,19 @@ def _parallel(groups, rankings, known: Sequence[Axis]) -> dict[str, Any]:
   alike = [
     name
     for name, firsts in winners.items()
-    if len(set(firsts)) == 1 and len(firsts) == len(known) and len(groups[name]) >= _CONTEST
+    if len(set(firsts)) == 1 and len(firsts) == num_axes and len(groups[name]) >= _CONTEST
   ]
-  is_few = any(len(groups[name]) < _CONTEST for name in winners)
-  few = f" where {_CONTEST} or more were measured" if is_few else ""
-  told = (
-    f"{_at(page.joined(alike))} one method is the best on every axis"
-    if alike
-    else f"No method is the best on every axis{few}"
-  )
+  contests = [name for name in winners if len(groups[name]) >= _CONTEST]
+  told = ""
+  if alike and num_axes > 1:
+    told = f"{_at(page.joined(alike))} one method is the best on every axis. "
+  elif contests and num_axes > 1:
+    few = f" where {_CONTEST} or more were measured" if len(contests) < len(winners) else ""
+    told = f"No method is the best on every axis{few}. "
   return page.figure(
     "parallel",
     "parallel",
-    f"{told}. Each line is a method; the top of each axis is the best measured, the bottom the "
+    f"{told}Each line is a method; the top of each axis is the best measured, the bottom the "
     "worst.",
     "Parallel coordinates: each method as a line over performance, privacy, robustness and "
     "fairness, one panel for each number of images a class.",

@@ -205,10 +205,10 @@ def sentence(found: Sequence[Worth]) -> str:
     for one, size in known
   )
   most = f"At the most of {len(known)} sets, the" if len(known) > 1 else "The"
+  kind = of.describe(best.condition.factors, of.varying([one.condition for one in found]))
   text = (
-    f"Does it pay? {most} {best.own_size} images of {best.condition.method} "
-    f"({best.condition.factors.get('ipc')} a class) are worth {in_words(images)} random real "
-    "images"
+    f"Does it pay? {most} {best.own_size} images of {kind} are worth {in_words(images)} random "
+    "real images"
   )
   if best.steps is not None and is_shown(best.steps):
     text += f", or {in_words(best.steps)} training steps on the full train set"

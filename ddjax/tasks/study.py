@@ -38,6 +38,10 @@ from ddjax.tasks.task import Outcome
 from ddjax.wording import counted, duration
 
 _CLAIM = f".{CONFIG_NAME}."  # how files begin that workers make before one of them is the study's
+_OF_THIS_MACHINE = (
+  errors.DataError, errors.ExpertBufferError, errors.RemoteError, FileNotFoundError,
+)  # fmt: skip
+"""What another machine may have: data, and the experts of other runs."""
 _MOST_DIFFERING = 5  # fields that an error names
 
 
@@ -65,8 +69,16 @@ def _other_machine(config: ConfigDict) -> str:
   return config.estimate_for if backend.name() == "cpu" else ""
 
 
-def _estimates(cells: Sequence[Cell], machine: str = "") -> dict[str, Estimate]:
+def _estimates(
+  cells: Sequence[Cell], machine: str = "", *, is_run_here: bool = True
+) -> dict[str, Estimate]:
   """What cells cost, by name; what cannot be estimated is "not known", and stops nothing.
+
+  Args:
+    cells: of a study.
+    machine: for which, "" for this one.
+    is_run_here: whether this machine runs them, and so needs their data; a machine that only
+      queues workers need not have them.
 
   Raises:
     StudyError: for a cell whose settings cannot be run, naming it.
@@ -75,25 +87,31 @@ def _estimates(cells: Sequence[Cell], machine: str = "") -> dict[str, Estimate]:
   with backend.estimated_for(machine) if machine else contextlib.nullcontext():
     for cell in cells:
       if cell.cost_key not in known:
-        known[cell.cost_key] = _estimate_of(cell)
+        known[cell.cost_key] = _estimate_of(cell, is_run_here)
       found[cell.name] = known[cell.cost_key]
   return found
 
 
-def _estimate_of(cell: Cell) -> Estimate:
+def _estimate_of(cell: Cell, is_run_here: bool) -> Estimate:
   if cell.sets:
     return Estimate({}, {}, None, "not estimated before its sets are made")
   try:
     return RUNS[cell.task].estimate(cell.estimated_config)
   except errors.EXPECTED as error:
+    if not is_run_here and isinstance(error, _OF_THIS_MACHINE):
+      return _not_known(cell, error)
     raise StudyError(
       f"Cell {cell.name} cannot be run: {error} Nothing was started. Change the setting, or leave "
       "such cells out by `exclude`."
     ) from error
   except Exception as error:  # it only informs
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    logging.warning("The cost of %s is not known (%s).", cell.name, reason)
-    return Estimate({}, {}, None, f"not known ({reason}).")
+    return _not_known(cell, error)
+
+
+def _not_known(cell: Cell, error: Exception) -> Estimate:
+  reason = f"{type(error).__name__}: {error}".splitlines()[0]
+  logging.warning("The cost of %s is not known (%s).", cell.name, reason)
+  return Estimate({}, {}, None, f"not known ({reason}).")
 
 
 def _sums(found: Mapping[str, Estimate], machine: str = "") -> str:
@@ -156,7 +174,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
   left = [cell for cell in cells if overwrite or states[cell.name]["state"] not in FINISHED]
   # Before anything is written or deleted; of launched workers this machine says the sum alone.
   machine, is_worker = _other_machine(config), config.launcher == "none"
-  said = _estimates(left, machine) if machine or not is_worker else None
+  said = None
+  if machine or not is_worker:
+    said = _estimates(left, machine, is_run_here=is_worker)
   here = _estimates(left) if is_worker else {}
   if overwrite:
     _clear(workdir, ledger, names)

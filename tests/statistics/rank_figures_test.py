@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from ddjax.statistics import holm
 from ddjax.statistics.rank_figures import (
   Measured,
   rank_correlation,
@@ -120,3 +121,22 @@ def test_groups_count_by_their_size_and_small_ones_not():
   assert found.value == pytest.approx((27 * values[0] + 5 * values[1]) / 32)
   assert found.num == 38 and found.low < found.value < found.high
   assert rank_correlation_within([([1.0, 2.0], [2.0, 1.0])]) is None
+
+
+def test_a_perfect_order_of_few_comes_by_chance():
+  """Of five things 2 of 120 orders are perfect: p is not below that, and six tests show little."""
+  found = rank_correlation([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+  assert found.value == pytest.approx(1.0) and 2 / 120 < found.p < 0.05
+  assert 0 < found.low < 0.5 and found.high == pytest.approx(1.0)
+  rng = np.random.default_rng(3)
+  num_wrong = 0
+  for _ in range(300):
+    figures = [rng.permutation(5).tolist() for _ in range(4)]
+    p_values = [
+      one.p
+      for i, a in enumerate(figures)
+      for b in figures[:i]
+      if (one := rank_correlation(a, b)) is not None
+    ]
+    num_wrong += holm.adjusted(p_values).min() < 0.05
+  assert num_wrong / 300 < 0.05

@@ -120,7 +120,7 @@ def test_settings_that_cannot_be_meant_are_refused(smoke, changes, sentence):
   [
     (['outer.learning_rate=("a",)'], "vary: outer.learning_rate=('a',): 'a' must be a float."),
     (["outer.learning_rate=(True,)"], "outer.learning_rate=(True,): True must be a float."),
-    (["outer.learning_rate=(None, 0.1)"], "(None, 0.1): None must be a float."),
+    (["outer.learning_rate=(None, 0.1)"], "(None, 0.1): None cannot be varied"),
     (["outer.learning_rate=(1e999,)"], "(inf,): inf must be finite."),
     (["outer.learning_rate=(1, 1.0)"], "(1, 1.0) names 1.0 twice."),
     (["outer.num_steps=(2.5,)"], "vary: outer.num_steps=(2.5,): 2.5 must be an int."),
@@ -180,3 +180,14 @@ def test_variants_are_checked_as_further_axes_are(fields, sentence):
   fine = ConfigDict(dict(mine=dict(ridge=0.5)))
   with pytest.raises(ValueError, match="the variant 'mine' sets that field too"):
     grid.cells_of(_changed(config, variants=fine, vary=("ridge=(0.1, 1.0)",)))
+
+
+def test_filters_name_what_cells_differ_in(smoke):
+  """All classes are 0, as in the axis; lengths of trainings are not left out by a filter."""
+  for only in ("num_classes=0", "num_classes=None"):
+    smoke.only = only
+    assert grid.cells_of(smoke)
+  smoke.only = ""
+  smoke.exclude = ("steps=10",)
+  with pytest.raises(ValueError, match="exclude='steps=10': .* left out by real_steps"):
+    grid.cells_of(smoke)

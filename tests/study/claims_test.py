@@ -183,6 +183,38 @@ def test_a_leak_that_the_first_attack_misses_is_found():
   assert claim.estimate.high - 0.026 > alone.high - 0.026
 
 
+def test_a_claim_rests_on_the_conditions_that_have_the_seeds():
+  """Seed 1 has begun with KIP alone: the mean is still that of seed 0, over all conditions."""
+  whole = made.study(seeds=(0,))
+  begun = [one for one in made.study(seeds=(1,)) if one.factors.get("method") == "kip"]
+  claim = {one.name: one for one in claims.claims([*whole, *begun], made.CONFIG)}
+  alone = {one.name: one for one in claims.claims(whole, made.CONFIG)}
+  name = "robust against the full set"
+  assert claim[name].estimate == alone[name].estimate and claim[name].parts == alone[name].parts
+  # DM failed at the later seeds: it is left out, and that is said.
+  failed = [
+    one
+    for one in made.study(seeds=(0, 1, 2))
+    if one.factors.get("method") != "dm" or one.factors["seed"] == 0
+  ]
+  (found,) = [one for one in claims.claims(failed, made.CONFIG) if one.name == name]
+  assert found.estimate.num_seeds == 3 and len(found.parts) < found.num_known
+  told = claims.in_words(found, "holds", 0.01)
+  assert f"mean of {len(found.parts)} of {found.num_known}, from" in told
+  assert np.mean(found.parts) == pytest.approx(found.estimate.value)
+
+
+def test_a_leak_is_negligible_only_if_no_attack_may_find_more():
+  """LiRA finds next to nothing for sure; what the loss finds is anybody's guess."""
+  records = []
+  for seed, loss in enumerate((0.47, 0.53, 0.50)):
+    report = made.privacy(0.501 + 0.0001 * seed)
+    report["scalars"]["loss_auc"] = loss
+    records.append(made.record(reports={"privacy": report}, seed=seed))
+  claim = claims.claims(records, made.CONFIG)[0]
+  assert claims.verdict(claim, claims.corrected([claim])[0]) != "does not"
+
+
 def test_a_sentence_says_what_the_mean_is_of():
   claim = _claim(-0.045, -0.049, -0.04)._replace(text="It is so.", parts=(-0.001, -0.089))
   told = claims.in_words(claim, "holds", 0.001)

@@ -166,6 +166,22 @@ def test_the_front_is_of_sets_of_one_problem():
   assert [point["on_front"] for point in panels["on digits, 5 classes"]] == [True]
 
 
+def test_the_best_set_is_the_best_whatever_the_preprocessing():
+  records = [
+    made.record(
+      reports={"accuracy": made.accuracy(value)}, method=method, preprocessing=kind, ipc=ipc
+    )
+    for method, kind, value in (("kip", "zca", 0.845), ("dm", "standardise", 0.811))
+    for ipc in ((1, 10) if method == "dm" else (1,))
+  ]
+  section = performance.build(records, {})
+  assert section["answer"].startswith(
+    "KIP (1 image a class, preprocessing zca) reaches the highest"
+  )
+  (figure,) = [one for one in section["figures"] if one["kind"] == "pareto"]
+  assert len(figure["data"]["panels"]) == 1 and figure["caption"].startswith("No set is both")
+
+
 def test_published_figures_stand_beside_ours():
   assert published.find("dm", "cifar10", 10).accuracy == 0.489
   assert published.find("dm", "cifar10", 7) is None and published.find("new", "cifar10", 1) is None

@@ -148,3 +148,36 @@ def test_lines_have_every_axis():
   ]  # fmt: skip
   assert panel["lines"]["KIP"][0] == pytest.approx(0.85, abs=0.01)
   assert figure["caption"].startswith("No method is the best on every axis.")
+
+
+def _of_two_axes(ipcs):
+  """KIP is the best on both of the axes that are measured."""
+  return [
+    made.record(
+      reports={
+        "accuracy": made.accuracy(0.6 + 0.05 * place, spread=0.001),
+        "fairness": made.fairness(0.5 - 0.05 * place),
+      },
+      method=method,
+      ipc=ipc,
+    )
+    for place, method in enumerate(("dc", "dsa", "dm", "mtt", "kip"))
+    for ipc in ipcs
+  ]
+
+
+def test_the_best_on_every_axis_that_is_measured_is_said():
+  (figure,) = ranks.build(_of_two_axes((1,)), made.CONFIG)["figures"]
+  assert figure["caption"].startswith("At 1 image a class one method is the best on every axis.")
+  few = [one for one in _of_two_axes((1,)) if one.factors["method"] in ("kip", "dm")]
+  (figure,) = ranks.build(few, made.CONFIG)["figures"]
+  assert figure["caption"].startswith("Each line is a method;")
+
+
+def test_of_one_ipc_the_same_is_not_told_twice():
+  section = ranks.build(_of_two_axes((1,)), made.CONFIG)
+  assert "at equal images a class" not in section["answer"]
+  assert (
+    "at equal images a class, 1 of 1 is shown"
+    in (ranks.build(_of_two_axes((1, 10)), made.CONFIG)["answer"])
+  )

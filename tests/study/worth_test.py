@@ -72,7 +72,7 @@ def test_an_interval_may_end_outside():
 
 def test_the_sentence():
   text = worth.sentence(_worth(0.3 + 0.2 * math.log10(5)))
-  assert text.startswith("Does it pay? The 10 images of DM (1 a class) are worth 50 [")
+  assert text.startswith("Does it pay? The 10 images of DM (1 image a class) are worth 50 [")
   assert "1 of 1 sets is shown to be worth more real images than they have (Holm)" in text
 
 

@@ -7,6 +7,7 @@ from absl import logging
 import pytest
 
 from ddjax import compilation, errors
+from ddjax.data.source import DataError
 from ddjax.stages.estimate import Estimate
 from ddjax.study import launchers
 from ddjax.study.ledger import StudyError
@@ -82,7 +83,24 @@ def test_a_worker_plans_by_its_own_machine(tmp_path, monkeypatch, started):
   for machine in ("", "h200"):
     study.run(small_study(estimate_for=machine), tmp_path / f"study{machine}")
   here = study.estimate(small_study())
+  assert sum(planned[0]) == pytest.approx(here.total_seconds, rel=0.5)
   assert sum(planned[1]) == pytest.approx(here.total_seconds, rel=0.5)
+
+
+@pytest.mark.parametrize("error", [DataError("no data"), FileNotFoundError("no experts")])
+def test_a_machine_that_only_queues_needs_no_data(tmp_path, monkeypatch, started, said, error):
+  """A login node, or one whose study packs its data for the others."""
+
+  def estimate(config):
+    raise error
+
+  _estimating(monkeypatch, estimate)
+  study.run(small_study(launcher="slurm"), tmp_path / "queued")
+  assert started == ["slurm"]
+  assert any("is not known" in line and str(error) in line for line in said)
+  with pytest.raises(StudyError, match=f"cannot be run: {error}"):
+    study.run(small_study(), tmp_path / "here")
+  assert started == ["slurm"] and not (tmp_path / "here").exists()
 
 
 @pytest.mark.parametrize("launcher", ["none", "slurm", "local"])
