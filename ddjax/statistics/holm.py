@@ -1,6 +1,6 @@
 """Several tests at once: the correction of Holm (1979, Scandinavian Journal of Statistics 6)."""
 
-from typing import Sequence
+from typing import Mapping, Sequence
 
 from jaxtyping import Float
 import numpy as np
@@ -33,3 +33,12 @@ def adjusted_known(p_values: Sequence[float | None]) -> list[float | None]:
   """`adjusted` over the tests that have a p-value; None stays None and counts for nothing."""
   values = iter(adjusted([p for p in p_values if p is not None]).tolist())
   return [None if p is None else next(values) for p in p_values]
+
+
+def adjusted_columns(
+  columns: Mapping[str, Sequence[float | None]],
+) -> dict[tuple[str, int], float]:
+  """`adjusted` over all columns of a table together; {(column, row): p-value} of those known."""
+  places = [(name, row) for name, column in columns.items() for row in range(len(column))]
+  found = adjusted_known([columns[name][row] for name, row in places])
+  return {place: p for place, p in zip(places, found) if p is not None}

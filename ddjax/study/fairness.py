@@ -4,7 +4,7 @@ from typing import Any, Mapping, Sequence
 
 from ddjax.io.comparisons import format_number, words
 from ddjax.statistics import over_seeds
-from ddjax.statistics.holm import adjusted
+from ddjax.statistics.holm import adjusted_columns
 from ddjax.study import conditions as of
 from ddjax.study import section as page
 from ddjax.study.conditions import Condition
@@ -60,14 +60,7 @@ def against(one: Condition, prefix: str, gain_prefix: str) -> over_seeds.Estimat
 
 def _corrected(columns) -> dict[tuple[str, int], float]:
   """{(baseline, row): p-value by Holm} of all tests of the table."""
-  tested = [
-    (name, i, one.p)
-    for name, column in columns.items()
-    for i, one in enumerate(column)
-    if one is not None and one.p is not None
-  ]
-  p_values = adjusted([p for *_, p in tested])
-  return {(name, i): float(p) for (name, i, _), p in zip(tested, p_values)}
+  return adjusted_columns({name: [x and x.p for x in column] for name, column in columns.items()})
 
 
 def _table(methods, beside, names, columns) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ddjax.io.comparisons import words
 from ddjax.statistics import over_seeds
-from ddjax.statistics.holm import adjusted
+from ddjax.statistics.holm import adjusted_columns
 from ddjax.study import conditions as of
 from ddjax.study import section as page
 from ddjax.study.conditions import Condition
@@ -98,14 +98,8 @@ def _table(methods, beside, names, gains, of_full) -> dict[str, Any]:
 
 def _corrected(gains, of_full) -> dict[tuple[str, int], float]:
   """{(baseline, row): p-value by Holm} of all tests of the table."""
-  tested = [
-    (name, i, one.p)
-    for name, column in ((_RANDOM, gains), (_FULL, of_full))
-    for i, one in enumerate(column)
-    if one is not None and one.p is not None
-  ]
-  p_values = adjusted([p for *_, p in tested])
-  return {(name, i): float(p) for (name, i, _), p in zip(tested, p_values)}
+  columns = {_RANDOM: gains, _FULL: of_full}
+  return adjusted_columns({name: [x and x.p for x in column] for name, column in columns.items()})
 
 
 def _is_measured(methods: Sequence[Condition], key: str) -> bool:

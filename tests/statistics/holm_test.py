@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddjax.statistics.holm import adjusted, adjusted_known
+from ddjax.statistics.holm import adjusted, adjusted_columns, adjusted_known
 
 
 def test_by_hand():
@@ -39,3 +39,11 @@ def test_errs_in_one_family_of_twenty_at_most():
 def test_refuses_what_is_no_p_value():
   with pytest.raises(ValueError, match="must lie in"):
     adjusted([0.5, 1.5])
+
+
+def test_columns_of_a_table_are_one_family():
+  columns = {"a": [0.01, None, 0.04], "b": [0.03]}
+  found = adjusted_columns(columns)
+  assert list(found) == [("a", 0), ("a", 2), ("b", 0)]
+  assert list(found.values()) == pytest.approx(adjusted([0.01, 0.04, 0.03]))
+  assert adjusted_columns({"a": [None]}) == {}
