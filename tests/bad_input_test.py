@@ -184,6 +184,10 @@ def test_two_processes_in_one_folder(tmp_path):
     (["--config=configs/kip.py:fake", "--config.outer.lerning_rate=1.0"], "learning_rate"),
     (["--config=configs/kip.py:fake", "--config.ridge=abc"], "abc"),
     (
+      ["--config=configs/kip.py:fake", "--config.method.num_steps=300"],
+      "unknown config field 'method.num_steps': method is 'kip', no group. Did you mean outer.num_",
+    ),
+    (
       ["--config=configs/study.py:smoke", "--config.axes.methd=('dm',)"],
       "unknown config field 'axes.methd'. Did you mean 'method'? Known: dataset, init, ipc,",
     ),

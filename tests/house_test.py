@@ -43,7 +43,7 @@ _TESTED_BY = {  # what has no test file of its own name: through what uses it
     "api.py", "stages/distill.py", "stages/fit.py", "stages/present.py", "stages/sessions.py",
     "tasks/distill.py", "tasks/start.py", "tasks/task.py",
   ),
-  "evaluators/fairness_test.py": ("evaluators/report_keys.py", "io/comparisons.py"),
+  "evaluators/fairness_test.py": ("evaluators/report_keys.py",),
   "evaluators/privacy_test.py": ("evaluators/copy_check.py",),
   "evaluators/robustness_test.py": ("evaluators/attack_runs.py", "evaluators/battery.py"),
   "experts/buffer_test.py": ("experts/files.py",),
@@ -65,7 +65,7 @@ _TESTED_BY = {  # what has no test file of its own name: through what uses it
     "io/foreign/parquet_process.py", "io/foreign/pictures.py",
   ),
   "io/named_files_test.py": ("io/foreign/named_files.py",),
-  "io/report_test.py": ("io/page.py",),
+  "io/report_test.py": ("io/cards.py", "io/page.py"),
   "io/safetensors_test.py": ("io/foreign/safetensors.py",),
   "memory_test.py": ("distillers/settings.py",),
   "models/architectures_test.py": (
@@ -83,7 +83,7 @@ _TESTED_BY = {  # what has no test file of its own name: through what uses it
   "study/performance_test.py": ("study/published.py",),
   "tasks/evaluate_test.py": (
     "plots/architectures.py", "stages/baselines.py", "stages/choose.py", "stages/evaluate.py",
-    "tasks/full_set.py",
+    "stages/pictures.py", "tasks/full_set.py",
   ),
   "tasks/experts_test.py": ("plots/experts.py",),
   "tasks/study_test.py": ("config/study.py", "study/code.py", "study/launchers.py"),

@@ -24,14 +24,15 @@ def parse(argv: list[str]) -> list[str]:
     argv, path = _with_config_path(argv)
     with _log_held_back():
       return flags.FLAGS(argv)
-  except (AttributeError, KeyError) as error:
-    name = "".join(re.findall(r"\w+", str(error))[:1])
-    name, known = _unknown_field(argv, path) or (name, _fields(path))
-    hint = nearest(name.rpartition(".")[2], known)
-    print(f"Error: unknown config field {name!r}. {hint}", file=sys.stderr)
-  except (flags.Error, ValueError, TypeError, OSError, ImportError) as error:
-    print(f"Error: {str(error).strip().splitlines()[-1].strip()}", file=sys.stderr)
+  except (AttributeError, KeyError, TypeError) as error:
+    print(f"Error: {_about_field(argv, path) or _last_line(error)}", file=sys.stderr)
+  except (flags.Error, ValueError, OSError, ImportError) as error:
+    print(f"Error: {_last_line(error)}", file=sys.stderr)
   sys.exit(2)
+
+
+def _last_line(error: Exception) -> str:
+  return str(error).strip().splitlines()[-1].strip()
 
 
 @contextlib.contextmanager
@@ -74,8 +75,9 @@ def _with_config_path(argv: list[str]) -> tuple[list[str], str]:
   return argv, ""
 
 
-def _unknown_field(argv: list[str], path: str) -> tuple[str, list[str]] | None:
-  """The first of the arguments' fields that the config has not, and the names beside it."""
+def _about_field(argv: list[str], path: str) -> str:
+  """A sentence on the first of the arguments' fields that the config has not; "" without one."""
+  from ddjax.config.compare import flatten
   from ddjax.config.read import get_config
 
   for argument in argv:
@@ -83,16 +85,11 @@ def _unknown_field(argv: list[str], path: str) -> tuple[str, list[str]] | None:
     group, before = get_config(path), ""
     for part in given[1].split(".") if given else ():
       if not isinstance(group, ConfigDict):
-        return f"{before}{part}", [before[:-1]]
+        known = [name for name in flatten(get_config(path).to_dict()) if name.endswith(f".{part}")]
+        hint = f" Did you mean {', '.join(known)}?" if known else ""
+        holder = before[:-1]
+        return f"unknown config field '{before}{part}': {holder} is {group!r}, no group.{hint}"
       if part not in group:
-        return f"{before}{part}", list(group)
+        return f"unknown config field '{before}{part}'. {nearest(part, list(group))}"
       group, before = group[part], f"{before}{part}."
-  return None
-
-
-def _fields(path: str) -> set[str]:
-  """Names of the fields of the config that `path` names."""
-  from ddjax.config.compare import flatten
-  from ddjax.config.read import get_config
-
-  return {name.rpartition(".")[2] for name in flatten(get_config(path).to_dict())}
+  return ""

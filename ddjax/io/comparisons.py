@@ -6,6 +6,7 @@ Beside a figure KEY stand, where the report has them, `random_subset_KEY`, `init
 """
 
 from collections.abc import Mapping, Sequence
+import math
 import re
 from typing import Any, NamedTuple
 
@@ -29,6 +30,10 @@ _GAINS = {
   "gain_over_k_center_": "k-centre",
   "gain_over_k_means_": "k-means",
   "gain_over_private_random_": "private random set",
+}
+_LESS_IS_BETTER = {
+  "privacy": re.compile(r"(_auc|_balanced_accuracy|_fpr|_epsilon_lower_bound)$|^nearest_is_train_"),
+  "fairness": re.compile(r"_(gap|std|max|mean)$|^(demographic_parity|equalised_odds)"),
 }
 NUM_HEADLINES = 3
 """How many figures of a report stand for it, where the report itself names none."""
@@ -55,7 +60,7 @@ class Level(NamedTuple):
   """A figure and its 95 % interval, or None where there is none."""
 
   label: str
-  value: float
+  value: float | None
   interval: list[float] | None
 
 
@@ -98,9 +103,40 @@ def headlines(reports: Mapping[str, Mapping[str, Any]]) -> list[Comparison]:
   return [row for row in rows if is_headline(row)]
 
 
-def gain_in_words(gain: Level) -> str:
-  """What a paired difference says: `higher than the random subset: the interval excludes zero`."""
-  other = gain.label if gain.label == "step 0" else f"the {gain.label}"
+def is_better_low(report: str, key: str) -> bool:
+  """Whether less of a figure is better: rates of attacks on privacy, gaps between classes."""
+  return report in _LESS_IS_BETTER and _LESS_IS_BETTER[report].search(key) is not None
+
+
+def difference(one: Level, other: Level) -> Level | None:
+  """A figure of one set less that of another, with an interval from theirs; None without both.
+
+  By the squares of the distances to the ends (Zou, Donner, Statistics in Medicine 27, 2008), as if
+  the two were independent. Sets that are tested on the same images are not; what their figures
+  share makes this interval wider than a paired one.
+
+  Returns:
+    labelled by `other`; its interval is None where one of theirs is.
+  """
+  if one.value is None or other.value is None:
+    return None
+  value = one.value - other.value
+  if one.interval is None or other.interval is None:
+    return Level(other.label, value, None)
+  (low, high), (other_low, other_high) = one.interval, other.interval
+  below = math.hypot(max(one.value - low, 0), max(other_high - other.value, 0))
+  above = math.hypot(max(high - one.value, 0), max(other.value - other_low, 0))
+  return Level(other.label, value, [value - below, value + above])
+
+
+def gain_in_words(gain: Level, other: str = "") -> str:
+  """What a difference says: `higher than the random subset: the interval excludes zero`.
+
+  Args:
+    gain: the difference.
+    other: what from, where that is no baseline of `gain.label`.
+  """
+  other = other or (gain.label if gain.label == "step 0" else f"the {gain.label}")
   if gain.interval is None:
     return f"{format_signed(gain.value)} against {other}, no interval"
   low, high = gain.interval
@@ -112,8 +148,12 @@ def gain_in_words(gain: Level) -> str:
 
 
 def run_title(run: Mapping[str, Any]) -> str:
-  """`kip on digits, 10 images a class, seed 0, 3 distillations, 300 steps`."""
-  parts = [f"{run.get('method', 'a distilled set')} on {run.get('dataset', 'unnamed data')}"]
+  """`kip on digits, 10 images a class, seed 0, 3 distillations, 300 steps`; of several sets their
+  labels."""
+  dataset = run.get("dataset", "unnamed data")
+  if run.get("sets"):
+    return f"{' beside '.join(run['sets'])}, on {dataset}"
+  parts = [f"{run.get('method', 'a distilled set')} on {dataset}"]
   if run.get("ipc") is not None:
     parts.append(f"{run['ipc']} image{'s' if run['ipc'] != 1 else ''} a class")
   if run.get("seed") is not None:
@@ -135,7 +175,8 @@ def format_number(value: float | None) -> str:
   """Three decimals for fractions, four digits for the rest, a dash for nothing."""
   if value is None:
     return "–"
-  return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+  text = f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+  return text.replace("-", "−") if float(text) else text.lstrip("-")
 
 
 def format_signed(value: float | None) -> str:

@@ -30,7 +30,8 @@ HOW_TO_READ: Mapping[str, Sequence[str]] = {
     "is right about a few members and silent about the rest is a real one.",
     "The lower bound on epsilon holds for the guarantee that a private set would have to give; 0 "
     "says that no leak was shown, not that there is none.",
-    "Compare with the random subset, which publishes real images, and with the full set.",
+    "Compare with the random subset, which publishes real images, and with the full set. Less is "
+    "better for all rates of attacks.",
     "Copies: nearest is train says how often the real image nearest to a synthetic one is a train "
     "image; the checks below the table say how often it would be if nothing were copied.",
   ),
@@ -45,6 +46,7 @@ HOW_TO_READ: Mapping[str, Sequence[str]] = {
   "fairness": (
     "How evenly the classes, or groups within them, are served: accuracy of the worst class, and "
     "the gap between the best and the worst.",
+    "A smaller gap or standard deviation is better, and a higher worst class or ratio.",
     "Compare with the full set: a gap that real data have too was not made by the distillation.",
     "Figures have the noise of few test images a class taken out where the table says so.",
   ),
@@ -147,9 +149,11 @@ def _fairness(reports: Reports, class_names: Sequence[str]) -> str:
   by_class = report["per_class"]["accuracy"]
   worst = min(range(len(by_class)), key=by_class.__getitem__)
   best = max(range(len(by_class)), key=by_class.__getitem__)
+  of_each = report["scalars"].get("worst_class_accuracy")
+  own = f" The worst class of each network has {of_each:.3f} on average." if of_each else ""
   return (
-    f"Class {_name(class_names, worst)} is recognised worst ({by_class[worst]:.3f}), class "
-    f"{_name(class_names, best)} best ({by_class[best]:.3f})."
+    f"On average over the networks, class {_name(class_names, worst)} is recognised worst "
+    f"({by_class[worst]:.3f}), class {_name(class_names, best)} best ({by_class[best]:.3f}).{own}"
   )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ddjax.io import comparisons as compare
+from ddjax.io.cards import cards
 from ddjax.io.findings import HOW_TO_READ, finding
 from ddjax.wording import duration
 
@@ -25,8 +26,12 @@ _TITLES = {
   "fairness": "Fairness",
   "features": "Features",
 }
+_MEDIANS = "brightness and contrast are the train medians"
 _CAPTIONS = {
   "images": "Initial images, and what they became, in pixels",
+  "images_by_medians": f"Initial images, and what they became; {_MEDIANS}",
+  "set_images": "The images of the set, in pixels",
+  "set_images_by_medians": f"The images of the set; {_MEDIANS}",
   "curves": "Loss and accuracy over the steps of the distillation",
   "experts": "Training loss of the experts",
   "architectures": "Test accuracy by training set and architecture",
@@ -44,7 +49,8 @@ _MAX_SETTING = 280  # characters; longer ones stand in report.json alone
 _FIELDS_ELSEWHERE = (
   "config", "versions", "seconds", "estimates", "compilation", "class_names"
 )  # fmt: skip
-_ROLES = {"distilled": "distilled", "random subset": "random", "step 0": "initial"}
+_OF_ALL_SETS = ("robustness", "corruptions", "membership")
+"""Figures that show several sets in one picture."""
 
 
 def render(
@@ -77,14 +83,19 @@ def render(
     "words": compare.words,
     "plain": _plain,
   }
-  run, reports = report_json["run"], report_json["reports"]
+  run = report_json["run"]
+  sets = {one["label"]: one["reports"] for one in report_json.get("sets", ())}
+  sets = sets or {"": report_json["reports"]}
+  names = list(dict.fromkeys([*_TITLES, *(name for one in sets.values() for name in one)]))
   return environment.get_template("report.html.j2").render(
     title=compare.run_title(run),
     study_page=study_page,
     run={key: value for key, value in run.items() if key not in _FIELDS_ELSEWHERE},
-    cards=[_card(row) for row in compare.headlines(reports)],
+    cards=[card | {"title": _title(card["report"])} for card in cards(sets, names)],
     sections=[
-      _section(name, report, run, _of_others(report_json, name)) for name, report in reports.items()
+      _section(name, {label: one[name] for label, one in sets.items() if name in one}, run)
+      for name in names
+      if any(name in one for one in sets.values())
     ],
     figures=[
       (_caption(name), _finding(name, report_json), _data_uri(path))
@@ -104,81 +115,46 @@ def _caption(name: str) -> str:
 
 
 def _finding(name: str, report_json: Mapping[str, Any]) -> str:
-  """What a figure of a set shows, in words."""
+  """What a figure shows, in words; of one of all sets a sentence for each."""
   kind, _, label = name.partition(" of ")
   sets = {one["label"]: one["reports"] for one in report_json.get("sets", ())}
+  class_names = report_json["run"].get("class_names") or ()
+  if kind in _OF_ALL_SETS and sets:
+    said = {one: finding(kind, reports, class_names) for one, reports in sets.items()}
+    return " ".join(f"{one}: {sentence}" for one, sentence in said.items() if sentence)
   reports = sets.get(label, {}) if label else report_json["reports"]
-  return finding(kind, reports, report_json["run"].get("class_names") or ())
-
-
-def _of_others(report_json: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
-  """{label: the report `name`} of the further sets of an evaluation of several."""
-  return {
-    one["label"]: one["reports"][name]
-    for one in report_json.get("sets", ())[1:]
-    if name in one["reports"]
-  }
-
-
-def _card(row: compare.Comparison) -> dict[str, Any]:
-  """A figure with its baselines as marks on one scale, and its gains in words."""
-  measured = row.distilled.value is not None
-  levels = [row.distilled, *row.baselines] if measured else row.baselines
-  ends = [end for level in levels for end in (level.interval or [level.value])]
-  low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-  margin = 0.06 * (high - low) or 0.01
-
-  def place(value: float) -> float:
-    return round(100 * (value - low + margin) / (high - low + 2 * margin), 2)
-
-  return {
-    "title": _title(row.report),
-    "name": compare.words(row.key),
-    "level": row.distilled,
-    "marks": [
-      {
-        "level": level,
-        "role": _ROLES.get(level.label, "full"),
-        "at": place(level.value),
-        "ends": [place(end) for end in level.interval] if level.interval else None,
-      }
-      for level in levels
-    ],
-    "gains": [(gain, compare.gain_in_words(gain)) for gain in row.gains],
-  }
+  return finding(kind, reports, class_names)
 
 
 def _section(
-  name: str,
-  report: Mapping[str, Any],
-  run: Mapping[str, Any],
-  others: Mapping[str, Mapping[str, Any]],
+  name: str, of_sets: Mapping[str, Mapping[str, Any]], run: Mapping[str, Any]
 ) -> dict[str, Any]:
   """All figures of one report, its figures by class, and its settings.
 
-  `others` holds the same report of further sets by label, which get a column each.
+  Args:
+    name: of the report.
+    of_sets: {label: report as JSON} of the sets that have it. Further ones get a column each.
+    run: its facts.
   """
+  (subject, report), *rest = of_sets.items()
+  others = dict(rest)
   settings = dict(report["settings"])
   reasons = settings.pop("not_measured", {})
   settings.pop("headline", None)
-  checks = list(settings.pop("checks", []))
-  verdicts = _verdicts(settings.pop("amplified", {}))
-  exact = _exact_rates(settings.pop("clopper_pearson", {}))
-  per_class = {compare.words(key): values for key, values in report["per_class"].items()}
-  for label, other in others.items():
+  checks, verdicts, exact, per_class = [], [], [], {}
+  for label, one in of_sets.items():
+    said = one["settings"]
+    start = f"{label}: " if others else ""
+    checks += [start + sentence for sentence in said.get("checks", [])]
+    exact += [start + sentence for sentence in _exact_rates(said.get("clopper_pearson", {}))]
+    verdicts += [start + sentence for sentence in _verdicts(said.get("amplified", {}))]
     per_class |= {
-      f"{compare.words(key)} of {label}": values
-      for key, values in other["per_class"].items()
-      if not key.startswith(compare.BASELINE_PREFIXES)
+      f"{compare.words(key)} of {label}" if others else compare.words(key): values
+      for key, values in one["per_class"].items()
+      if label == subject or not key.startswith(compare.BASELINE_PREFIXES)
     }
-    checks += [f"{label}: {sentence}" for sentence in other["settings"].get("checks", [])]
-    exact += [
-      f"{label}: {sentence}"
-      for sentence in _exact_rates(other["settings"].get("clopper_pearson", {}))
-    ]
-    verdicts += [
-      f"{label}: {sentence}" for sentence in _verdicts(other["settings"].get("amplified", {}))
-    ]
+  for key in ("checks", "clopper_pearson", "amplified"):
+    settings.pop(key, None)
   num_classes = max(map(len, per_class.values()), default=0)
   names = settings.pop("class_names", None) or run.get("class_names") or range(num_classes)
   if worst := settings.get("worst_class"):  # {figure: number of a class}
@@ -186,10 +162,14 @@ def _section(
       key: names[label] if label < len(names) else label for key, label in worst.items()
     }
   rows = compare.comparisons({name: report})
+  further = {
+    label: {row.key: row for row in compare.comparisons({name: one})}
+    for label, one in others.items()
+  }
   labels = [level.label for row in rows for level in (*row.baselines, *row.gains)]
   return {
     "title": _title(name),
-    "subject": settings.get("subject", "distilled"),
+    "subject": subject or settings.get("subject", "distilled"),
     "columns": list(dict.fromkeys(labels)),
     "others": list(others),
     "rows": [
@@ -200,10 +180,7 @@ def _section(
         "models": report["per_model"].get(row.key, []),
         "baselines": {level.label: level for level in row.baselines},
         "gains": {level.label: level for level in row.gains},
-        "others": [
-          compare.Level(label, other["scalars"].get(row.key), other["interval"].get(row.key))
-          for label, other in others.items()
-        ],
+        "others": [_beside(row, by_key.get(row.key)) for by_key in further.values()],
         "reason": reasons.get(row.key),
       }
       for row in rows
@@ -219,6 +196,18 @@ def _section(
     },
     "class_keys": list(per_class),
     "class_rows": _class_rows(list(names), list(per_class.values()), num_classes),
+  }
+
+
+def _beside(row: compare.Comparison, other: compare.Comparison | None) -> dict[str, Any]:
+  """A further set's figure, how it differs from the first one's, and its gain over random."""
+  if other is None:
+    return {"level": compare.Level("", None, None), "difference": None, "gain": None}
+  gains = [gain for gain in other.gains if gain.label == "random subset"]
+  return {
+    "level": other.distilled,
+    "difference": compare.difference(other.distilled, row.distilled),
+    "gain": gains[0] if gains else None,
   }
 
 

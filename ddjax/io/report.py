@@ -14,14 +14,17 @@ from typing import Any
 from ddjax.files import atomic
 from ddjax.io import page
 from ddjax.io.comparisons import (
+  Comparison,
   comparisons,
   format_interval,
   format_number,
   format_signed,
+  headlines,
   run_title,
   words,
 )
 from ddjax.types import Report
+from ddjax.wording import counted
 
 JSON_NAME = "report.json"
 HTML_NAME = "report.html"
@@ -57,21 +60,27 @@ def report_to_json(
 
 
 def summary_text(report_json: Mapping[str, Any]) -> str:
-  """The figures of a report as a small aligned table for a terminal, one for each set."""
+  """The main figures of a report as a small aligned table for a terminal, one for each set."""
   lines = [run_title(report_json["run"])]
+  num_more = 0
   for one in report_json.get("sets", [report_json]):
-    lines += ["", *([one["label"]] if "label" in one else []), *table_lines(one["reports"])]
+    shown = headlines(one["reports"])
+    num_more += len(comparisons(one["reports"])) - len(shown)
+    lines += ["", *([one["label"]] if "label" in one else []), *table_lines(one["reports"], shown)]
+  if num_more:
+    lines.append(f"{counted(num_more, 'more figure')} in the report.")
   return "\n".join(lines)
 
 
-def table_lines(reports: Mapping[str, Any]) -> list[str]:
-  """Lines of every figure with its random subset, and then what must be known of the figures.
+def table_lines(reports: Mapping[str, Any], shown: Sequence[Comparison] | None = None) -> list[str]:
+  """Lines of figures with their random subset, and then what must be known of the figures.
 
   Args:
     reports: {name: report as JSON}.
+    shown: the figures; None for all.
   """
   rows = [("figure", "value", "95 % interval", "random subset", "gain over random")]
-  for row in comparisons(reports):
+  for row in comparisons(reports) if shown is None else shown:
     random = [level for level in row.baselines if level.label == "random subset"]
     gains = [gain for gain in row.gains if gain.label == "random subset"]
     rows.append(

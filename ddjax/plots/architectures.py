@@ -2,7 +2,7 @@
 
 import csv
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Mapping
 
 import numpy as np
 
@@ -49,16 +49,24 @@ def draw(report: Report) -> "Figure":
   )
 
 
-def as_csv(report: Report) -> str:
-  """The table with intervals: set, architecture, accuracy, low, high."""
+def as_csv(reports: Mapping[str, Report]) -> str:
+  """The table with intervals: set, architecture, accuracy, low, high.
+
+  Args:
+    reports: {label: accuracy report}. Of several sets each has its label as its name, and what
+      stands beside it is named `random subset of LABEL` and so on; of one the label is not shown.
+  """
   text = io.StringIO()
   table = csv.writer(text, lineterminator="\n")
   table.writerow(["set", "architecture", "accuracy", "low", "high"])
-  for prefix, label in _SETS.items():
-    for name in report.settings["architectures"]:
-      value = report.scalars.get(prefix + name)
-      if value is not None:
-        ends = report.interval.get(prefix + name, ["", ""])
-        cells = [f"{cell:.4f}" if cell != "" else "" for cell in (value, *ends)]
-        table.writerow([label, name, *cells])
+  for label, report in reports.items():
+    for prefix, name in _SETS.items():
+      if len(reports) > 1:
+        name = f"{name} of {label}" if prefix else label
+      for network in report.settings["architectures"]:
+        value = report.scalars.get(prefix + network)
+        if value is not None:
+          ends = report.interval.get(prefix + network, ["", ""])
+          cells = [f"{cell:.4f}" if cell != "" else "" for cell in (value, *ends)]
+          table.writerow([name, network, *cells])
   return text.getvalue()

@@ -177,7 +177,7 @@ def _clipped(panels) -> list[str]:
   """How much of each panel lies outside [0, 1], where that is worth a word."""
   shares = [(title, float(np.mean((pixels < 0) | (pixels > 1)))) for title, pixels in panels]
   return [
-    f"{title or 'pictures'}: {share:.1%} of values lie outside [0, 1] and are clipped"
+    f"{title or 'images'}: {share:.1%} of the values are beyond black or white, shown as these"
     for title, share in shares
     if share >= 0.0005
   ]

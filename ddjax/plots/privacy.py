@@ -24,6 +24,7 @@ def draw_roc(
   roc: Roc,
   others: Mapping[str, Roc] = MappingProxyType({}),
   promise: Mapping[str, Any] | None = None,
+  label: str = "",
 ) -> "Figure":
   """One panel for each attack, one curve for each set, with the diagonal of guessing.
 
@@ -32,23 +33,25 @@ def draw_roc(
     others: {label: roc} of further distilled sets, each one more curve.
     promise: of a private set, as its report has it: the rates "tpr" at "fpr" that no attack
       exceeds become a line, named by its "epsilon".
+    label: of the distilled set; "" calls it "distilled".
   """
   shown = [attack for attack in _ATTACKS if any(f"{prefix}{attack}" in roc for prefix in _SETS)]
   figure = figures.new_figure(4.6 * max(len(shown), 1), 4.2)
   ends = [_LEAST_RATE, 1]
+  names = _SETS | ({"": label} if label else {})
   for axes, attack in zip(figure.subplots(1, max(len(shown), 1), squeeze=False)[0], shown):
-    curves = {label: roc.get(f"{prefix}{attack}") for prefix, label in _SETS.items()}
-    curves |= {label: one.get(attack) for label, one in others.items()}
-    for (label, curve), (colour, dashes) in zip(curves.items(), itertools.cycle(figures.SERIES)):
+    curves = {name: roc.get(f"{prefix}{attack}") for prefix, name in names.items()}
+    curves |= {name: one.get(attack) for name, one in others.items()}
+    for (name, curve), (colour, dashes) in zip(curves.items(), itertools.cycle(figures.SERIES)):
       if curve:
-        fpr, tpr = (np.maximum(curve[name], _LEAST_RATE) for name in ("fpr", "tpr"))
-        axes.plot(fpr, tpr, color=colour, linestyle=dashes, linewidth=1.6, label=label)
+        fpr, tpr = (np.maximum(curve[rate], _LEAST_RATE) for rate in ("fpr", "tpr"))
+        axes.plot(fpr, tpr, color=colour, linestyle=dashes, linewidth=1.6, label=name)
     axes.plot(
       ends, ends, color=figures.GREY, linewidth=1, linestyle=(0, (1, 1.5)), label="guessing"
     )
     if promise:
-      label = f"no attack above, epsilon {promise['epsilon']:.3g}"
-      axes.plot(promise["fpr"], promise["tpr"], color=figures.GREY, linewidth=1.6, label=label)
+      bound = f"no attack above, epsilon {promise['epsilon']:.3g}"
+      axes.plot(promise["fpr"], promise["tpr"], color=figures.GREY, linewidth=1.6, label=bound)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     axes.set_xlabel("false positive rate", fontsize=9)
     axes.set_ylabel("true positive rate", fontsize=9)

@@ -18,33 +18,35 @@ _COLUMNS = 4
 
 
 def draw(
-  report: Report, others: Mapping[str, Report] = MappingProxyType({})
+  report: Report, others: Mapping[str, Report] = MappingProxyType({}), label: str = ""
 ) -> dict[str, "Figure"]:
   """The figures of a report of kind "robustness", of its first network.
 
   Args:
     report: of `ddjax.evaluators.robustness`.
     others: {label: report} of further distilled sets, each one more curve in every panel.
+    label: of the set that `report` is of, where there are others.
   Returns:
     {"robustness": accuracy against epsilon, "corruptions": accuracy by severity}; without
     corruptions only the first.
   """
   settings = report.settings
   further = {label: other.settings["curve"]["distilled"] for label, other in others.items()}
-  made = {"robustness": epsilon_curves(settings["curve"], further)}
+  made = {"robustness": epsilon_curves(settings["curve"], further, label)}
   by_severity = {name: kinds for name, kinds in settings["corruption_by_severity"].items() if kinds}
   if by_severity:
     further = {
       label: other.settings["corruption_by_severity"]["distilled"]
       for label, other in others.items()
     }
-    made["corruptions"] = severity_curves(by_severity, further)
+    made["corruptions"] = severity_curves(by_severity, further, label)
   return made
 
 
 def epsilon_curves(
   curve: Mapping[str, Mapping[str, list[float]]],
   others: Mapping[str, Mapping[str, list[float]]] = MappingProxyType({}),
+  label: str = "",
 ) -> "Figure":
   """Accuracy under PGD over epsilon, with the 95 % interval of every set as a band.
 
@@ -52,8 +54,9 @@ def epsilon_curves(
     curve: {set: {"epsilon", "accuracy", "low", "high"}}, epsilon in pixels. Names that are no set
       belong to further networks and are left out.
     others: {label: the same of one further set}.
+    label: of the distilled set; "" calls it "distilled".
   """
-  curves = {_LABELS[name]: curve[name] for name in _sets(curve)} | dict(others)
+  curves = _labelled(curve, label) | dict(others)
   figure = figures.new_figure(5.2, 3.8)
   axes = figure.subplots()
   for (label, one), (colour, dashes) in zip(curves.items(), itertools.cycle(figures.SERIES)):
@@ -77,6 +80,7 @@ def epsilon_curves(
 def severity_curves(
   by_severity: Mapping[str, Mapping[str, list[float]]],
   others: Mapping[str, Mapping[str, list[float]]] = MappingProxyType({}),
+  label: str = "",
 ) -> "Figure":
   """One small panel a corruption: accuracy over severity of every set; severity 0 is not drawn.
 
@@ -84,8 +88,9 @@ def severity_curves(
     by_severity: {set: {corruption: accuracy at severities 1, 2, ...}}. Names that are no set belong
       to further networks and are left out.
     others: {label: the same of one further set}.
+    label: of the distilled set; "" calls it "distilled".
   """
-  curves = {_LABELS[name]: by_severity[name] for name in _sets(by_severity)} | dict(others)
+  curves = _labelled(by_severity, label) | dict(others)
   kinds = list(next(iter(curves.values())))
   columns = min(_COLUMNS, len(kinds))
   rows = -(-len(kinds) // columns)
@@ -112,9 +117,10 @@ def severity_curves(
   return figure
 
 
-def _sets(data: Mapping[str, Any]) -> list[str]:
-  """The sets of the first network, in the order of the legend."""
-  return [name for name in _LABELS if name in data]
+def _labelled(data: Mapping[str, Any], label: str) -> dict[str, Any]:
+  """{name in the legend: curve} of the sets of the first network, in the order of the legend."""
+  names = _LABELS | ({"distilled": label} if label else {})
+  return {legend: data[name] for name, legend in names.items() if name in data}
 
 
 def epsilon_axis(axes) -> None:

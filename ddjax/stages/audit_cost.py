@@ -5,9 +5,11 @@ not fill the machine. An attack leaves an image as soon as it is fooled. So both
 most that they can take.
 """
 
+from absl import logging
 from ml_collections import ConfigDict
 import numpy as np
 
+from ddjax import registry
 from ddjax.attacks import corruptions
 from ddjax.fitting import protocols
 from ddjax.stages import stage_cost
@@ -18,20 +20,25 @@ DISTILLATIONS, ATTACKED = "distillation of the splits", "attacks"
 _GRADIENT = 3  # passes that a pass with its gradient is worth
 
 
-def bounds(job: Job) -> dict[str, np.ndarray]:
-  """{stage: the most that it takes}, of the evaluators of the config."""
+def bounds(job: Job, origin: ConfigDict | None = None) -> dict[str, np.ndarray]:
+  """{stage: the most that it takes}, of the evaluators of the config.
+
+  `origin` is the config that made a set from disk, as of all functions here; None where it is not
+  known, so that nothing is distilled again, and of a run that distils.
+  """
   found = {}
-  if "privacy" in job.config.evaluators:
-    found[DISTILLATIONS] = distillations(job)
+  if "privacy" in job.config.evaluators and _distilled_by(job, origin) is not None:
+    found[DISTILLATIONS] = distillations(job, origin)
   if "robustness" in job.config.evaluators:
     found[ATTACKED] = attacks(job)
   return found
 
 
-def networks_of_splits(job: Job) -> np.ndarray:
+def networks_of_splits(job: Job, origin: ConfigDict | None = None) -> np.ndarray:
   """[flops, seconds, 0] of the networks of shadow runs, without their distillations."""
   config, settings, real = job.config, job.config.privacy, job.real
-  if predictor_of(config, settings) == "kernel":
+  made_by = _distilled_by(job, origin)
+  if made_by is None or predictor_of(made_by, settings) == "kernel":
     return np.zeros(3)
   own = protocols.configure(config.accuracy_evaluation)
   own = own._replace(num_epochs=settings.num_epochs or own.num_epochs)
@@ -43,21 +50,35 @@ def networks_of_splits(job: Job) -> np.ndarray:
   return of_small + stage_cost.networks(job, num_members, count, whole)
 
 
-def distillations(job: Job) -> np.ndarray:
-  """The most that the distillations of shadow runs take, experts apart; NaN of a set from disk."""
-  if job.distiller.init is None:  # the config is that of an evaluation; the set's own lies in it
+def distillations(job: Job, origin: ConfigDict | None = None) -> np.ndarray:
+  """The most that the distillations of shadow runs take, experts apart; NaN where not known."""
+  try:
+    return _distillations(job, origin)
+  except Exception as error:  # of a set of another version of ddjax, say; an estimate only informs
+    logging.warning("The cost of shadow runs is not known (%s: %s).", type(error).__name__, error)
     return np.full(3, np.nan)
-  own = shadow_config(job.config, job.config.privacy)
-  method = job.distiller
+
+
+def _distillations(job: Job, origin: ConfigDict | None) -> np.ndarray:
+  made_by = _distilled_by(job, origin)
+  if made_by is None:
+    return np.zeros(3)
+  own = shadow_config(made_by, job.config.privacy)
+  method = registry.DISTILLERS[own.method](own, job.real.info)  # its replicas may share passes
   is_coreset = not (method.image_passes or method.batch_sizes or method.guarantee)
   if is_coreset:  # chosen in no time
     return np.zeros(3)
-  num_steps = job.distiller.num_steps or own.outer.num_steps
   own.curve.steps = ()
-  shadow = job._replace(config=own, num_steps=num_steps)
-  if job.distiller.image_passes:
+  num_steps = method.num_steps or own.outer.num_steps
+  shadow = job._replace(config=own, distiller=method, num_steps=num_steps)
+  if method.image_passes:
     return stage_cost.matching(shadow)
   return stage_cost.kernel_stages(shadow)["distill"]
+
+
+def _distilled_by(job: Job, origin: ConfigDict | None) -> ConfigDict | None:
+  """The config by which shadow runs distil; None where they cannot."""
+  return job.config if job.distiller.init is not None else origin
 
 
 def attacks(job: Job) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from absl import logging
 import jax
+from ml_collections import ConfigDict
 import numpy as np
 
 from ddjax import backend
@@ -68,11 +69,14 @@ def _only_informs(fn: Callable[..., Estimate]) -> Callable[..., Estimate]:
 
 
 @_only_informs
-def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
+def estimate(
+  job: Job, experts: np.ndarray | None = None, origin: ConfigDict | None = None
+) -> Estimate:
   """Estimates a run: the distillation, its running curve, and the evaluators of the config.
 
-  `experts` are [flops, seconds, 0] of what has to be trained before, see `ddjax.stages.experts`.
-  Kernels by `ddjax.kernels.cost`; networks by the operations of one image.
+  `experts` are [flops, seconds, 0] of what has to be trained before, see `ddjax.stages.experts`;
+  `origin` is the config that made a set from disk, where it is known. Kernels by
+  `ddjax.kernels.cost`; networks by the operations of one image.
   """
   config = job.config
   if job.distiller.image_passes:
@@ -92,8 +96,8 @@ def estimate(job: Job, experts: np.ndarray | None = None) -> Estimate:
     if config.accuracy_evaluation.full_set == "train":  # unless the cache has them
       stages["train on the full set"] = stage_cost.full_set(job)
   if "privacy" in config.evaluators:
-    stages["evaluate privacy"] = audit_cost.networks_of_splits(job)
-  return of_stages(job, stages, audit_cost.bounds(job), by_kernels)
+    stages["evaluate privacy"] = audit_cost.networks_of_splits(job, origin)
+  return of_stages(job, stages, audit_cost.bounds(job, origin), by_kernels)
 
 
 def estimate_full(job: Job) -> Estimate:

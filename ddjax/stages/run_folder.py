@@ -7,6 +7,7 @@ summary; a config that differs in a field that alters the trajectory is refused,
 import contextlib
 import json
 import pathlib
+import re
 import shutil
 from typing import Any, Iterable, Mapping
 
@@ -23,6 +24,8 @@ SCORES_NAME = "scores"
 """A folder: what attacks gave each example, by evaluator."""
 
 
+_UNFIT = re.compile(r"[^\w.=-]+")  # for the name of a folder
+_LONGEST_NAME = 60
 _OTHER_FOLDER = "Choose another --workdir."
 _OTHER_FOLDER_OR_ANEW = "Choose another --workdir, or --overwrite to start anew."
 
@@ -48,6 +51,8 @@ class FolderInUseError(RunFolderError):
 def default_workdir(config: ConfigDict, overridden: Iterable[str] = ()) -> pathlib.Path:
   """`runs/METHOD-DATASET-ipcN-seedS`, with what sets the run apart from its config file.
 
+  Of an evaluation `runs/evaluate-DATASET-PROTOCOL-of-SET-seedS`, SET the folder of the first set.
+
   Args:
     config: the resolved config.
     overridden: dotted fields that were set one by one; those that alter the trajectory go into a
@@ -58,6 +63,7 @@ def default_workdir(config: ConfigDict, overridden: Iterable[str] = ()) -> pathl
   if "synthetic" in config:
     parts.append(f"ipc{config.synthetic.ipc}")
   parts += [config.variant] if config.variant else []
+  parts += [f"of-{_sets_in_short(config.distilled)}"] if config.get("distilled") else []
   path = config.data.path if "data" in config else None
   parts += [compare.short_hash({"path": path})] if path else []
   parts.append(f"seed{config.seed}")
@@ -65,6 +71,14 @@ def default_workdir(config: ConfigDict, overridden: Iterable[str] = ()) -> pathl
   changed = {name: fields[name] for name in overridden if name in fields and name != "seed"}
   parts += [compare.short_hash(changed)] if changed else []
   return pathlib.Path("runs") / "-".join(parts)
+
+
+def _sets_in_short(sources: str) -> str:
+  """`a,b/c.npz` -> `a-and-1-more`, fit for the name of a folder."""
+  first, *others = (text.strip().partition("#")[0] for text in sources.split(","))
+  parts = [part for part in pathlib.PurePath(first).parts if part not in ("distilled", "..")]
+  name = _UNFIT.sub("-", parts[-1] if parts else "set").strip("-")[:_LONGEST_NAME]
+  return name + (f"-and-{len(others)}-more" if others else "")
 
 
 def steps_done(folder: pathlib.Path) -> int:

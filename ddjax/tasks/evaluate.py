@@ -17,6 +17,7 @@ from ddjax.io.foreign.foreign_set import ForeignSet, split_options
 from ddjax.stages import estimate as costs
 from ddjax.stages import prepare, present, shadows
 from ddjax.stages.evaluate import Plan, evaluate_saved, origin_of, plan
+from ddjax.stages.pictures import Evaluated
 from ddjax.stages.prepare import (
   Job,
   data_fingerprint,
@@ -69,11 +70,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     folder.claim(compare.plain(config), claimed)  # notices another set under the same path
     if (report := folder.finished_report(compare.plain(config))) is not None:
       return outcome(folder.path, report)
-    by_plan: dict[int, costs.Estimate] = {}
-    for label, job in jobs.items():
-      if id(plans[label]) not in by_plan:
-        by_plan[id(plans[label])] = costs.estimate(job)
-    planned = {label: by_plan[id(plans[label])] for label in jobs}
+    planned = _estimates(jobs, sets)
     for label, job in jobs.items():
       begin(job, planned[label])
     seconds = {"data": time.monotonic() - started}
@@ -95,35 +92,53 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, overwrite: bool = False) -
     doubts = [
       f"{label}: {doubt}"
       for label, of_set in reports.items()
-      for doubt in near_chance(of_set, real.info.num_classes)
+      for doubt in near_chance(
+        of_set, real.info.num_classes, sets[label].info if opened[label] is None else None
+      )
     ]
     for doubt in doubts:
       logging.warning("%s", doubt)
-    names = ("method", "ipc", "seed", "step", "label_kind", "code_version")
-    facts = {name: sets[first].info.get(name) for name in names} | {
+    facts = _facts_of(sets) | {
       "distilled": [path for path, _ in sources.values()],
       "set_sha256": list(digests.values()),
       "remarks": [
         f"{label}: {remark}" for label, one in sets.items() for remark in _remarks(one, real)
       ]
       + doubts,
-      "preprocessing": sets[first].info["preprocessing"].kind,
       "seconds": seconds,
       "estimates": planned[first].facts(),
       "config": compare.plain(config),  # as given: a second start finds it finished
     }
-    batches = {
-      label: one.replace(images=one.images[None], labels=one.labels[None])
+    evaluated = {
+      label: Evaluated(
+        one.replace(images=one.images[None], labels=one.labels[None]),
+        reports[label],
+        one.info["preprocessing"],
+      )
       for label, one in sets.items()
     }
-    others = {
-      label: present.Evaluated(batches[label], reports[label]) for label in sets if label != first
-    }
-    report = present.present(
-      jobs[first], batches[first], None, reports[first], facts, label=first, others=others
-    )
+    report = present.present_sets(jobs[first], evaluated, facts)
     shutil.rmtree(folder.path / "fits", ignore_errors=True)
   return outcome(folder.path, report)
+
+
+def _facts_of(sets: Mapping[str, DistilledSet]) -> dict[str, Any]:
+  """Where the sets come from; of several by label, and of all together what they share."""
+  names = ("method", "ipc", "seed", "step", "label_kind", "code_version")
+  facts = {
+    label: {name: one.info.get(name) for name in names}
+    | {"preprocessing": one.info["preprocessing"].kind}
+    for label, one in sets.items()
+  }
+  first, *others = facts.values()
+  if not others:
+    return first
+  shared = {
+    name: value if all(other[name] == value for other in others) else None
+    for name, value in first.items()
+  }
+  methods = dict.fromkeys(str(one["method"]) for one in facts.values() if one["method"])
+  return shared | {"method": ", ".join(methods) or None, "sets": facts}
 
 
 def _plans(jobs: Mapping[str, Job]) -> dict[str, Plan]:
@@ -140,14 +155,30 @@ def _plans(jobs: Mapping[str, Job]) -> dict[str, Plan]:
 def estimate(config: ConfigDict) -> costs.Estimate:
   """What `run` would cost."""
   with numerics(config):
-    sources, found = _sources_of(config), {}
+    sources = _sources_of(config)
     opened = _open(sources, config)
     real = load(config)
-    for label, distilled in _load(sources, opened, real, config).items():
-      job = prepare_saved(_with_own_kernel(config, distilled), pathlib.Path(), real, distilled)
-      plan(job)
-      found[label] = costs.estimate(job)
-    return costs.joined(found)
+    sets = _load(sources, opened, real, config)
+    jobs = {
+      label: prepare_saved(_with_own_kernel(config, one), pathlib.Path(), real, one)
+      for label, one in sets.items()
+    }
+    _plans(jobs)
+    return costs.joined(_estimates(jobs, sets))
+
+
+def _estimates(
+  jobs: Mapping[str, Job], sets: Mapping[str, DistilledSet]
+) -> dict[str, costs.Estimate]:
+  """{label: estimate}; of sets that were made and are judged alike it is counted once."""
+  made: dict[str, costs.Estimate] = {}
+  found = {}
+  for label, job in jobs.items():
+    origin = origin_of(sets[label])
+    facts = [compare.plain(job.config), origin and compare.plain(origin)]
+    key = json.dumps(facts, sort_keys=True)
+    found[label] = made[key] = made.get(key) or costs.estimate(job, origin=origin)
+  return found
 
 
 def _sources_of(config: ConfigDict) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -218,22 +249,34 @@ def _remarks(distilled: DistilledSet, real: RealData) -> list[str]:
   return remarks
 
 
-def near_chance(reports: Mapping[str, Report], num_classes: int) -> list[str]:
+def near_chance(
+  reports: Mapping[str, Report], num_classes: int, info: Mapping[str, Any] | None = None
+) -> list[str]:
   """Sentences on networks that learned next to nothing from a set.
 
   Args:
     reports: {evaluator: Report} of one set.
     num_classes: k; chance is 1/k.
+    info: of a set of ours; None for another project's, of which less is known.
   """
   report = reports.get("accuracy")
   if report is None:
     return []
   known = {network: report.scalars.get(network) for network in report.settings["architectures"]}
+  if info is None:
+    reason = (
+      "As a rule its preprocessing (foreign.preprocessing, foreign.space), the kind of its labels "
+      "(foreign.label_kind) or the learning rate (accuracy_evaluation.learning_rate) is not what "
+      "it was made for."
+    )
+  else:
+    reason = (
+      f"It was distilled for {info.get('step')} steps; more steps, or longer training of the "
+      "networks (accuracy_evaluation.protocol), may help."
+    )
   return [
     f"{network} learned next to nothing from the set: accuracy {accuracy:.3f}, "
-    f"chance {1 / num_classes:.3f}. As a rule its preprocessing (foreign.preprocessing, "
-    "foreign.space), the kind of its labels (foreign.label_kind) or the learning rate "
-    "(accuracy_evaluation.learning_rate) is not what it was made for."
+    f"chance {1 / num_classes:.3f}. {reason}"
     for network, accuracy in known.items()
     if accuracy is not None and accuracy < _NEAR_CHANCE / num_classes
   ]

@@ -29,7 +29,9 @@ class PreemptedError(processes.StopAskedError):
   """
 
   def __init__(self, step: int | None):
-    super().__init__(f"Stopped on request at step {step}; the same command goes on from there.")
+    super().__init__(
+      f"Stopped on request at step {step} of the distillation; the same command goes on from there."
+    )
     self.step = step
 
 

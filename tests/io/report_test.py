@@ -215,7 +215,7 @@ def test_page_names_what_was_not_measured(tmp_path):
     scalars=scalars, interval={}, settings={"not_measured": {}, "headline": ["lira_auc"]}
   )
   _, page = _write(tmp_path, {"privacy": privacy})
-  assert "Privacy LiRA AUC – random subset" in page.text
+  assert "Privacy LiRA AUC (less is better) – random subset" in page.text
   assert "not measured: the figure came out as nan" in page.text
   assert page.text.count("loss AUC") == 1  # in the table, and on no card
 
@@ -303,3 +303,52 @@ def test_the_worst_class_has_its_name(tmp_path):
   shown = _Text(page.render(written, {})).text
   assert "worst class accuracy <zero>" in shown and "full worst class accuracy one" in shown
   assert written["reports"]["fairness"]["settings"]["worst_class"] == settings["worst_class"]
+
+
+def _sets():
+  """Two sets of which the second alone has a kernel, each with networks."""
+
+  def accuracy(value, interval, over_random):
+    return _kernel(
+      kind="accuracy",
+      scalars={
+        "mlp": value,
+        "random_subset_mlp": 0.5,
+        "gain_over_random_mlp": over_random,
+        "relative_mlp": None,
+      },
+      interval={"mlp": interval, "random_subset_mlp": [0.45, 0.55]},
+      per_class={"mlp": [value, value]},
+      settings={"headline": ["mlp"], "not_measured": {"relative_mlp": "no full set"}},
+    )
+
+  first = {"accuracy": accuracy(0.75, [0.7, 0.8], 0.25)}
+  second = {"kernel": _kernel(), "accuracy": accuracy(0.625, [0.6, 0.65], 0.125)}
+  facts = {"sets": {"dm-1": {"method": "dm"}, "kip-1": {"method": "kip"}}, "method": "dm, kip"}
+  return first, {"dm-1": first, "kip-1": second}, _RUN | facts
+
+
+def test_sets_side_by_side_have_their_names_and_differences(tmp_path):
+  first, sets, run = _sets()
+  picture = tmp_path / "a.png"
+  picture.write_bytes(b"\x89PNG picture")
+  names = {"set_images of dm-1": picture, "set_images of kip-1": picture}
+  written = report.write_report(tmp_path, run, first, names, sets)
+  shown = _Text((tmp_path / "report.html").read_text()).text
+  half = math.hypot(0.05, 0.025)
+  interval = comparisons.format_interval([-0.125 - half, -0.125 + half])
+  for part in (
+    "dm-1 beside kip-1, on digits",
+    "MLP dm-1 0.750 kip-1 0.625 random subset 0.500",  # a card: the subsets are the same
+    f"−0.125 {interval} kip-1: lower than dm-1: the interval excludes zero",
+    "+0.250 dm-1: +0.250 against the random subset, no interval",
+    "figure dm-1 95 % interval std models kip-1 random subset",
+    f"0.625 [0.600, 0.650] difference −0.125 {interval} gain over random +0.125",
+    "Kernel ridge regression How to read this",
+    "figure kip-1 95 % interval",
+    "The images of the set, in pixels: kip-1.",
+  ):
+    assert part in shown, part
+  lines = report.summary_text(written).splitlines()
+  assert lines[0] == "dm-1 beside kip-1, on digits" and lines[-1] == "2 more figures in the report."
+  assert not any("relative" in line for line in lines)

@@ -1,5 +1,7 @@
 """Grids show each image at its class, clip and say so, and refuse what cannot be drawn."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,14 @@ def test_class_names_are_no_formulas(tmp_path):
     assert shown == [r"\$\frac\$", ("<b>x</b>" * 5)[:39] + "…"]
   figure = grids.image_grid(pixels[:2], np.arange(2), names)
   figures.save_figure(figure, tmp_path / "a.png")
+
+
+def test_a_picture_is_stored_by_a_palette_where_that_shows_the_same():
+  from PIL import Image
+
+  rng = np.random.default_rng(0)
+  for channels, mode in ((1, "P"), (3, "RGB")):
+    pixels = rng.random((10, 32, 32, channels)).astype(np.float32)
+    png = figures.as_png(grids.image_grid(pixels, np.arange(10) % 3, _NAMES))
+    with Image.open(io.BytesIO(png)) as image:
+      assert image.mode == mode

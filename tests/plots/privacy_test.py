@@ -17,6 +17,8 @@ def test_each_attack_has_a_panel_and_each_set_a_curve():
   drawn = lira.lines[0].get_ydata()
   assert drawn.min() > 0 and lira.get_xscale() == lira.get_yscale() == "log"
   assert privacy.draw_roc({}).axes
+  named = privacy.draw_roc(roc, {"other": {"lira": _CURVE}}, label="mine").axes[0].get_legend()
+  assert [text.get_text() for text in named.get_texts()][0] == "mine"
 
 
 def test_the_promise_of_a_private_set_is_a_line_over_the_curves():

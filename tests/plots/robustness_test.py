@@ -46,10 +46,11 @@ def test_further_sets_have_a_curve_in_every_panel():
   other.settings["corruption_by_severity"] = {
     "distilled": {"blur": [0.1] * 5, "shot_noise": [0.2] * 5}
   }
-  made = robustness.draw(_report(), {"theirs": other})
+  made = robustness.draw(_report(), {"theirs": other}, "mine")
   for figure, value in ((made["robustness"], [0.9, 0.6, 0.2]), (made["corruptions"], [0.1] * 5)):
     line = figure.axes[0].lines[-1]
     assert line.get_label() == "theirs"
+    assert figure.axes[0].lines[0].get_label() == "mine"
     np.testing.assert_allclose(line.get_ydata(), value)
 
 

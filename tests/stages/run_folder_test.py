@@ -2,11 +2,13 @@
 
 import errno
 import fcntl
+import re
 
 import pytest
 
 from ddjax import errors
-from ddjax.stages.run_folder import FolderInUseError, RunFolder, RunFolderError
+from ddjax.api import get_config
+from ddjax.stages.run_folder import FolderInUseError, RunFolder, RunFolderError, default_workdir
 
 
 def test_a_folder_in_use_is_an_error_of_its_own(tmp_path):
@@ -44,3 +46,21 @@ def test_advice_stands_apart_from_the_problem(tmp_path):
   assert str(caught.value) == f"{caught.value.problem} {caught.value.advice}"
   assert "--" not in caught.value.problem
   assert str(RunFolderError("No folder.")) == "No folder."
+
+
+@pytest.mark.parametrize(
+  ("distilled", "name"),
+  [
+    ("runs/dm-digits-ipc1-seed0", "of-dm-digits-ipc1-seed0"),
+    ("runs/dm/distilled", "of-dm"),
+    ("../a b/res (1).pt#space=pixels, other", "of-res-1-.pt-and-1-more"),
+    ("runs/" + "x" * 300, "of-" + "x" * 60),
+  ],
+)
+def test_the_folder_of_an_evaluation_names_the_set(distilled, name):
+  config = get_config("configs/evaluate.py:digits,audit")
+  config.distilled = distilled
+  made = default_workdir(config, ["distilled"]).name
+  assert re.fullmatch(rf"evaluate-digits-dc-audit-{re.escape(name)}-seed0-[0-9a-f]+", made)
+  config.distilled = distilled.replace("r", "s", 1) if "r" in distilled else "y" + distilled
+  assert default_workdir(config, ["distilled"]).name != made  # another set, another folder

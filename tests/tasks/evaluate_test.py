@@ -216,6 +216,8 @@ def test_networks_that_learned_nothing_are_told_with_what_to_look_at():
   assert sentence.startswith("convnet learned next to nothing from the set: accuracy 0.124, chance")
   assert all(f"foreign.{field}" in sentence for field in ("preprocessing", "space", "label_kind"))
   assert task.near_chance({}, 10) == []
+  (sentence,) = task.near_chance(reports, 10, {"step": 2})
+  assert "distilled for 2 steps" in sentence and "foreign" not in sentence
 
 
 @pytest.mark.parametrize(
@@ -257,9 +259,18 @@ def test_an_audit_puts_two_sets_side_by_side(audited):
   page = (folder / "run" / "report.html").read_text()
   assert "theirs.npz" in page and "cannot be distilled again" in page
   assert "Test accuracy by class, with 95 % intervals: theirs.npz" in page
+  assert "kip beside theirs.npz, on fake" in page and "difference" in page
+  assert report["run"]["method"] == "kip, unknown" and report["run"]["ipc"] == 2
+  assert report["run"]["sets"]["theirs.npz"]["preprocessing"] == "standardise"
+  figures = {path.stem for path in (folder / "run" / "figures").iterdir()}
   alone = ("closest_pairs", "fairness", "features")  # what shows one set, a figure for each
-  for name in ("membership", *alone, *(f"{name}-of-theirs.npz" for name in alone)):
-    assert (folder / "run" / "figures" / f"{name}.png").stat().st_size > 0
+  for label in ("kip", "theirs.npz"):
+    assert {f"{name}-of-{label}" for name in alone} <= figures
+    assert any(name.startswith("set_images") and name.endswith(label) for name in figures)
+  assert "membership" in figures
+  lines = (folder / "run" / "architectures.csv").read_text().splitlines()
+  names = [line.split(",")[0] for line in lines[1:]]
+  assert names[0] == "kip" and "theirs.npz" in names and "random subset of theirs.npz" in names
   assert not (folder / "run" / "fits").exists()
   with np.load(folder / "run" / "scores" / "kip" / "privacy.npz") as scores:
     assert scores["distilled/lira"].shape == scores["is_member"].shape
