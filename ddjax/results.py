@@ -236,9 +236,13 @@ def _name(row: Comparison, reports: Mapping[str, Any]) -> str:
 
 def _marks(row: Comparison) -> list[levels.Mark]:
   """Nothing for a figure that was not measured."""
-  return [levels.Mark(*level) for level in (row.distilled, *row.baselines)] * (
-    row.distilled.value is not None
-  )
+  if row.distilled.value is None:
+    return []
+  return [
+    levels.Mark(label, value, interval)
+    for label, value, interval in (row.distilled, *row.baselines)
+    if value is not None
+  ]
 
 
 def _study_rows(study: Mapping[str, Any]) -> list[dict[str, Any]]:

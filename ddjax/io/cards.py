@@ -39,12 +39,14 @@ def _card(rows: Mapping[str, compare.Comparison], is_of_several: bool) -> dict[s
     for number, level in enumerate(levels.values())
   ]
   marks += [(level, _ROLES.get(level.label.split(" of ")[0], "full")) for level in _baselines(rows)]
-  ends = [end for level, _ in marks for end in (level.interval or [level.value])]
+  ends = [end for level, _ in marks for end in _ends(level)]
   low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
   margin = 0.06 * (high - low) or 0.01
 
-  def place(value: float) -> float:
-    return round(100 * (value - low + margin) / (high - low + 2 * margin), 2)
+  def place(value: float | None) -> float:
+    return (
+      0.0 if value is None else round(100 * (value - low + margin) / (high - low + 2 * margin), 2)
+    )
 
   return {
     "report": first.report,
@@ -64,6 +66,11 @@ def _card(rows: Mapping[str, compare.Comparison], is_of_several: bool) -> dict[s
     if is_of_several
     else [(gain, compare.gain_in_words(gain)) for gain in first.gains],
   }
+
+
+def _ends(level: compare.Level) -> Sequence[float]:
+  """Of its interval; without one it is its own."""
+  return level.interval or ([] if level.value is None else [level.value])
 
 
 def _baselines(rows: Mapping[str, compare.Comparison]) -> list[compare.Level]:

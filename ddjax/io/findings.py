@@ -175,6 +175,16 @@ def _confusion(reports: Reports, class_names: Sequence[str]) -> str:
   )
 
 
+def _features(reports: Reports, class_names: Sequence[str]) -> str:
+  report = reports["features"]
+  random = report["scalars"].get("random_subset_distance")
+  beside = "" if random is None else f", those of a random subset {random:.3f}"
+  return (
+    f"On average over the classes, the mean of the set's images lies "
+    f"{_with_interval(report, 'distance')} standard deviations from that of real ones{beside}."
+  )
+
+
 def _name(class_names: Sequence[str], label: int) -> str:
   return str(class_names[label]) if label < len(class_names) else str(label)
 
@@ -193,5 +203,6 @@ _FINDINGS = {
   "robustness": _robustness,
   "corruptions": _corruptions,
   "fairness": _fairness,
+  "features": _features,
   "confusion": _confusion,
 }

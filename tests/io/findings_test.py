@@ -36,6 +36,10 @@ REPORTS = {
       }
     },
   },
+  "features": {
+    "scalars": {"distance": 0.5, "random_subset_distance": 0.9},
+    "interval": {"distance": [0.4, 0.6]},
+  },
   "fairness": {
     "scalars": {"worst_class_accuracy": 0.58}, "per_class": {"accuracy": [0.9, 0.95, 0.6]}
   },
@@ -60,6 +64,8 @@ NAMES = ("cat", "dog", "owl")
      "with 0.970; blur costs most (0.872)."),
     ("fairness", "On average over the networks, class owl is recognised worst (0.600), "
      "class dog best (0.950). The worst class of each network has 0.580 on average."),
+    ("features", "On average over the classes, the mean of the set's images lies 0.500 "
+     "[0.400, 0.600] standard deviations from that of real ones, those of a random subset 0.900."),
     ("confusion", "The most frequent mistake: 20.0% of class cat are taken for class dog."),
   ],
 )  # fmt: skip
