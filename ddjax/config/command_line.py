@@ -32,6 +32,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def _last_line(error: Exception) -> str:
+  """What an error says in the end; what stands before is how flags wrap it."""
   return str(error).strip().splitlines()[-1].strip()
 
 

@@ -83,7 +83,7 @@ def test_what_the_set_is():
 
 def test_figures_with_intervals_beside_the_random_subset():
   lines = _card(_report()).splitlines()
-  assert "| AUC | 0.610 | [0.580, 0.640] | 0.700 | −0.090 [-0.120, -0.060] | 0.800 |" in lines
+  assert "| AUC | 0.610 | [0.580, 0.640] | 0.700 | −0.090 [−0.120, −0.060] | 0.800 |" in lines
   assert "| LiRA AUC | – (no shadow \\| splits) |  |  |  |  |" in lines
   assert "- Privacy: left out." in lines
   assert "### Privacy" in lines and not any("None was measured" in line for line in lines)
