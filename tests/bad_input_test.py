@@ -172,6 +172,14 @@ def test_a_damaged_report_is_made_again(tmp_path):
     assert again.report["reports"]["kernel"] == first.report["reports"]["kernel"]
 
 
+@pytest.mark.parametrize("fault", ["len(3)", "{}['gone']", "None.name"])
+def test_a_config_file_that_fails_is_one_sentence(tmp_path, fault):
+  (tmp_path / "mine.py").write_text(f"def get_config(arg=None):\n  return {fault}\n")
+  done = _command(f"--config={tmp_path / 'mine.py'}", "--config.seed=1")
+  assert done.returncode == 2 and "Traceback" not in done.stderr
+  assert any(word in done.stderr for word in ("len()", "gone", "name"))
+
+
 def test_two_processes_in_one_folder(tmp_path):
   with distill.RunFolder(tmp_path), pytest.raises(errors.EXPECTED, match="Another process"):
     distill.run(_config(), tmp_path)

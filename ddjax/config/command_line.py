@@ -81,12 +81,16 @@ def _about_field(argv: list[str], path: str) -> str:
   from ddjax.config.compare import flatten
   from ddjax.config.read import get_config
 
+  try:
+    config = get_config(path)
+  except Exception:  # the config file itself fails, and what it raised is what is to be said
+    return ""
   for argument in argv:
     given = re.match(r"--?config\.([\w.-]+)", argument)
-    group, before = get_config(path), ""
+    group, before = config, ""
     for part in given[1].split(".") if given else ():
       if not isinstance(group, ConfigDict):
-        known = [name for name in flatten(get_config(path).to_dict()) if name.endswith(f".{part}")]
+        known = [name for name in flatten(config.to_dict()) if name.endswith(f".{part}")]
         hint = f" Did you mean {', '.join(known)}?" if known else ""
         holder = before[:-1]
         return f"unknown config field '{before}{part}': {holder} is {group!r}, no group.{hint}"

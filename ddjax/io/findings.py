@@ -150,7 +150,9 @@ def _fairness(reports: Reports, class_names: Sequence[str]) -> str:
   worst = min(range(len(by_class)), key=by_class.__getitem__)
   best = max(range(len(by_class)), key=by_class.__getitem__)
   of_each = report["scalars"].get("worst_class_accuracy")
-  own = f" The worst class of each network has {of_each:.3f} on average." if of_each else ""
+  own = (
+    f" The worst class of each network has {of_each:.3f} on average." if of_each is not None else ""
+  )
   return (
     f"On average over the networks, class {_name(class_names, worst)} is recognised worst "
     f"({by_class[worst]:.3f}), class {_name(class_names, best)} best ({by_class[best]:.3f}).{own}"

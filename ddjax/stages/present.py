@@ -2,7 +2,6 @@
 
 from importlib import metadata
 import platform
-import re
 from types import MappingProxyType
 from typing import Any, Mapping
 
@@ -14,11 +13,11 @@ from ddjax.plots import architectures, figures
 from ddjax.stages import pictures, prepare
 from ddjax.stages.pictures import Evaluated
 from ddjax.stages.prepare import Job
+from ddjax.stages.run_folder import fit_name
 from ddjax.training.parallel import is_main_process
 from ddjax.types import DistilledSet, Report
 
 TABLE_NAME = "architectures.csv"
-_UNFIT = re.compile(r"[^\w.=-]+")  # for the name of a file
 _PACKAGES = (
   "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "neural-tangents", "tensorflow-datasets",
   "numpy", "ml-collections", "scikit-learn", "scipy",
@@ -110,7 +109,7 @@ def present_sets(
   if is_main_process():
     paths = {}
     for name, figure in (pictures.draw(job, sets, initial) | dict(drawn)).items():
-      paths[name] = job.workdir / "figures" / f"{_UNFIT.sub('-', name)}.png"
+      paths[name] = job.workdir / "figures" / f"{fit_name(name)}.png"
       figures.save_figure(figure, paths[name])
     of_networks = {label: one["accuracy"] for label, one in by_label.items() if "accuracy" in one}
     if of_networks:

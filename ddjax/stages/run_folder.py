@@ -24,7 +24,7 @@ SCORES_NAME = "scores"
 """A folder: what attacks gave each example, by evaluator."""
 
 
-_UNFIT = re.compile(r"[^\w.=-]+")  # for the name of a folder
+_UNFIT = re.compile(r"[^\w.=-]+")
 _LONGEST_NAME = 60
 _OTHER_FOLDER = "Choose another --workdir."
 _OTHER_FOLDER_OR_ANEW = "Choose another --workdir, or --overwrite to start anew."
@@ -73,11 +73,16 @@ def default_workdir(config: ConfigDict, overridden: Iterable[str] = ()) -> pathl
   return pathlib.Path("runs") / "-".join(parts)
 
 
+def fit_name(text: str) -> str:
+  """A text as part of the name of a file or folder: other signs than letters become `-`."""
+  return _UNFIT.sub("-", text).strip("-")
+
+
 def _sets_in_short(sources: str) -> str:
   """`a,b/c.npz` -> `a-and-1-more`, fit for the name of a folder."""
   first, *others = (text.strip().partition("#")[0] for text in sources.split(","))
   parts = [part for part in pathlib.PurePath(first).parts if part not in ("distilled", "..")]
-  name = _UNFIT.sub("-", parts[-1] if parts else "set").strip("-")[:_LONGEST_NAME]
+  name = fit_name(parts[-1] if parts else "set")[:_LONGEST_NAME]
   return name + (f"-and-{len(others)}-more" if others else "")
 
 

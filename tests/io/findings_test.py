@@ -74,6 +74,13 @@ def test_the_sentence_under_a_figure_says_its_numbers(name, said):
   assert finding(name, {}, NAMES) == ""  # the picture goes without a sentence
 
 
+def test_a_class_that_nobody_recognises_is_said():
+  reports = {"fairness": REPORTS["fairness"] | {"scalars": {"worst_class_accuracy": 0.0}}}
+  assert finding("fairness", reports).endswith(
+    "The worst class of each network has 0.000 on average."
+  )
+
+
 def test_classes_without_names_have_numbers():
   assert "class 2 is recognised worst" in finding("fairness", REPORTS)
 
